@@ -1,0 +1,1 @@
+"""Embedded molecular DFTB3."""

@@ -1,0 +1,1 @@
+"""Label engines: one protocol, one module an engine."""

@@ -1,0 +1,1 @@
+"""What active learning decides: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Neural network potentials: one protocol, one package a kind."""

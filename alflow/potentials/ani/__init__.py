@@ -1,0 +1,1 @@
+"""ANI potentials with compiled descriptors."""

@@ -1,0 +1,1 @@
+"""Molecular dynamics and steered molecular dynamics, run by LAMMPS."""

@@ -1,0 +1,258 @@
+"""Data that crosses module borders, and the protocols of what is pluggable. F frames, A atoms, M members.
+
+All arrays are C-contiguous float64 (int64 for atomic numbers and indices) unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from alflow.errors import FailureReason
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """F structures of one composition and one total charge."""
+
+    numbers: IntArray
+    """(A,) atomic numbers."""
+    positions: FloatArray
+    """(F, A, 3) Å."""
+    charge: int = 0
+    """Total charge, elementary charges."""
+
+    def __len__(self) -> int:
+        return int(self.positions.shape[0])
+
+    def take(self, rows: IntArray | slice) -> Frames:
+        """Return the frames in the given rows."""
+        return Frames(self.numbers, self.positions[rows], self.charge)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Energies and forces of F frames."""
+
+    energies: FloatArray
+    """(F,) eV."""
+    forces: FloatArray
+    """(F, A, 3) eV/Å."""
+
+    def __len__(self) -> int:
+        return int(self.energies.shape[0])
+
+    def take(self, rows: IntArray | slice) -> Labels:
+        """Return the labels in the given rows."""
+        return Labels(self.energies[rows], self.forces[rows])
+
+
+@dataclass(frozen=True)
+class LabelFailure:
+    """Why one frame has no label."""
+
+    frame: int
+    """Row in the frames that were asked for."""
+    reason: FailureReason
+    detail: str
+    host: str
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """What labelling F frames gave: labels for some rows, a failure for each of the others."""
+
+    rows: IntArray
+    """(N,) rows of the frames that have a label, ascending."""
+    labels: Labels
+    """Of those N frames."""
+    failures: tuple[LabelFailure, ...]
+    seconds: FloatArray
+    """(F,) wall time of each frame, s."""
+    cycles: IntArray
+    """(F,) self-consistency cycles of each frame; -1 where the engine counts none."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energy and forces of one structure."""
+
+    energy: float
+    """eV."""
+    forces: FloatArray
+    """(A, 3) eV/Å."""
+    spread: float = 0.0
+    """Standard deviation of the energy over the members, eV; 0 for a label engine."""
+    start: FloatArray | None = None
+    """What this engine can start the next, similar structure from (DFTB3: charges); None for a cold start."""
+    cycles: int = -1
+    """Self-consistency cycles; -1 where the engine counts none."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Labelled frames of one composition."""
+
+    frames: Frames
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled frames of one or several compositions. Global row order: group after group."""
+
+    groups: tuple[Group, ...]
+
+    def __len__(self) -> int:
+        return sum(len(group.frames) for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a dataset (global row order) that a member trains on, and those that it is validated on."""
+
+    train: IntArray
+    valid: IntArray
+
+
+@dataclass(frozen=True)
+class MemberErrors:
+    """Errors of one member on one set of frames. Energies per molecule, forces per component."""
+
+    energy_mae_ev: float
+    energy_rmse_ev: float
+    force_mae_ev_per_angstrom: float
+    force_rmse_ev_per_angstrom: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained member of an ensemble."""
+
+    index: int
+    split: Split
+    train_errors: MemberErrors
+    valid_errors: MemberErrors
+    all_errors: MemberErrors
+    best_epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class SpringState:
+    """State of ``fix smd`` at the end of a segment."""
+
+    target_distance: float
+    """Å."""
+    work: float
+    """Work done by the spring so far, eV."""
+    opaque: bytes = b""
+    """What LAMMPS needs to go on to the last bit (its own restart record)."""
+
+
+@dataclass(frozen=True)
+class MDState:
+    """All that the next segment needs to go on as if there had been no cut."""
+
+    step: int
+    positions: FloatArray
+    """(A, 3) Å."""
+    velocities: FloatArray
+    """(A, 3) Å/fs."""
+    spring: SpringState | None = None
+    start: FloatArray | None = None
+    """Of the force model: see Evaluation.start."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of a trajectory: a record every `stride` steps, and the state after the last step."""
+
+    frames: Frames
+    steps: IntArray
+    """(F,) step numbers, counted from the start of the whole trajectory."""
+    time: FloatArray
+    """(F,) fs."""
+    target_distance: FloatArray
+    """(F,) Å; NaN where no spring acts."""
+    distance: FloatArray
+    """(F,) Å between the two pulled atoms; NaN where no spring acts."""
+    energy: FloatArray
+    """(F,) potential energy of the force model, eV."""
+    work: FloatArray
+    """(F,) work done by the spring, eV; 0 where no spring acts."""
+    spread: FloatArray
+    """(F,) eV; 0 for a label engine."""
+    temperature: FloatArray
+    """(F,) K."""
+    end: MDState
+    stopped: str = ""
+    """Why the trajectory ended early (a sentence); empty if it did not."""
+
+
+class LabelEngine(Protocol):
+    """A physical model that gives energies and forces. Made once a worker, used for many structures."""
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint: engine, version, hashes of its parameters, every setting that changes a number."""
+        ...
+
+    def compute(
+        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
+    ) -> Evaluation:
+        """Return energy and forces of one structure.
+
+        The result depends on the arguments alone, never on what was computed before: the same
+        structure has the same bits on every worker.
+
+        Raises:
+            LabelError: the structure cannot be labelled.
+        """
+        ...
+
+
+class Potential(Protocol):
+    """A trained ensemble."""
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        ...
+
+    def evaluate(self, frames: Frames) -> tuple[FloatArray, FloatArray]:
+        """Return each member's energies (M, F) in eV and forces (M, F, A, 3) in eV/Å."""
+        ...
+
+
+class ForceModel(Protocol):
+    """What drives a trajectory: a label engine, one member, or the mean of all, bound to one composition."""
+
+    def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        """Return energy, forces (and spread) at (A, 3) Å."""
+        ...
+
+
+@dataclass(frozen=True)
+class SelectedFrame:
+    """A frame that the selector picked from a pull, and why."""
+
+    replica: int
+    step: int
+    positions: FloatArray = field(repr=False)
+    """(A, 3) Å."""
+    energy: float
+    distance: float
+    spread: float
+
+
+def concatenate_frames(parts: Sequence[Frames]) -> Frames:
+    """Join frames of one composition and charge."""
+    return Frames(parts[0].numbers, np.concatenate([part.positions for part in parts]), parts[0].charge)
