@@ -1,0 +1,1 @@
+"""Settings of a campaign: frozen, unknown keys refused, units in names."""
