@@ -1,0 +1,150 @@
+"""Settings of a whole campaign: the science, nothing about machines."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from alflow.config.base import Settings
+from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
+from alflow.config.engines import ASECalculatorSettings, XTBSettings
+from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
+from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.config.training import ANISettings, TrainingSettings
+
+EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings
+ENGINE_SETTINGS: dict[str, type[Settings]] = {
+    "dftb3": DFTB3Settings,
+    "dftbplus": DFTBPlusSettings,
+    "gfn2-xtb": XTBSettings,
+    "ase": ASECalculatorSettings,
+}
+
+
+class SystemSettings(Settings):
+    """What is pulled apart."""
+
+    carbons: tuple[int, ...] = (6,)
+    """Chain lengths of the n-alkanes that are built and pulled, carbon atoms."""
+    structure: str | None = None
+    """A structure file that ASE reads, instead of built alkanes; relative to the working directory."""
+    pulled_atoms: tuple[int, int] | None = None
+    """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
+
+    @field_validator("carbons")
+    @classmethod
+    def _chain_lengths(cls, carbons: tuple[int, ...]) -> tuple[int, ...]:
+        if not carbons or min(carbons) < 2 or len(set(carbons)) != len(carbons):  # noqa: PLR2004
+            raise ValueError(f"chain lengths must be distinct and at least 2 carbons; got {list(carbons)}")
+        return carbons
+
+    @model_validator(mode="after")
+    def _pulled(self) -> Self:
+        if self.pulled_atoms is not None:
+            if min(self.pulled_atoms) < 0 or self.pulled_atoms[0] == self.pulled_atoms[1]:
+                raise ValueError(f"pulled_atoms must be two different indices from 0; got {list(self.pulled_atoms)}")
+            if self.structure is None and len(self.carbons) > 1:
+                raise ValueError("pulled_atoms cannot be given for several chain lengths: each has its own end carbons")
+        if self.structure is not None and "carbons" in self.model_fields_set:
+            raise ValueError("either carbons or structure is given, not both")
+        return self
+
+
+class LabelSettings(Settings):
+    """The physical model that the potential learns."""
+
+    engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase"] = "dftb3"
+    """Label engine."""
+    settings: EngineSettings = Field(default_factory=DFTB3Settings)
+    """Settings of that engine; `dftb3` and `dftbplus` take the same ones."""
+    frames_per_task: int = Field(default=0, ge=0)
+    """Frames that one label task carries; 0: as many as last `task_seconds`, from measured label times."""
+    task_seconds: float = Field(default=3.0, gt=0)
+    """Length aimed at for one label task, s."""
+    max_failed_share: float = Field(default=0.2, gt=0, le=1)
+    """A campaign ends when more than this share of the labels asked for in one iteration cannot be had."""
+    max_energy_offset_ev: float = Field(default=500.0, gt=0)
+    """A label further than this from the median of the first data, eV, is refused as an outlier."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """A single label that takes longer is given up, s."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_engine(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        model = ENGINE_SETTINGS.get(str(data.get("engine", "dftb3")))
+        given = data.get("settings", {})
+        if model is None or not isinstance(given, dict):
+            return data
+        return {**data, "settings": model.model_validate(given)}
+
+
+class FirstDataSettings(Settings):
+    """First data: molecular dynamics with the label engine."""
+
+    md: MDSettings = Field(default_factory=MDSettings)
+    """The trajectory; every recorded frame becomes a label."""
+    segment_steps: int = Field(default=500, gt=0)
+    """Steps of one task; a killed campaign goes on from the last finished one."""
+
+
+class PotentialSettings(Settings):
+    """The kind of potential, its ensemble, and who drives the pull."""
+
+    kind: Literal["ani"] = "ani"
+    """Kind of neural network potential."""
+    ani: ANISettings = Field(default_factory=ANISettings)
+    """Network of an ANI potential."""
+    driver: Literal["best-member", "ensemble-mean"] = "ensemble-mean"
+    """Who drives the pull: the member with the lowest force error on all data (the paper), or the mean of all."""
+
+
+class SamplingSettings(Settings):
+    """Relaxation and pull."""
+
+    relax: RelaxSettings = Field(default_factory=RelaxSettings)
+    """Relaxation before the pull."""
+    relax_with: Literal["label-engine", "potential"] = "label-engine"
+    """Who relaxes: the label engine once, so that pull and reference start from the same point (paired), or the
+    potential itself before each pull (the paper)."""
+    pull: PullSettings = Field(default_factory=PullSettings)
+    """The pull."""
+    replicas: int = Field(default=1, ge=1)
+    """Pulls an iteration and chain length, each with velocities of its own."""
+    rates_angstrom_per_ps: tuple[float, ...] = ()
+    """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
+    reference: bool = True
+    """Pull with the label engine as well, once a campaign, for the error of the barrier."""
+
+
+class CampaignSettings(Settings):
+    """A campaign."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name; the run directory is called so."""
+    seed: int = Field(default=1, ge=0)
+    """Every number that the campaign draws comes from generators seeded by this one."""
+    iterations: int = Field(default=10, ge=1)
+    """Iterations to run, the first (on first data alone) included."""
+    system: SystemSettings = Field(default_factory=SystemSettings)
+    """What is pulled apart."""
+    labels: LabelSettings = Field(default_factory=LabelSettings)
+    """The label engine."""
+    first_data: FirstDataSettings = Field(default_factory=FirstDataSettings)
+    """First data."""
+    potential: PotentialSettings = Field(default_factory=PotentialSettings)
+    """The potential."""
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    """Training."""
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    """Members, training and validation rows."""
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    """Relaxation, pulls, replicas, reference."""
+    selection: SelectionSettings = Field(default_factory=SelectionSettings)
+    """Which frames of a pull are labelled."""
+    augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
+    """Jittered copies of the selected frames."""
+    stop: StopSettings = Field(default_factory=StopSettings)
+    """When a pull, and when the campaign, ends early."""
