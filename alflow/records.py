@@ -1,0 +1,85 @@
+"""What an iteration leaves behind, and its line in ``iterations.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Values over replicas, their mean, and half the width of its 95 % confidence interval (Student t)."""
+
+    values: tuple[float, ...]
+    mean: float
+    ci95: float | None
+    """None with fewer than two values."""
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Estimate:
+        """Summarise values."""
+        array = np.asarray(values, dtype=float)
+        if array.size < 2:  # noqa: PLR2004
+            return Estimate(tuple(array.tolist()), float(array.mean()) if array.size else float("nan"), None)
+        from scipy.stats import t  # noqa: PLC0415
+
+        half = float(t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
+        return Estimate(tuple(array.tolist()), float(array.mean()), half)
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """One committed iteration. Lists over pulls are in the order of the plan; lists over members in theirs."""
+
+    iteration: int
+    labels: int
+    """Labels that the members of this iteration learnt from."""
+    selected: int
+    """Frames selected from the pulls of this iteration."""
+    new_labels: int
+    """Labels added by this iteration: selected frames and their jittered copies."""
+    failures: Mapping[str, int]
+    """Labels that could not be had, by reason."""
+    best_member: int
+    threshold_ev: tuple[float, ...]
+    largest_spread_ev: tuple[float, ...]
+    energy_mae_ev: tuple[float, ...]
+    """On the validation rows, a member each, per molecule."""
+    energy_rmse_ev: tuple[float, ...]
+    force_mae_ev_per_angstrom: tuple[float, ...]
+    """On the validation rows, a member each, per component."""
+    barrier_ev: Estimate
+    """Work of the spring at the end of the pull."""
+    barrier_max_ev: Estimate
+    """Largest work on the way."""
+    reference_barrier_ev: Estimate | None
+    barrier_error_ev: Estimate | None
+    """Pull minus reference, pair by pair."""
+    unseen_energy_mae_ev: float | None
+    """Along the reference pulls, of the relative energy (mean of the ensemble)."""
+    unseen_force_mae_ev_per_angstrom: float | None
+    stopped: tuple[str, ...]
+    """Why a pull ended early; empty where it did not."""
+    tasks: Mapping[str, int]
+    seconds: Mapping[str, float]
+    """Wall time a stage; `pull`, `select` and `label` overlap."""
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(line: str) -> IterationRecord:
+        """Read one line of JSON."""
+        data = json.loads(line)
+        for key in ("barrier_ev", "barrier_max_ev", "reference_barrier_ev", "barrier_error_ev"):
+            if data[key] is not None:
+                data[key] = Estimate(**{**data[key], "values": tuple(data[key]["values"])})
+        for key, value in data.items():
+            if isinstance(value, list):
+                data[key] = tuple(value)
+        return IterationRecord(**data)

@@ -1,0 +1,304 @@
+"""What runs on workers: thin functions whose arguments and results can be pickled.
+
+Each is wrapped so that it reports where and when it ran. Engines and potentials are made once a worker and kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import numpy as np
+
+from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.config.training import ANISettings, TrainingSettings
+from alflow.types import Dataset, Evaluation, FloatArray, ForceModel, IntArray, LabelEngine, MDState, Member, Segment, Split
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where and when a task ran."""
+
+    host: str
+    pid: int
+    started: float
+    """Unix time, s."""
+    ended: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returned, and its report."""
+
+    value: Any
+    report: Report
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A label engine as the driver of a trajectory."""
+
+    engine: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EnsembleModel:
+    """A trained ensemble as the driver of a trajectory."""
+
+    path: str
+    driver: int | Literal["mean"]
+
+
+ModelReference = EngineModel | EnsembleModel
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """Ends a pull whose spread has left all that the ensemble knows."""
+
+    spread_ev: float
+    steps: int
+
+
+@dataclass
+class _Kept:
+    """Engines and potentials of one worker thread."""
+
+    engines: dict[str, LabelEngine] = field(default_factory=dict)
+    ensembles: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+
+_kept = threading.local()
+
+
+def reported(function: Callable[P, T]) -> Callable[P, Outcome]:
+    """Wrap a task so that it returns an `Outcome`."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Outcome:
+        started = time.time()
+        value = function(*args, **kwargs)
+        return Outcome(value, Report(socket.gethostname(), os.getpid(), started, time.time()))
+
+    return run
+
+
+def threads() -> int:
+    """Return how many threads the site gives this worker (OMP_NUM_THREADS; 1 if unset)."""
+    return max(1, int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
+
+
+def engine_of(name: str, settings: dict[str, Any]) -> LabelEngine:
+    """Return this worker's engine for a name and settings; it is made at the first call."""
+    from alflow.labeling import make_engine_from_dict  # noqa: PLC0415
+
+    kept = _keep()
+    key = name + json.dumps(settings, sort_keys=True)
+    if key not in kept.engines:
+        kept.engines[key] = make_engine_from_dict(name, settings)
+    return kept.engines[key]
+
+
+def _keep() -> _Kept:
+    if not hasattr(_kept, "value"):
+        _kept.value = _Kept()
+    value: _Kept = _kept.value
+    return value
+
+
+def _ensemble(path: str) -> Any:
+    from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
+
+    kept = _keep()
+    key = (path, os.stat(path).st_mtime_ns)  # noqa: PTH116
+    if key not in kept.ensembles:
+        kept.ensembles.clear()
+        kept.ensembles[key] = ANIEnsemble.load(Path(path))
+    return kept.ensembles[key]
+
+
+def _force_model(model: ModelReference, numbers: IntArray, charge: int) -> ForceModel:
+    if isinstance(model, EngineModel):
+        engine = engine_of(model.engine, model.settings)
+
+        def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+            return engine.compute(numbers, positions, charge, start)
+
+        return forces
+    force_model: ForceModel = _ensemble(model.path).force_model(numbers, model.driver, threads=1)
+    return force_model
+
+
+@reported
+def label(
+    engine: str,
+    settings: dict[str, Any],
+    numbers: Sequence[int],
+    positions: FloatArray,
+    charge: int = 0,
+    timeout_s: float = 0.0,
+) -> dict[str, Any]:
+    """Label (F, A, 3) Å; plain arguments and a plain result, so that it travels between versions.
+
+    Returns:
+        rows (N,), energies (N,) eV, forces (N, A, 3) eV/Å, failures [(frame, reason, detail, host)], seconds (F,),
+        cycles (F,), theory.
+    """
+    from alflow.labeling import label_frames  # noqa: PLC0415
+    from alflow.types import Frames  # noqa: PLC0415
+
+    worker = engine_of(engine, settings)
+    frames = Frames(np.asarray(numbers, dtype=np.int64), np.ascontiguousarray(positions, dtype=np.float64), int(charge))
+    batch = label_frames(worker, frames)
+    return {
+        "rows": batch.rows,
+        "energies": batch.labels.energies,
+        "forces": batch.labels.forces,
+        "failures": [(f.frame, f.reason, f.detail, f.host) for f in batch.failures],
+        "seconds": batch.seconds,
+        "cycles": batch.cycles,
+        "theory": worker.theory,
+    }
+
+
+@reported
+def first_state(
+    numbers: IntArray, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]
+) -> MDState:
+    """Draw velocities for a structure."""
+    from alflow.sampling.md import initial_state  # noqa: PLC0415
+    from alflow.types import Frames  # noqa: PLC0415
+
+    return initial_state(Frames(numbers, positions[None]), temperature_k, np.random.default_rng(seed))
+
+
+@reported
+def md_segment(
+    model: ModelReference,
+    numbers: IntArray,
+    previous: Outcome | MDState,
+    settings: MDSettings,
+    steps: int,
+    seed: int,
+    charge: int = 0,
+) -> Segment:
+    """Run one segment of molecular dynamics from where the last one ended."""
+    from alflow.sampling.md import run_md  # noqa: PLC0415
+
+    return run_md(_force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed)
+
+
+@reported
+def relax(
+    model: ModelReference,
+    numbers: IntArray,
+    positions: FloatArray,
+    pair: tuple[int, int],
+    settings: RelaxSettings,
+    seed: tuple[int, ...],
+    charge: int = 0,
+) -> MDState:
+    """Relax a structure before it is pulled."""
+    from alflow.sampling.md import relax as run_relax  # noqa: PLC0415
+
+    rng = np.random.default_rng(seed)
+    return run_relax(_force_model(model, numbers, charge), numbers, positions, settings, rng, pair=pair)
+
+
+@reported
+def pull_segment(
+    model: ModelReference,
+    numbers: IntArray,
+    previous: Outcome | MDState,
+    pair: tuple[int, int],
+    settings: PullSettings,
+    steps: int,
+    early_stop: EarlyStop | None = None,
+    charge: int = 0,
+) -> Segment:
+    """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
+    from alflow.sampling.smd import pull_segment as run_segment  # noqa: PLC0415
+    from alflow.sampling.smd import start_pull  # noqa: PLC0415
+
+    if isinstance(previous, Outcome) and isinstance(previous.value, Segment) and previous.value.stopped:
+        last = previous.value
+        return replace(empty_segment(last), end=last.end, stopped=last.stopped)
+    state = _state(previous)
+    if state.spring is None:
+        state = start_pull(state, pair, settings)
+    stop = None
+    if early_stop is not None:
+        from alflow.learning.stopping import SpreadWatch  # noqa: PLC0415
+
+        stop = SpreadWatch(early_stop.spread_ev, early_stop.steps)
+    return run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop)
+
+
+def empty_segment(like: Segment) -> Segment:
+    """Return a segment without frames, of the same molecule."""
+    none = slice(0, 0)
+    arrays = {name: getattr(like, name)[none] for name in SEGMENT_ARRAYS}
+    return replace(like, frames=like.frames.take(none), **arrays)
+
+
+SEGMENT_ARRAYS = ("steps", "time", "target_distance", "distance", "energy", "work", "spread", "temperature")
+
+
+def _state(previous: Outcome | MDState) -> MDState:
+    value = previous.value if isinstance(previous, Outcome) else previous
+    state: MDState = value.end if isinstance(value, Segment) else value
+    return state
+
+
+@reported
+def train(
+    dataset: str,
+    splits: Sequence[Split],
+    members: Sequence[int],
+    settings: TrainingSettings,
+    network: ANISettings,
+    seed: tuple[int, ...],
+    initial: str | None,
+    target: str,
+    progress: str | None = None,
+) -> tuple[Member, ...]:
+    """Train some members of an ensemble on a dataset file, and write their weights to `target`."""
+    from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
+    from alflow.potentials.ani.training import train_ensemble  # noqa: PLC0415
+    from alflow.rundir import load_dataset, write_atomically  # noqa: PLC0415
+
+    data: Dataset = load_dataset(Path(dataset))
+    note = Path(progress) if progress else None
+
+    def show(epoch: int, epochs: int) -> None:
+        if note is not None:
+            write_atomically(note, f"{epoch} {epochs}".encode())
+
+    ensemble, trained = train_ensemble(
+        data,
+        splits,
+        settings,
+        network,
+        seed=seed,
+        members=members,
+        initial=ANIEnsemble.load(Path(initial)) if initial else None,
+        checkpoint=Path(target).with_suffix(".checkpoint"),
+        threads=threads(),
+        progress=show,
+    )
+    temporary = Path(target).with_name(Path(target).name + ".part")
+    ensemble.save(temporary)
+    temporary.replace(target)
+    return trained
