@@ -1,0 +1,76 @@
+"""This machine alone: worker processes (or threads, for tests and demonstrations) on the loopback address."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import sysconfig
+from typing import Literal
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.providers import LocalProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    workers: int = os.cpu_count() or 1,
+    threads: int = 1,
+    gpu_workers: int = 1,
+    gpu_threads: int = 1,
+    kind: Literal["processes", "threads"] = "processes",
+    encrypted: bool = True,
+    heartbeat_seconds: int = 2,
+    heartbeat_limit_seconds: int = 10,
+    numba_cache: str = "~/.cache/alflow/numba",
+    worker_init: str = "",
+) -> Config:
+    """Describe one machine without a scheduler.
+
+    Everything talks over the loopback address, and workers start from the driver's own Python.
+    Parsl's side: https://parsl.readthedocs.io/en/stable/userguide/configuration/
+
+    Args:
+        run_dir: the campaign's run directory; Parsl's own logs go into its folder "parsl".
+        workers: label workers, one a core.
+        threads: threads of one label worker.
+        gpu_workers: workers for training and pulls.
+        gpu_threads: threads of one of these.
+        kind: "processes" notices and survives a lost worker; "threads" starts at once and shares one interpreter.
+        encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.
+        heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
+        heartbeat_limit_seconds: silence after which a whole worker pool counts as lost.
+        numba_cache: folder for compiled kernels, shared by all workers and runs.
+        worker_init: shell lines that run before the workers start.
+    """
+    general = {"run_dir": str(run_dir / "parsl"), "strategy": "simple", "strategy_period": 0.5, "max_idletime": 1e9}
+    if kind == "threads":
+        pools = [ThreadPoolExecutor("cpu", max_threads=workers), ThreadPoolExecutor("gpu", max_threads=gpu_workers)]
+        return Config(executors=pools, initialize_logging=False, usage_tracking=0, **general)
+    scripts = sysconfig.get_path("scripts")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+    def executor(label: str, count: int, threads_each: int) -> HighThroughputExecutor:
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}"]
+        lines += [f"export {name}={threads_each}" for name in variables]
+        return HighThroughputExecutor(
+            label=label,
+            address="127.0.0.1",
+            encrypted=encrypted,
+            max_workers_per_node=count,
+            cores_per_worker=1e-6,  # as many workers as asked for, also when that is more than cores
+            heartbeat_period=heartbeat_seconds,
+            heartbeat_threshold=heartbeat_limit_seconds,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+            block_error_handler=windowed_error_handler,  # only three failed starts in a row end the run
+            provider=LocalProvider(
+                init_blocks=1, min_blocks=1, max_blocks=1, worker_init="\n".join([*lines, worker_init])
+            ),
+        )
+
+    pools = [executor("cpu", workers, threads), executor("gpu", gpu_workers, gpu_threads)]
+    return Config(executors=pools, initialize_logging=False, usage_tracking=0, **general)
