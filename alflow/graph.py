@@ -1,0 +1,202 @@
+"""The Parsl app graph: the only module of the package that imports Parsl.
+
+A `TaskGraph` owns a DataFlowKernel made from a site's configuration. Tasks are submitted with a handler; handlers run
+one after another in the thread that calls `run_until`, so the rest of alflow needs no locks. While it waits, the graph
+watches what Parsl itself does not notice: an interchange that died, an executor that is beyond help.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from parsl import Config, python_app
+from parsl.dataflow.dflow import DataFlowKernel
+from parsl.dataflow.errors import DependencyError
+from parsl.executors import HighThroughputExecutor
+from parsl.executors.errors import BadStateException
+from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+from alflow import tasks
+from alflow.errors import AlflowError, CampaignError
+from alflow.events import EventLog
+from alflow.tasks import Outcome
+
+INFRASTRUCTURE_RETRIES = 10
+"""How often a task whose worker, manager or block died is tried again without being charged."""
+TICK_SECONDS = 0.2
+
+APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
+    "label": (tasks.label, "cpu"),
+    "md-segment": (tasks.md_segment, "cpu"),
+    "first-state": (tasks.first_state, "cpu"),
+    "relax": (tasks.relax, "cpu"),
+    "reference-segment": (tasks.pull_segment, "cpu"),
+    "relax-with-potential": (tasks.relax, "gpu"),
+    "pull-segment": (tasks.pull_segment, "gpu"),
+    "train": (tasks.train, "gpu"),
+}
+"""What a task is called, its function, and the executor that it runs on."""
+
+SELF_RETRIED = ("label",)
+"""Tasks whose owner decides itself what a lost worker means."""
+
+
+class WorkerGoneError(AlflowError):
+    """A task's worker, manager or block died under it."""
+
+
+@dataclass
+class Task:
+    """A submitted task."""
+
+    number: int
+    what: str
+    executor: str
+    detail: dict[str, Any]
+    submitted: float
+    handler: Callable[[Outcome | BaseException], None]
+    future: Any = None
+    attempts: int = 1
+
+
+class TaskGraph:
+    """Submits tasks to a site and hands their results out, one after another."""
+
+    def __init__(self, config: Config, events: EventLog, tick: Callable[[], None] = lambda: None) -> None:
+        config.retries = INFRASTRUCTURE_RETRIES
+        config.retry_handler = _retry_cost
+        self._events = events
+        self._tick = tick
+        self._numbers = itertools.count()
+        self._finished: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._pending: dict[int, Task] = {}
+        self._workers: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self._dfk = DataFlowKernel(config)
+        self._apps = {
+            what: python_app(function, executors=[executor], data_flow_kernel=self._dfk)
+            for what, (function, executor) in APPS.items()
+        }
+
+    def submit(
+        self, what: str, *arguments: Any, handler: Callable[[Outcome | BaseException], None], **detail: Any
+    ) -> Task:
+        """Submit a task; `handler` gets its outcome or its error, in the thread of `run_until`.
+
+        An argument that is the `future` of another task makes this one wait for it.
+        """
+        task = Task(next(self._numbers), what, APPS[what][1], detail, time.time(), handler)
+        self._pending[task.number] = task
+        task.future = self._apps[what](*arguments)
+        task.future.add_done_callback(lambda _: self._finished.put(task))
+        return task
+
+    def pending(self, what: str | None = None) -> int:
+        """Return how many tasks have been submitted and not handled."""
+        return sum(1 for task in self._pending.values() if what is None or task.what == what)
+
+    def running(self) -> Counter[tuple[str, str]]:
+        """Count pending tasks by (what, state); the state is Parsl's name of it."""
+        return Counter((task.what, _state_name(task)) for task in self._pending.values())
+
+    def workers(self, executor: str) -> int:
+        """Return how many workers an executor has connected; 1 for a thread pool's own count of threads."""
+        found = self._dfk.executors[executor]
+        if isinstance(found, HighThroughputExecutor):
+            return int(found.connected_workers)
+        return int(getattr(found, "max_threads", 1))
+
+    def capacity(self, executor: str) -> int:
+        """Return the workers that an executor has now or will have at its start (at least 1)."""
+        return max(1, self._workers.get(executor, 0))
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Handle finished tasks until `done` says so.
+
+        Raises:
+            CampaignError: an executor is gone for good.
+        """
+        watched = 0.0
+        while not done():
+            try:
+                self._handle(self._finished.get(timeout=TICK_SECONDS))
+            except queue.Empty:
+                pass
+            if time.monotonic() - watched > 1.0:
+                watched = time.monotonic()
+                self._watch()
+            self._tick()
+
+    def close(self) -> None:
+        """End all executors; what is still running is dropped."""
+        self._dfk.cleanup()
+
+    def _handle(self, task: Task) -> None:
+        del self._pending[task.number]
+        error = task.future.exception()
+        result = task.future.result() if error is None else _translated(error)
+        self.counts[f"{task.what}:{'failed' if error else 'done'}"] += 1
+        self._log(task, result)
+        task.handler(result)
+
+    def _log(self, task: Task, result: Outcome | BaseException) -> None:
+        fields: dict[str, Any] = {"task": task.number, "executor": task.executor, **task.detail}
+        fields["submitted"] = task.submitted
+        if isinstance(result, Outcome):
+            report = result.report
+            fields |= {"host": report.host, "pid": report.pid, "started": report.started, "ended": report.ended}
+            fields["outcome"] = "ok"
+        else:
+            fields["outcome"] = f"{type(result).__name__}: {result}"[:500]
+        tries = int(task.future.task_record["fail_count"]) if hasattr(task.future, "task_record") else 0
+        self._events.write(task.what, **fields, retries=tries)
+
+    def _watch(self) -> None:
+        """Look at what Parsl does not notice by itself."""
+        for label, executor in self._dfk.executors.items():
+            if not isinstance(executor, HighThroughputExecutor):
+                self._note_workers(label, self.workers(label))
+                continue
+            if executor.bad_state_is_set:
+                raise CampaignError(f"The executor {label!r} cannot run tasks any more: {executor.executor_exception}")
+            process = executor.interchange_proc
+            if process is not None and process.poll() is not None:
+                raise CampaignError(
+                    f"The interchange of executor {label!r} died (exit code {process.poll()}); its tasks are lost. "
+                    "Nothing that was committed is: run the same command again."
+                )
+            self._note_workers(label, self.workers(label))
+
+    def _note_workers(self, label: str, workers: int) -> None:
+        if self._workers.get(label) != workers:
+            self._events.write("workers", executor=label, workers=workers, before=self._workers.get(label, 0))
+            self._workers[label] = workers
+
+
+def _retry_cost(error: Exception, record: dict[str, Any]) -> float:
+    """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
+    lost = isinstance(error, WorkerLost | ManagerLost)
+    return 1.0 if lost and record["func_name"] not in SELF_RETRIED else INFRASTRUCTURE_RETRIES + 1.0
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Return an error of the tree for Parsl's own ones."""
+    cause: BaseException = error
+    while isinstance(cause, DependencyError) and cause.dependent_exceptions_tids:
+        cause = cause.dependent_exceptions_tids[0][0]
+    if isinstance(cause, WorkerLost | ManagerLost):
+        return WorkerGoneError(str(cause))
+    if isinstance(cause, BadStateException):
+        return CampaignError(str(cause))
+    return cause
+
+
+def _state_name(task: Task) -> str:
+    record = getattr(task.future, "task_record", None)
+    return str(record["status"].name) if record else "pending"
