@@ -1,1 +1,30 @@
-"""Label engines: one protocol, one module an engine."""
+"""Label engines: one name each, imported only when one is made."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from alflow.config.base import Settings
+from alflow.errors import ConfigError
+from alflow.types import LabelEngine
+
+ENGINES: dict[str, tuple[str, str]] = {
+    "dftb3": ("alflow.labeling.dftb3", "DFTB3Engine"),
+    "dftbplus": ("alflow.labeling.dftbplus", "DFTBPlusEngine"),
+    "gfn2-xtb": ("alflow.labeling.xtb", "XTBEngine"),
+    "ase": ("alflow.labeling.ase", "ASEEngine"),
+}
+"""Module and class of each engine; the class takes its settings."""
+
+
+def make_engine(name: str, settings: Settings) -> LabelEngine:
+    """Make the engine of that name.
+
+    Raises:
+        InputError: no such engine, or one that its settings do not allow to be made.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"A label engine is one of {', '.join(sorted(ENGINES))}; there is none named {name!r}.")
+    module, engine = ENGINES[name]
+    return cast("LabelEngine", getattr(import_module(module), engine)(settings))

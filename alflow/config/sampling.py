@@ -1,0 +1,60 @@
+"""Settings of molecular dynamics, of the relaxation before a pull, and of the pull."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from alflow.config.base import Settings
+
+
+class MDSettings(Settings):
+    """Equilibrium molecular dynamics with a Langevin thermostat: makes the first data."""
+
+    temperature_k: PositiveFloat = 500.0
+    """Temperature of the thermostat and of the initial velocities, K."""
+    timestep_fs: PositiveFloat = Field(default=0.5, le=5.0)
+    """Time step, fs."""
+    steps: PositiveInt = 2000
+    """Steps of the sampled stretch."""
+    stride: PositiveInt = 1
+    """A frame is kept every so many steps."""
+    damping_fs: PositiveFloat = 100.0
+    """Relaxation time of the thermostat, fs."""
+    equilibration_steps: NonNegativeInt = 0
+    """Steps before the sampled stretch, of which nothing is kept."""
+
+
+class RelaxSettings(Settings):
+    """Relaxation at low temperature before a pull: Langevin, then Berendsen; the pulled atoms feel neither."""
+
+    temperature_k: PositiveFloat = 10.0
+    """Temperature of the thermostats and of the initial velocities, K."""
+    timestep_fs: PositiveFloat = Field(default=0.5, le=5.0)
+    """Time step, fs."""
+    langevin_steps: NonNegativeInt = 1000
+    """Steps with the Langevin thermostat, which takes out the strain of the starting geometry."""
+    berendsen_steps: NonNegativeInt = 1000
+    """Steps with the Berendsen thermostat, the one that goes on during the pull."""
+    damping_fs: PositiveFloat = 100.0
+    """Relaxation time of both thermostats, fs."""
+
+
+class PullSettings(Settings):
+    """Steered molecular dynamics: a spring between two atoms whose rest length grows at a constant rate."""
+
+    steps: PositiveInt = 6500
+    """Steps of the whole pull."""
+    timestep_fs: PositiveFloat = Field(default=0.5, le=5.0)
+    """Time step, fs."""
+    rate_angstrom_per_ps: PositiveFloat = 1.0
+    """Growth of the spring's rest length, Å/ps."""
+    spring_ev_per_angstrom2: PositiveFloat = 10.0
+    """Spring constant, eV/Å²."""
+    segment_steps: PositiveInt = 500
+    """Steps of one segment, the unit in which a pull is sent to a worker and its frames come back."""
+    record_stride: PositiveInt = 1
+    """A frame is recorded every so many steps."""
+    temperature_k: PositiveFloat = 10.0
+    """Temperature of the Berendsen thermostat, K. The two pulled atoms do not feel it."""
+    damping_fs: PositiveFloat = 100.0
+    """Relaxation time of the thermostat, fs."""
