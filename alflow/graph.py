@@ -44,7 +44,7 @@ APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
 """What a task is called, its function, and the executor that it runs on."""
 
 SELF_RETRIED = ("label",)
-"""Tasks whose owner decides itself what a lost worker means."""
+"""Functions whose caller decides itself what a lost worker means: a structure may have killed it."""
 
 
 class WorkerGoneError(AlflowError):
@@ -181,8 +181,11 @@ class TaskGraph:
 
 def _retry_cost(error: Exception, record: dict[str, Any]) -> float:
     """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
-    lost = isinstance(error, WorkerLost | ManagerLost)
-    return 1.0 if lost and record["func_name"] not in SELF_RETRIED else INFRASTRUCTURE_RETRIES + 1.0
+    if isinstance(error, ManagerLost):
+        return 1.0
+    if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
+        return 1.0
+    return INFRASTRUCTURE_RETRIES + 1.0
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -195,6 +195,8 @@ class Segment:
     end: MDState
     stopped: str = ""
     """Why the trajectory ended early (a sentence); empty if it did not."""
+    forces: FloatArray | None = None
+    """(F, A, 3) eV/Å of the force model alone (no spring); None where they were not asked for."""
 
 
 class LabelEngine(Protocol):

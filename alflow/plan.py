@@ -1,0 +1,95 @@
+"""What a campaign will do: structures, pulls, segments, seeds. Nothing is run here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from alflow.config.campaign import CampaignSettings
+from alflow.config.sampling import PullSettings
+from alflow.errors import ConfigError
+from alflow.structures import alkane, end_carbons, read_structure
+from alflow.types import FloatArray, Frames, IntArray
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """A starting structure and the two atoms that are pulled apart."""
+
+    name: str
+    numbers: IntArray
+    positions: FloatArray = field(repr=False)
+    """(A, 3) Å."""
+    charge: int
+    pair: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PullSpec:
+    """One pull of an iteration; its reference has the same index."""
+
+    index: int
+    molecule: Molecule
+    replica: int
+    """Number of the velocity seed."""
+    settings: PullSettings
+
+    @property
+    def name(self) -> str:
+        """Name for people: molecule, replica, rate."""
+        return f"{self.molecule.name} replica {self.replica} at {self.settings.rate_angstrom_per_ps:g} Å/ps"
+
+
+def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
+    """Build the starting structures.
+
+    Raises:
+        ConfigError: a pulled atom does not exist.
+    """
+    system = settings.system
+    if system.structure is not None:
+        frames = read_structure(Path(system.structure))
+        found = [(Path(system.structure).stem, frames)]
+    else:
+        found = [(f"C{n}", alkane(n)) for n in system.carbons]
+    return tuple(_molecule(name, frames, system.pulled_atoms) for name, frames in found)
+
+
+def _molecule(name: str, frames: Frames, pulled_atoms: tuple[int, int] | None) -> Molecule:
+    atoms = len(frames.numbers)
+    pair = pulled_atoms or end_carbons(frames.numbers)
+    if max(pair) >= atoms:
+        raise ConfigError(
+            f"system.pulled_atoms: both atoms must exist; {name} has atoms 0 to {atoms - 1}, found {list(pair)}."
+        )
+    return Molecule(name, frames.numbers, frames.positions[0], frames.charge, pair)
+
+
+def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:
+    """List the pulls of every iteration: molecules × rates × replicas, in this order."""
+    sampling = settings.sampling
+    rates = sampling.rates_angstrom_per_ps or (sampling.pull.rate_angstrom_per_ps,)
+    variants = [
+        (molecule, sampling.pull.model_copy(update={"rate_angstrom_per_ps": rate}), replica)
+        for molecule in molecules(settings)
+        for rate in rates
+        for replica in range(sampling.replicas)
+    ]
+    return tuple(
+        PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants)
+    )
+
+
+def elements(settings: CampaignSettings) -> tuple[str, ...]:
+    """Return the symbols of all elements in the campaign, by atomic number."""
+    numbers = np.unique(np.concatenate([molecule.numbers for molecule in molecules(settings)]))
+    return tuple(chemical_symbols[number] for number in numbers)
+
+
+def segment_lengths(steps: int, segment_steps: int) -> tuple[int, ...]:
+    """Cut a trajectory into tasks: all of `segment_steps` but the last."""
+    full, rest = divmod(steps, segment_steps)
+    return (segment_steps,) * full + ((rest,) if rest else ())

@@ -1,0 +1,99 @@
+"""A trajectory as a chain of tasks, each of which takes the state that the one before returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alflow.errors import CampaignError
+from alflow.graph import TaskGraph
+from alflow.rundir import load_segment, load_state, save_segment, save_state
+from alflow.tasks import Outcome
+from alflow.types import MDState, Segment
+
+
+@dataclass
+class SegmentChain:
+    """Submits the segments of one trajectory, stores each as it comes, and goes on from the last stored one."""
+
+    graph: TaskGraph
+    folder: Path
+    what: str
+    lengths: tuple[int, ...]
+    """Steps of each segment."""
+    arguments: Callable[[Any, int], tuple[Any, ...]]
+    """From (previous state or future, steps) to the task's arguments."""
+    on_segment: Callable[[Segment], None] = lambda _: None
+    detail: dict[str, Any] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
+
+    def stored(self) -> list[Segment]:
+        """Read the segments of an earlier run of this trajectory."""
+        found = []
+        for index in range(len(self.lengths)):
+            path = self._path(index)
+            if not path.exists():
+                break
+            found.append(load_segment(path))
+        return found
+
+    def start(self, state: Any) -> None:
+        """Replay what is stored, and submit the rest; `state` is an `MDState`, or the future of a task that gives one."""
+        for segment in self.stored():
+            self._take(segment)
+        if self.done:
+            return
+        previous = self.segments[-1].end if self.segments else state
+        for index in range(len(self.segments), len(self.lengths)):
+            arguments = self.arguments(previous, self.lengths[index])
+            task = self.graph.submit(self.what, *arguments, handler=self._handle, segment=index, **self.detail)
+            previous = task.future
+
+    def _handle(self, result: Outcome | BaseException) -> None:
+        if isinstance(result, BaseException):
+            self.error = self.error or result
+            self.done = True
+        elif not self.done:
+            save_segment(self._path(len(self.segments)), result.value)
+            self._take(result.value)
+
+    def _take(self, segment: Segment) -> None:
+        self.segments.append(segment)
+        self.done = bool(segment.stopped) or len(self.segments) == len(self.lengths)
+        self.on_segment(segment)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"segment-{index:03d}.npz"
+
+    def raise_error(self, name: str) -> None:
+        """Raise a CampaignError if the trajectory failed."""
+        if self.error is not None:
+            raise CampaignError(f"{name} could not be run: {type(self.error).__name__}: {self.error}") from self.error
+
+
+@dataclass
+class StoredState:
+    """A state that one task makes once a run: an initial or a relaxed structure."""
+
+    graph: TaskGraph
+    path: Path
+    value: MDState | None = None
+    error: BaseException | None = None
+
+    def get(self, what: str, *arguments: Any, **detail: Any) -> Any:
+        """Return the stored state, or the future of the task that makes it."""
+        if self.path.exists():
+            self.value = load_state(self.path)
+            return self.value
+        return self.graph.submit(what, *arguments, handler=self._handle, **detail).future
+
+    def _handle(self, result: Outcome | BaseException) -> None:
+        if isinstance(result, BaseException):
+            self.error = result
+        else:
+            save_state(self.path, result.value)
+            self.value = result.value
