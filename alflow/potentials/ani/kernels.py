@@ -1,0 +1,330 @@
+"""Compiled loops over atoms, pairs and triples of one structure: descriptors, Jacobian, forces.
+
+One pass over pairs and one over triples fill the descriptors and keep what depends on geometry alone; the Jacobian and
+the forces are then contractions of what was kept. Every kernel releases the interpreter lock, so that threads can
+work on different structures at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from alflow.types import FloatArray, IntArray
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""Allow vector sums and fused products; NaN and infinity keep their meaning, so that a blown-up trajectory shows."""
+
+Array = npt.NDArray[Any]
+
+
+class Functions(NamedTuple):
+    """Parameters of the symmetry functions as the kernels take them."""
+
+    scalars: FloatArray
+    """[radial cutoff, radial η, angular cutoff, angular η, ζ]."""
+    radial_shifts: FloatArray
+    angular_shifts: FloatArray
+    circle: FloatArray
+    """(2, Q) cosines and sines of the sections."""
+    blocks: IntArray
+    """(E, E) first column of each pair of elements."""
+
+
+class Workspace(NamedTuple):
+    """What the passes over one structure keep. N pairs, C the most angular neighbours of an atom, T triples."""
+
+    counts: IntArray
+    """[pairs, triples] of the structure in hand."""
+    pair_atoms: IntArray
+    """(N, 2)."""
+    pair_unit: FloatArray
+    """(N, 3) from the first atom to the second."""
+    pair_slope: FloatArray
+    """(N, R) derivatives of the radial functions with respect to the distance."""
+    near_count: IntArray
+    """(A,) neighbours within the angular cutoff."""
+    near_atom: IntArray
+    """(A, C)."""
+    near_unit: FloatArray
+    """(A, C, 3) from the centre to the neighbour."""
+    near_distance: FloatArray
+    """(A, C) Å."""
+    near_cutoff: FloatArray
+    """(A, C, 2) the cutoff function and its slope."""
+    triple_angular: FloatArray
+    """(T, 2, Q) the angular factor and its slope with respect to the cosine."""
+    triple_radial: FloatArray
+    """(T, P) the Gaussian factor."""
+    triple_cosine: FloatArray
+    """(T,) cosine of the angle."""
+    near_force: FloatArray
+    """(C, 3) derivatives with respect to the neighbours of one centre."""
+
+
+def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functions: Functions) -> Workspace:
+    """Allocate room for structures of at most these sizes."""
+    radial, angular, sections = len(functions[1]), len(functions[2]), functions[3].shape[1]
+    neighbours, pairs, triples = max(neighbours, 1), max(pairs, 1), max(triples, 1)
+    return Workspace(
+        counts=np.zeros(2, np.int64),
+        pair_atoms=np.zeros((pairs, 2), np.int64),
+        pair_unit=np.zeros((pairs, 3)),
+        pair_slope=np.zeros((pairs, radial)),
+        near_count=np.zeros(atoms, np.int64),
+        near_atom=np.zeros((atoms, neighbours), np.int64),
+        near_unit=np.zeros((atoms, neighbours, 3)),
+        near_distance=np.zeros((atoms, neighbours)),
+        near_cutoff=np.zeros((atoms, neighbours, 2)),
+        triple_angular=np.zeros((triples, 2, sections)),
+        triple_radial=np.zeros((triples, angular)),
+        triple_cosine=np.zeros(triples),
+        near_force=np.zeros((neighbours, 3)),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff: float, counts: IntArray) -> None:
+    """Fill (F, 4) counts: pairs, most angular neighbours of an atom, triples, directed angular neighbours."""
+    frames, atoms, _ = positions.shape
+    near = np.zeros(atoms, np.int64)
+    for frame in range(frames):
+        near[:] = 0
+        pairs = 0
+        for i in range(atoms):
+            for j in range(i):
+                square = 0.0
+                for axis in range(3):
+                    square += (positions[frame, i, axis] - positions[frame, j, axis]) ** 2
+                if square < radial_cutoff * radial_cutoff:
+                    pairs += 1
+                if square < angular_cutoff * angular_cutoff:
+                    near[i] += 1
+                    near[j] += 1
+        counts[frame, 0] = pairs
+        counts[frame, 1] = near.max()
+        counts[frame, 2] = (near * (near - 1) // 2).sum()
+        counts[frame, 3] = near.sum()
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _pass_over_pairs(
+    positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
+) -> None:
+    """Add the radial functions to (A, L) vectors, keep their slopes, and list the angular neighbours."""
+    cutoff, eta, near_cutoff = functions.scalars[0], functions.scalars[1], functions.scalars[2]
+    shifts = functions.radial_shifts
+    count = len(shifts)
+    work.near_count[:] = 0
+    pair = 0
+    for i in range(len(species)):
+        for j in range(i):
+            x = positions[j, 0] - positions[i, 0]
+            y = positions[j, 1] - positions[i, 1]
+            z = positions[j, 2] - positions[i, 2]
+            square = x * x + y * y + z * z
+            if not square < cutoff * cutoff:
+                continue
+            distance = math.sqrt(square)
+            inverse = 1.0 / distance
+            x, y, z = x * inverse, y * inverse, z * inverse
+            phase = math.pi / cutoff
+            envelope = 0.5 * math.cos(phase * distance) + 0.5
+            slope = -0.5 * phase * math.sin(phase * distance)
+            work.pair_atoms[pair, 0] = i
+            work.pair_atoms[pair, 1] = j
+            work.pair_unit[pair, 0] = x
+            work.pair_unit[pair, 1] = y
+            work.pair_unit[pair, 2] = z
+            first_i = species[j] * count
+            first_j = species[i] * count
+            for m in range(count):
+                offset = distance - shifts[m]
+                gaussian = 0.25 * math.exp(-eta * offset * offset)
+                value = gaussian * envelope
+                vectors[i, first_i + m] += value
+                vectors[j, first_j + m] += value
+                work.pair_slope[pair, m] = gaussian * (slope - 2.0 * eta * offset * envelope)
+            pair += 1
+            if square < near_cutoff * near_cutoff:
+                phase = math.pi / near_cutoff
+                envelope = 0.5 * math.cos(phase * distance) + 0.5
+                slope = -0.5 * phase * math.sin(phase * distance)
+                for centre, other, sign in ((i, j, 1.0), (j, i, -1.0)):
+                    row = work.near_count[centre]
+                    work.near_atom[centre, row] = other
+                    work.near_unit[centre, row, 0] = sign * x
+                    work.near_unit[centre, row, 1] = sign * y
+                    work.near_unit[centre, row, 2] = sign * z
+                    work.near_distance[centre, row] = distance
+                    work.near_cutoff[centre, row, 0] = envelope
+                    work.near_cutoff[centre, row, 1] = slope
+                    work.near_count[centre] = row + 1
+    work.counts[0] = pair
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
+    """Add the angular functions to (A, L) vectors and keep their factors.
+
+    With c = 0.95 cos θ and s = √(1 − c²), cos(arccos c − θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
+    s never falls below 0.31, so straight angles are as regular as any.
+    """
+    eta, zeta = functions.scalars[3], functions.scalars[4]
+    shifts, circle = functions.angular_shifts, functions.circle
+    count, sections = len(shifts), circle.shape[1]
+    triple = 0
+    for i in range(len(species)):
+        for a in range(1, work.near_count[i]):
+            for b in range(a):
+                u, v = work.near_unit[i, a], work.near_unit[i, b]
+                cosine = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+                reduced = 0.95 * cosine
+                sine = math.sqrt(1.0 - reduced * reduced)
+                mean = 0.5 * (work.near_distance[i, a] + work.near_distance[i, b])
+                envelope = work.near_cutoff[i, a, 0] * work.near_cutoff[i, b, 0]
+                first = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
+                work.triple_cosine[triple] = cosine
+                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
+                for q in range(sections):
+                    base = 0.5 * (1.0 + reduced * circle[0, q] + sine * circle[1, q])
+                    base = max(base, 1e-12)
+                    power = 2.0 * math.exp(zeta * math.log(base))
+                    angular[0, q] = power
+                    angular[1, q] = 0.475 * zeta * power / base * (circle[0, q] - reduced / sine * circle[1, q])
+                for p in range(count):
+                    offset = mean - shifts[p]
+                    radial[p] = math.exp(-eta * offset * offset)
+                column = first
+                for p in range(count):
+                    factor = radial[p] * envelope
+                    for q in range(sections):
+                        vectors[i, column] += factor * angular[0, q]
+                        column += 1
+                triple += 1
+    work.counts[1] = triple
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_descriptors(
+    positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
+) -> None:
+    """Fill (A, L) descriptor vectors of one structure and keep in `work` what their derivatives need.
+
+    Args:
+        positions: (A, 3) Å.
+        species: (A,) rows of the elements.
+        functions: the symmetry functions.
+        work: room for this structure.
+        vectors: (A, L), overwritten.
+    """
+    vectors[:] = 0.0
+    _pass_over_pairs(positions, species, functions, work, vectors)
+    _pass_over_triples(species, functions, work, vectors)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def fill_forces(species: IntArray, functions: Functions, work: Workspace, gradient: Array, forces: FloatArray) -> None:
+    """Subtract from (A, 3) forces the derivative of the energy, from ∂E/∂G and what `fill_descriptors` kept.
+
+    Args:
+        species: (A,) rows of the elements.
+        functions: the symmetry functions.
+        work: as `fill_descriptors` left it for this structure.
+        gradient: (A, L) ∂E/∂G, eV.
+        forces: (A, 3) eV/Å, added to.
+    """
+    count = len(functions.radial_shifts)
+    for pair in range(work.counts[0]):
+        i, j = work.pair_atoms[pair, 0], work.pair_atoms[pair, 1]
+        first_i, first_j = species[j] * count, species[i] * count
+        slope = 0.0
+        for m in range(count):
+            slope += (gradient[i, first_i + m] + gradient[j, first_j + m]) * work.pair_slope[pair, m]
+        for axis in range(3):
+            push = slope * work.pair_unit[pair, axis]
+            forces[i, axis] += push
+            forces[j, axis] -= push
+    eta, shifts = functions.scalars[3], functions.angular_shifts
+    count, sections = len(shifts), functions.circle.shape[1]
+    triple = 0
+    for i in range(len(species)):
+        work.near_force[: work.near_count[i]] = 0.0
+        for a in range(1, work.near_count[i]):
+            for b in range(a):
+                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
+                distance_a, distance_b = work.near_distance[i, a], work.near_distance[i, b]
+                mean, cosine = 0.5 * (distance_a + distance_b), work.triple_cosine[triple]
+                column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
+                bend, value, stretch = 0.0, 0.0, 0.0
+                for p in range(count):
+                    inner, turned = 0.0, 0.0
+                    for q in range(sections):
+                        inner += gradient[i, column] * angular[0, q]
+                        turned += gradient[i, column] * angular[1, q]
+                        column += 1
+                    bend += turned * radial[p]
+                    value += inner * radial[p]
+                    stretch += inner * radial[p] * (mean - shifts[p])
+                near, far = work.near_cutoff[i, a], work.near_cutoff[i, b]
+                bend *= near[0] * far[0]
+                stretch *= -eta * near[0] * far[0]
+                along_a = stretch + value * near[1] * far[0]
+                along_b = stretch + value * near[0] * far[1]
+                for axis in range(3):
+                    u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
+                    work.near_force[a, axis] += along_a * u + bend * (v - cosine * u) / distance_a
+                    work.near_force[b, axis] += along_b * v + bend * (u - cosine * v) / distance_b
+                triple += 1
+        for a in range(work.near_count[i]):
+            for axis in range(3):
+                forces[work.near_atom[i, a], axis] -= work.near_force[a, axis]
+                forces[i, axis] += work.near_force[a, axis]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, blocks: Array) -> None:
+    """Fill the angular part of the Jacobian: one block for each centre and each neighbour within the angular cutoff.
+
+    Args:
+        species: (A,) rows of the elements.
+        functions: the symmetry functions.
+        work: as `fill_descriptors` left it for this structure.
+        blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre; columns [element of the other neighbour, B functions].
+            The derivative with respect to the centre is minus the sum over its neighbours.
+    """
+    eta, shifts = functions.scalars[3], functions.angular_shifts
+    count, sections = len(shifts), functions.circle.shape[1]
+    width = count * sections
+    blocks[:] = 0.0
+    triple, base = 0, 0
+    for i in range(len(species)):
+        for a in range(1, work.near_count[i]):
+            for b in range(a):
+                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
+                distance_a, distance_b = work.near_distance[i, a], work.near_distance[i, b]
+                mean, cosine = 0.5 * (distance_a + distance_b), work.triple_cosine[triple]
+                near, far = work.near_cutoff[i, a], work.near_cutoff[i, b]
+                column_a = species[work.near_atom[i, b]] * width
+                column_b = species[work.near_atom[i, a]] * width
+                for axis in range(3):
+                    u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
+                    turn_a = (v - cosine * u) / distance_a * near[0] * far[0]
+                    turn_b = (u - cosine * v) / distance_b * near[0] * far[0]
+                    row_a, row_b = blocks[base + a, axis], blocks[base + b, axis]
+                    column = 0
+                    for p in range(count):
+                        stretch = -eta * (mean - shifts[p]) * near[0] * far[0]
+                        along_a = (stretch + near[1] * far[0]) * u * radial[p]
+                        along_b = (stretch + near[0] * far[1]) * v * radial[p]
+                        across_a, across_b = turn_a * radial[p], turn_b * radial[p]
+                        for q in range(sections):
+                            row_a[column_a + column] += along_a * angular[0, q] + across_a * angular[1, q]
+                            row_b[column_b + column] += along_b * angular[0, q] + across_b * angular[1, q]
+                            column += 1
+                triple += 1
+        base += work.near_count[i]

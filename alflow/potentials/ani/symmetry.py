@@ -1,0 +1,127 @@
+"""Parameters of the ANI symmetry functions, and where each function stands in the descriptor vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+
+import numpy as np
+
+from alflow.errors import StructureError
+from alflow.types import FloatArray, IntArray
+
+SYMBOLS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F", 15: "P", 16: "S", 17: "Cl", 35: "Br", 53: "I"}
+"""Symbols of the elements met most; others are spoken of by their number."""
+
+
+def _evenly(start: float, stop: float, count: int) -> tuple[float, ...]:
+    """Divide [start, stop) into equal steps."""
+    return tuple(start + (stop - start) / count * step for step in range(count))
+
+
+def _single(values: tuple[float, ...]) -> FloatArray:
+    """Round to single precision, the precision in which TorchANI keeps these parameters."""
+    return np.asarray(values, np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class SymmetryFunctions:
+    r"""The functions of ANI-2x (Devereux et al., J. Chem. Theory Comput. 2020, 16, 4192), as TorchANI computes them.
+
+    Radial, for every element e and shift s:
+    :math:`G_i = \sum_{j \in e} \frac14 e^{-\eta (r_{ij} - r_s)^2} f_C(r_{ij})`.
+    Angular, for every pair of elements, shift p and section q, over unordered pairs of neighbours j, k:
+    :math:`G_i = \sum 2 [\frac12 (1 + \cos(\theta - \theta_q))]^\zeta e^{-\eta (\frac12 (r_{ij} + r_{ik}) - r_p)^2}
+    f_C(r_{ij}) f_C(r_{ik})` with :math:`\theta = \arccos(0.95 \cos\theta_{jik})`.
+
+    The descriptor of an atom is laid out as TorchANI does: [element, shift], then [pair of elements, shift,
+    section], the pairs in the order of an upper triangle.
+    """
+
+    elements: tuple[int, ...]
+    """Atomic numbers, in the order of the descriptor's blocks."""
+    radial_cutoff: float
+    """Å."""
+    radial_eta: float
+    """Å⁻²."""
+    radial_shifts: tuple[float, ...]
+    """Å."""
+    angular_cutoff: float
+    """Å."""
+    angular_eta: float
+    """Å⁻²."""
+    zeta: float
+    angular_shifts: tuple[float, ...]
+    """Å."""
+    sections: tuple[float, ...]
+    """rad."""
+
+    @classmethod
+    def like_2x(cls, elements: tuple[int, ...]) -> SymmetryFunctions:
+        """Return the functions of ANI-2x for the given elements: ``AEVComputer.like_2x`` of TorchANI."""
+        return cls(
+            elements=elements,
+            radial_cutoff=5.1,
+            radial_eta=19.7,
+            radial_shifts=_evenly(0.8, 5.1, 16),
+            angular_cutoff=3.5,
+            angular_eta=12.5,
+            zeta=14.1,
+            angular_shifts=_evenly(0.8, 3.5, 8),
+            sections=_evenly(pi / 8, pi + pi / 8, 4),
+        )
+
+    @property
+    def radial_length(self) -> int:
+        """Number of radial functions of an atom."""
+        return len(self.elements) * len(self.radial_shifts)
+
+    @property
+    def angular_block(self) -> int:
+        """Number of angular functions for one pair of elements."""
+        return len(self.angular_shifts) * len(self.sections)
+
+    @property
+    def length(self) -> int:
+        """Number of functions of an atom."""
+        pairs = len(self.elements) * (len(self.elements) + 1) // 2
+        return self.radial_length + pairs * self.angular_block
+
+    def species(self, numbers: IntArray) -> IntArray:
+        """Return (A,) rows of `elements` for (A,) atomic numbers.
+
+        Raises:
+            StructureError: an element is not among those of these functions.
+        """
+        known = {number: row for row, number in enumerate(self.elements)}
+        for atom, number in enumerate(numbers):
+            if int(number) not in known:
+                names = ", ".join(SYMBOLS.get(element, f"Z={element}") for element in self.elements)
+                raise StructureError(
+                    f"A potential knows only the elements that it was trained on: atom {atom} is "
+                    f"{SYMBOLS.get(int(number), f'Z={int(number)}')}, the potential knows {names}. "
+                    "Train it on data with this element, or take the atom out."
+                )
+        return np.array([known[int(number)] for number in numbers], dtype=np.int64)
+
+    def pair_blocks(self) -> IntArray:
+        """Return (E, E) first columns of the angular block of each pair of elements."""
+        count = len(self.elements)
+        first = np.zeros((count, count), dtype=np.int64)
+        rows, columns = np.triu_indices(count)
+        starts = self.radial_length + self.angular_block * np.arange(len(rows))
+        first[rows, columns] = starts
+        first[columns, rows] = starts
+        return first
+
+    def packed(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray]:
+        """Return what the kernels take.
+
+        Scalars [radial cutoff, radial η, angular cutoff, angular η, ζ], radial shifts, angular shifts, [cos, sin]
+        of the sections (2, Q), and the first columns of the pairs of elements (E, E).
+        """
+        eta_radial, eta_angular, zeta = _single((self.radial_eta, self.angular_eta, self.zeta))
+        scalars = np.array([self.radial_cutoff, eta_radial, self.angular_cutoff, eta_angular, zeta])
+        sections = _single(self.sections)
+        circle = np.ascontiguousarray(np.stack([np.cos(sections), np.sin(sections)]))
+        return scalars, _single(self.radial_shifts), _single(self.angular_shifts), circle, self.pair_blocks()

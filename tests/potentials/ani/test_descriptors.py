@@ -1,0 +1,132 @@
+"""Descriptors, Jacobian and forces against TorchANI's own, which differentiates by itself."""
+
+import numpy as np
+import pytest
+
+from alflow.errors import StructureError
+from alflow.potentials.ani.descriptors import descriptors, descriptors_with_jacobian, forces_from_gradient
+from alflow.potentials.ani.jacobian import changes_of_batch, forces_of_batch, join_jacobians
+from alflow.potentials.ani.symmetry import SymmetryFunctions
+
+ELEMENTS = (1, 6, 7, 8)
+FUNCTIONS = SymmetryFunctions.like_2x(ELEMENTS)
+
+
+def torchani_vectors(numbers, positions):
+    """Return descriptors (F, A, L) and a function from ∂E/∂G to ∂E/∂r, in double precision."""
+    import torch
+    from torchani.aev import AEVComputer
+
+    computer = AEVComputer.like_2x(num_species=len(ELEMENTS)).double()
+    species = torch.tensor([[ELEMENTS.index(number) for number in numbers]] * len(positions))
+    coordinates = torch.tensor(positions, requires_grad=True)
+    vectors = computer(species, coordinates)
+
+    def pull_back(gradient):
+        return torch.autograd.grad(vectors, coordinates, torch.tensor(gradient), retain_graph=True)[0].numpy()
+
+    return vectors.detach().numpy(), pull_back
+
+
+def random_molecule(rng):
+    """Return ten atoms of four elements on a jittered grid, six frames."""
+    numbers = np.array([6, 1, 7, 8, 1, 6, 1, 8, 1, 6])
+    grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3), -1).reshape(-1, 3)[:10] * 1.4
+    return numbers, grid + rng.uniform(-0.3, 0.3, (6, 10, 3))
+
+
+def straight_molecules():
+    """Return carbon dioxide, hydrogen cyanide's chain and a straight C-O-N-H row: angles of exactly 0 and 180 degrees."""
+    numbers = np.array([8, 6, 8, 7, 1])
+    row = np.array([0.0, 1.16, 2.32, 3.4, 4.4])
+    return numbers, np.stack([np.outer(row, axis) for axis in ([1.0, 0, 0], [0, 0, 1.0], [0.6, 0.8, 0])])
+
+
+def near_cutoffs():
+    """Return three atoms with distances a little inside and outside both cutoffs."""
+    numbers = np.array([6, 8, 1])
+    frames = []
+    for shift in (-1e-3, -1e-7, 1e-7, 1e-3):
+        for cutoff in (3.5, 5.1):
+            frames.append([[0.0, 0, 0], [cutoff + shift, 0, 0], [0.3, 1.0, 0.1]])
+    return numbers, np.array(frames)
+
+
+CASES = {
+    "random": random_molecule(np.random.default_rng(1)),
+    "straight": straight_molecules(),
+    "near cutoffs": near_cutoffs(),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_vectors_equal_torchani(name):
+    numbers, positions = CASES[name]
+    expected, _ = torchani_vectors(numbers, positions)
+    found = descriptors(FUNCTIONS, numbers, positions)
+    assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forces_equal_autograd(name):
+    numbers, positions = CASES[name]
+    rng = np.random.default_rng(2)
+    gradient = rng.normal(size=(*positions.shape[:2], FUNCTIONS.length))
+    _, pull_back = torchani_vectors(numbers, positions)
+    expected = -pull_back(gradient)
+    found = forces_from_gradient(FUNCTIONS, numbers, positions, gradient)
+    assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jacobian_products_equal_autograd(name):
+    numbers, positions = CASES[name]
+    rng = np.random.default_rng(3)
+    frames, atoms = positions.shape[:2]
+    gradient = rng.normal(size=(frames, atoms, FUNCTIONS.length)).astype(np.float32)
+    moves = rng.normal(size=(frames, atoms, 3)).astype(np.float32)
+    _, pull_back = torchani_vectors(numbers, positions)
+    expected = -pull_back(gradient.astype(float))
+    _, jacobian = descriptors_with_jacobian(FUNCTIONS, numbers, positions)
+    rows = rng.permutation(frames * atoms)
+    batch = (jacobian, np.arange(frames), np.arange(frames + 1) * atoms, rows)
+
+    shuffled = np.empty((frames * atoms, FUNCTIONS.length), np.float32)
+    shuffled[rows] = gradient.reshape(-1, FUNCTIONS.length)
+    forces = np.empty((frames * atoms, 3), np.float32)
+    forces_of_batch(*batch, shuffled, forces, 0, frames)
+    assert np.abs(forces.reshape(expected.shape) - expected).max() < 1e-5 * np.abs(expected).max()
+
+    changes = np.empty_like(shuffled)
+    changes_of_batch(*batch, moves.reshape(-1, 3), changes, 0, frames)
+    work = (changes[rows] * gradient.reshape(-1, FUNCTIONS.length)).sum()
+    assert work == pytest.approx(-(expected * moves).sum(), rel=1e-4)
+
+
+def test_joined_jacobians_keep_each_part():
+    (first_numbers, first), (second_numbers, second) = CASES["random"], CASES["straight"]
+    parts = [
+        descriptors_with_jacobian(FUNCTIONS, first_numbers, first)[1],
+        descriptors_with_jacobian(FUNCTIONS, second_numbers, second)[1],
+    ]
+    joined = join_jacobians(parts)
+    rng = np.random.default_rng(4)
+    gradient = rng.normal(size=(15, FUNCTIONS.length)).astype(np.float32)
+    forces = np.empty((15, 3), np.float32)
+    frames, offsets = np.array([2, len(first) + 1]), np.array([0, 10, 15])
+    forces_of_batch(joined, frames, offsets, np.arange(15), gradient, forces, 0, 2)
+    expected = forces_from_gradient(FUNCTIONS, second_numbers, second[1:2], gradient[None, 10:])[0]
+    assert forces[10:] == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
+    expected = forces_from_gradient(FUNCTIONS, first_numbers, first[2:3], gradient[None, :10])[0]
+    assert forces[:10] == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
+
+
+def test_threads_give_the_same_bits():
+    numbers, positions = CASES["random"]
+    one, three = (descriptors(FUNCTIONS, numbers, positions, threads) for threads in (1, 3))
+    assert np.array_equal(one, three)
+
+
+def test_unknown_element_is_named():
+    with pytest.raises(StructureError, match="atom 1 is Cl, the potential knows H, C, N, O"):
+        descriptors(FUNCTIONS, np.array([6, 17]), np.zeros((1, 2, 3)))
