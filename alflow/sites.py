@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import re
 import shutil
+import subprocess
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -122,11 +123,14 @@ def load_site(path: Path, run_dir: Path, options: Mapping[str, str], *, check_co
     values = _read_options(make_config, options, path)
     try:
         config = make_config(run_dir.resolve(), **values)
-    except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
+    except ValueError as error:
         raise SiteError(f"site {path.stem!r} refuses these options: {error}") from error
+    except Exception as error:
+        raise SiteError(f"site {path.stem!r} cannot be used here: {type(error).__name__}: {error}") from error
     _check_labels(config, path)
     if check_commands:
-        _check_commands(config, path)
+        for executor in config.executors:
+            _check_scheduler(executor, path.stem)
     return config
 
 
@@ -236,13 +240,40 @@ def _check_labels(config: Any, path: Path) -> None:
         )
 
 
-def _check_commands(config: Any, path: Path) -> None:
-    for executor in config.executors:
-        provider = getattr(executor, "provider", None)
-        for ancestor in type(provider).__mro__:
-            for command in _SCHEDULER_COMMANDS.get(ancestor.__name__, ()):
-                if shutil.which(command) is None:
-                    raise SiteError(
-                        f"site {path.stem!r} submits with {command!r}, which is not found on this machine's PATH; "
-                        "start alflow on a login node of that site, or choose another site"
-                    )
+def _check_scheduler(executor: Any, site: str) -> None:
+    """Refuse a block that the scheduler would refuse, before anything is submitted."""
+    provider = getattr(executor, "provider", None)
+    ancestors = {ancestor.__name__ for ancestor in type(provider).__mro__}
+    for name in ancestors & _SCHEDULER_COMMANDS.keys():
+        for command in _SCHEDULER_COMMANDS[name]:
+            if shutil.which(command) is None:
+                raise SiteError(
+                    f"site {site!r} submits with {command!r}, which is not found on this machine's PATH; "
+                    "start alflow on a login node of that site, or choose another site"
+                )
+    if "SlurmProvider" in ancestors:
+        _ask_slurm(provider, executor.label, site)
+
+
+def _ask_slurm(provider: Any, label: str, site: str) -> None:
+    """Ask `sbatch --test-only` whether a block of this executor could ever run."""
+    lines = [f"#SBATCH --nodes={provider.nodes_per_block}", f"#SBATCH --time={provider.walltime}"]
+    if provider.cores_per_node is not None:
+        lines.append(f"#SBATCH --cpus-per-task={provider.cores_per_node}")
+    script = "\n".join(["#!/bin/sh", "#SBATCH --ntasks-per-node=1", *lines, provider.scheduler_options, "true", ""])
+    try:
+        answer = subprocess.run(
+            [shutil.which("sbatch") or "sbatch", "--test-only"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SiteError(f"site {site!r}: Slurm does not answer ('sbatch --test-only' took more than 60 s)") from error
+    if answer.returncode:
+        reason = answer.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise SiteError(
+            f"Slurm refuses the jobs of executor {label!r} of site {site!r}: {reason[0]}. Change the site's options"
+        )

@@ -20,7 +20,7 @@ def make_config(
     workers: int = os.cpu_count() or 1,
     threads: int = 1,
     gpu_workers: int = 1,
-    gpu_threads: int = 1,
+    gpu_threads: int = os.cpu_count() or 1,
     kind: Literal["processes", "threads"] = "processes",
     encrypted: bool = True,
     heartbeat_seconds: int = 2,
@@ -38,7 +38,7 @@ def make_config(
         workers: label workers, one a core.
         threads: threads of one label worker.
         gpu_workers: workers for training and pulls.
-        gpu_threads: threads of one of these.
+        gpu_threads: threads of one of these, for training; pulls use one.
         kind: "processes" notices and survives a lost worker; "threads" starts at once and shares one interpreter.
         encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.

@@ -1,0 +1,110 @@
+"""Aurora (ALCF): labels on 102 cores of its nodes, training and pulls on their 12 GPU tiles."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.launchers import MpiExecLauncher
+from parsl.providers import PBSProProvider
+
+CORES = [str(core) for core in range(104) if core not in (0, 52)]  # the first core of each socket serves the system
+GPUS = [f"{gpu}.{tile}" for gpu in range(6) for tile in range(2)]
+GPU_CORES = [f"{first}-{first + 7}" for first in (1, 9, 17, 25, 33, 41, 53, 61, 69, 77, 85, 93)]  # next to each tile
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    account: str,
+    queue: str = "prod",
+    gpu_queue: str = "debug",
+    filesystems: str = "home:flare",
+    nodes_per_block: int = 1,
+    max_blocks: int = 1,
+    gpus: int = 12,
+    gpu_nodes_per_block: int = 1,
+    gpu_max_blocks: int = 1,
+    walltime_minutes: int = 60,
+    drain_minutes: float = 10.0,
+    idle_minutes: float = 5.0,
+    worker_init: str = "",
+) -> Config:
+    """Describe Aurora. https://docs.alcf.anl.gov/aurora/hardware-overview/machine-overview/.
+
+    A node has 2 Intel Xeon Max of 52 cores (104 cores, 208 threads) and 6 Intel Data Center GPU Max of 2 tiles each,
+    pinned by ZE_AFFINITY_MASK. Queues: https://docs.alcf.anl.gov/aurora/running-jobs-aurora/; cores next to each tile
+    and the launcher: https://docs.alcf.anl.gov/aurora/workflows/parsl/.
+    Worker start: start Copper in `worker_init`; it reads each file once for all nodes
+    (https://docs.alcf.anl.gov/aurora/data-management/copper/copper/). Training here needs the centre's own PyTorch.
+
+    Args:
+        run_dir: the campaign's run directory, on one of `filesystems`.
+        account: project that is charged.
+        queue: queue of the label jobs.
+        gpu_queue: queue of the GPU jobs.
+        filesystems: file systems the jobs need, joined by ":".
+        nodes_per_block: nodes a label job asks for, 102 label workers each; queues set a least number.
+        max_blocks: label jobs at a time.
+        gpus: GPUs used of a node, one worker each (the whole node is charged).
+        gpu_nodes_per_block: nodes a GPU job asks for.
+        gpu_max_blocks: GPU jobs at a time.
+        walltime_minutes: of every job.
+        drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
+        idle_minutes: a job with nothing to do for so long is given back.
+        worker_init: shell lines that run before the workers start.
+    """
+    if not 1 <= gpus <= len(GPUS):
+        raise ValueError(f"a node of Aurora shows {len(GPUS)} GPUs; got gpus={gpus}")
+    if not 0 < drain_minutes < walltime_minutes:
+        raise ValueError(
+            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
+        )
+    scripts = sysconfig.get_path("scripts")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
+    start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
+
+    def executor(label: str, where: str, cores: list[str], threads: int, names: list[str]) -> HighThroughputExecutor:
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        return HighThroughputExecutor(
+            label=label,
+            max_workers_per_node=len(cores),
+            cores_per_worker=threads,
+            cpu_affinity="list:" + ":".join(cores),
+            available_accelerators=names,
+            heartbeat_period=15,
+            heartbeat_threshold=90,
+            drain_period=round(60 * (walltime_minutes - drain_minutes)),
+            block_error_handler=windowed_error_handler,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+            provider=PBSProProvider(
+                account=account,
+                queue=where,
+                cpus_per_node=208,
+                select_options="",
+                nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
+                init_blocks=0,
+                max_blocks=gpu_max_blocks if names else max_blocks,
+                walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+                scheduler_options=f"#PBS -l filesystems={filesystems}",
+                worker_init="\n".join([*start, *(f"export {name}={threads}" for name in variables)]),
+                launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--ppn 1"),
+            ),
+        )
+
+    return Config(
+        executors=[
+            executor("cpu", queue, CORES, 1, []),
+            executor("gpu", gpu_queue, GPU_CORES[:gpus], 8, GPUS[:gpus]),
+        ],
+        run_dir=str(run_dir / "parsl"),
+        strategy="htex_auto_scale",
+        max_idletime=60 * idle_minutes,
+        initialize_logging=False,
+        usage_tracking=0,
+    )

@@ -1,0 +1,111 @@
+"""CPU nodes of one Slurm partition and GPU nodes of another, each with its own account, modules and walltime."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.launchers import SrunLauncher
+from parsl.providers import SlurmProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    cpu_partition: str,
+    cores_per_node: int,
+    gpu_partition: str,
+    gpu_cores_per_node: int,
+    gpus_per_node: int,
+    cpu_account: str | None = None,
+    gpu_account: str | None = None,
+    cpu_worker_init: str = "",
+    gpu_worker_init: str = "",
+    cpu_walltime_minutes: int = 60,
+    gpu_walltime_minutes: int = 240,
+    nodes_per_block: int = 1,
+    max_blocks: int = 4,
+    gpu_max_blocks: int = 1,
+    drain_minutes: float = 5.0,
+    idle_minutes: float = 2.0,
+    address: str | None = None,
+) -> Config:
+    """Describe two partitions of one cluster. https://slurm.schedmd.com/sbatch.html.
+
+    For clusters whose GPU nodes need other modules, another project or other limits than the CPU nodes. GPU jobs are
+    not held while only labels run: each kind is requested when its tasks wait and given back when it idles.
+
+    Args:
+        run_dir: the campaign's run directory, on a file system that all nodes see.
+        cpu_partition: where label workers run.
+        cores_per_node: physical cores of a node of that partition; one label worker a core.
+        gpu_partition: where training and pulls run.
+        gpu_cores_per_node: cores of a node of that partition.
+        gpus_per_node: GPUs of such a node, one worker each, pinned.
+        cpu_account: what label jobs are charged to.
+        gpu_account: what GPU jobs are charged to; `cpu_account` when not given.
+        cpu_worker_init: shell lines that run before the label workers start.
+        gpu_worker_init: shell lines that run before the GPU workers start, for example "module load cuda".
+        cpu_walltime_minutes: of label jobs.
+        gpu_walltime_minutes: of GPU jobs.
+        nodes_per_block: nodes a label job asks for.
+        max_blocks: label jobs at a time.
+        gpu_max_blocks: GPU jobs (one node each) at a time.
+        drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
+        idle_minutes: a job with nothing to do for so long is given back.
+        address: address of this host as the nodes see it; all of its addresses are tried when not given.
+    """
+    shortest = min(cpu_walltime_minutes, gpu_walltime_minutes)
+    if not 0 < drain_minutes < shortest:
+        raise ValueError(f"drain_minutes lies between 0 and the walltimes; got {drain_minutes} of {shortest}")
+    if gpus_per_node < 1:
+        raise ValueError(f"a GPU node has at least one GPU; got gpus_per_node={gpus_per_node}. Without: --site slurm")
+    scripts = sysconfig.get_path("scripts")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    start = [f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
+
+    def executor(label: str, where: str, account: str | None, init: str, minutes: int) -> HighThroughputExecutor:
+        cores, workers = (gpu_cores_per_node, gpus_per_node) if label == "gpu" else (cores_per_node, cores_per_node)
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        provider = SlurmProvider(
+            partition=where,
+            account=account,
+            nodes_per_block=nodes_per_block if label == "cpu" else 1,
+            cores_per_node=cores,
+            gpus_per_node=gpus_per_node if label == "gpu" else None,
+            init_blocks=0,
+            max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
+            walltime=f"{minutes // 60:02d}:{minutes % 60:02d}:00",
+            worker_init="\n".join([init, *start, *(f"export {name}={cores // workers}" for name in variables)]),
+            launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
+        )
+        return HighThroughputExecutor(
+            label=label,
+            provider=provider,
+            address=address,
+            max_workers_per_node=workers,
+            cores_per_worker=cores / workers,
+            cpu_affinity="block",
+            available_accelerators=gpus_per_node if label == "gpu" else 0,
+            heartbeat_period=10,
+            heartbeat_threshold=60,
+            drain_period=round(60 * (minutes - drain_minutes)),
+            block_error_handler=windowed_error_handler,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+        )
+
+    return Config(
+        executors=[
+            executor("cpu", cpu_partition, cpu_account, cpu_worker_init, cpu_walltime_minutes),
+            executor("gpu", gpu_partition, gpu_account or cpu_account, gpu_worker_init, gpu_walltime_minutes),
+        ],
+        run_dir=str(run_dir / "parsl"),
+        strategy="htex_auto_scale",
+        max_idletime=60 * idle_minutes,
+        initialize_logging=False,
+        usage_tracking=0,
+    )

@@ -1,0 +1,109 @@
+"""A Kubernetes cluster: one pod a block, label pods without and GPU pods with a GPU."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.addresses import address_by_hostname
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.providers import KubernetesProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    image: str,
+    namespace: str = "default",
+    volume: str,
+    cores_per_pod: int = 4,
+    memory_per_pod: str = "8Gi",
+    max_pods: int = 4,
+    gpu_resource: str | None = "nvidia.com/gpu",
+    gpu_cores_per_pod: int = 4,
+    gpu_memory_per_pod: str = "16Gi",
+    gpu_max_pods: int = 1,
+    idle_minutes: float = 2.0,
+    address: str | None = None,
+    service_account: str | None = None,
+    worker_init: str = "",
+) -> Config:
+    """Describe a Kubernetes cluster. https://kubernetes.io/docs/concepts/workloads/pods/.
+
+    Run alflow itself in a pod of the cluster, so that worker pods reach it. Pods start from `image`, whose layers each
+    node keeps: no shared file system is read at the start. Parsl does not notice a pod that was deleted behind its
+    back; the heartbeat does (its tasks run again elsewhere), but the pod counts towards `max_pods` until the run ends.
+
+    Args:
+        run_dir: the campaign's run directory, on `volume`: models and keys for the encrypted traffic travel through it.
+        image: container image with alflow of the driver's version.
+        namespace: where pods are made.
+        volume: claim:path of a volume that many pods may mount (ReadWriteMany), for example campaigns:/campaigns.
+        cores_per_pod: label workers of a pod.
+        memory_per_pod: of a label pod.
+        max_pods: label pods at a time.
+        gpu_resource: resource name of a GPU; "none": training and pulls run on the cores of the GPU pods.
+        gpu_cores_per_pod: cores of a GPU pod (one worker).
+        gpu_memory_per_pod: of a GPU pod.
+        gpu_max_pods: GPU pods at a time.
+        idle_minutes: a pod with nothing to do for so long is given back.
+        address: address of the driver's pod; found by its host name when not given.
+        service_account: that may make and delete pods.
+        worker_init: shell lines that run before the workers start.
+    """
+    claim, colon, mount = volume.partition(":")
+    if not colon or not run_dir.is_relative_to(mount):
+        raise ValueError(f"volume is claim:path, and the run directory lies in that path; got {volume!r} and {run_dir}")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+    def executor(label: str, cores: int, memory: str, pods: int, extra: dict[str, str]) -> HighThroughputExecutor:
+        workers, threads = (cores, 1) if label == "cpu" else (1, cores)
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        lines = [
+            "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba",
+            *(f"export {name}={threads}" for name in variables),
+        ]
+        provider = KubernetesProvider(
+            image=image,
+            namespace=namespace,
+            init_blocks=0,
+            max_blocks=pods,
+            init_cpu=cores,
+            max_cpu=cores,
+            init_mem=memory,
+            max_mem=memory,
+            extra_requests=extra,
+            extra_limits=extra,
+            worker_init="\n".join([*lines, worker_init]),
+            pod_name=f"alflow-{label}",
+            persistent_volumes=[(claim, mount)],
+            service_account_name=service_account,
+        )
+        return HighThroughputExecutor(
+            label=label,
+            provider=provider,
+            address=address or address_by_hostname(),
+            max_workers_per_node=workers,
+            cores_per_worker=1e-6,  # a pod sees all cores of its node, not its share of them
+            heartbeat_period=10,
+            heartbeat_threshold=60,
+            block_error_handler=windowed_error_handler,
+            interchange_launch_cmd=[*survive_no_driver, f"{sysconfig.get_path('scripts')}/interchange.py"],
+        )
+
+    return Config(
+        executors=[
+            executor("cpu", cores_per_pod, memory_per_pod, max_pods, {}),
+            executor(
+                "gpu", gpu_cores_per_pod, gpu_memory_per_pod, gpu_max_pods, {gpu_resource: "1"} if gpu_resource else {}
+            ),
+        ],
+        run_dir=str(run_dir / "parsl"),
+        strategy="htex_auto_scale",
+        max_idletime=60 * idle_minutes,
+        initialize_logging=False,
+        usage_tracking=0,
+    )

@@ -1,0 +1,109 @@
+"""Any cluster under PBS Pro or OpenPBS: label workers from one queue, GPU workers from another (or the same)."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.launchers import MpiExecLauncher, SimpleLauncher
+from parsl.providers import PBSProProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    queue: str,
+    cores_per_node: int,
+    gpu_queue: str | None = None,
+    gpu_cores_per_node: int | None = None,
+    gpus_per_node: int = 0,
+    account: str | None = None,
+    nodes_per_block: int = 1,
+    max_blocks: int = 4,
+    gpu_max_blocks: int = 1,
+    walltime_minutes: int = 60,
+    drain_minutes: float = 5.0,
+    idle_minutes: float = 2.0,
+    address: str | None = None,
+    worker_init: str = "",
+    scheduler_options: str = "",
+) -> Config:
+    """Describe a cluster under PBS. https://openpbs.org/.
+
+    Blocks are requested when tasks wait, and given back when they idle; the two kinds come and go on their own.
+    Worker start: the driver's own Python from the shared file system; unpack a copy on the node's disk in `worker_init`
+    when many nodes start at once.
+
+    Args:
+        run_dir: the campaign's run directory, on a file system that all nodes see.
+        queue: where label workers run.
+        cores_per_node: cores of a node of that queue; one label worker a core.
+        gpu_queue: where training and pulls run; `queue` when not given.
+        gpu_cores_per_node: cores of a node of the GPU queue; `cores_per_node` when not given.
+        gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
+        account: what is charged.
+        nodes_per_block: nodes a label job asks for; with more than one, `mpiexec` starts the workers.
+        max_blocks: label jobs at a time.
+        gpu_max_blocks: GPU jobs (one node each) at a time.
+        walltime_minutes: of every job.
+        drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
+        idle_minutes: a job with nothing to do for so long is given back.
+        address: address of this host as the nodes see it; all of its addresses are tried when not given.
+        worker_init: shell lines that run before the workers start.
+        scheduler_options: further #PBS lines.
+    """
+    if not 0 < drain_minutes < walltime_minutes:
+        raise ValueError(
+            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
+        )
+    scripts = sysconfig.get_path("scripts")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
+    start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
+
+    def executor(label: str, where: str, cores: int, workers: int, gpus: int, nodes: int) -> HighThroughputExecutor:
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        provider = PBSProProvider(
+            account=account,
+            queue=where,
+            cpus_per_node=cores,
+            select_options=f"ngpus={gpus}" if gpus else "",
+            nodes_per_block=nodes,
+            init_blocks=0,
+            max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            scheduler_options=scheduler_options,
+            worker_init="\n".join([*start, *(f"export {name}={cores // workers}" for name in variables)]),
+            launcher=MpiExecLauncher(overrides="--ppn 1") if nodes > 1 else SimpleLauncher(),
+        )
+        return HighThroughputExecutor(
+            label=label,
+            provider=provider,
+            address=address,
+            max_workers_per_node=workers,
+            cores_per_worker=cores / workers,
+            cpu_affinity="block",
+            available_accelerators=gpus,
+            heartbeat_period=10,
+            heartbeat_threshold=60,
+            drain_period=round(60 * (walltime_minutes - drain_minutes)),
+            block_error_handler=windowed_error_handler,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+        )
+
+    gpu_cores = gpu_cores_per_node or cores_per_node
+    return Config(
+        executors=[
+            executor("cpu", queue, cores_per_node, cores_per_node, 0, nodes_per_block),
+            executor("gpu", gpu_queue or queue, gpu_cores, max(gpus_per_node, 1), gpus_per_node, 1),
+        ],
+        run_dir=str(run_dir / "parsl"),
+        strategy="htex_auto_scale",
+        max_idletime=60 * idle_minutes,
+        initialize_logging=False,
+        usage_tracking=0,
+    )

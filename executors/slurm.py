@@ -1,0 +1,131 @@
+"""Any cluster under Slurm: label workers from one partition, GPU workers from another (or the same)."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.launchers import SrunLauncher
+from parsl.providers import SlurmProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    partition: str,
+    cores_per_node: int,
+    gpu_partition: str | None = None,
+    gpu_cores_per_node: int | None = None,
+    gpus_per_node: int = 0,
+    account: str | None = None,
+    qos: str | None = None,
+    constraint: str | None = None,
+    nodes_per_block: int = 1,
+    max_blocks: int = 4,
+    gpu_max_blocks: int = 1,
+    walltime_minutes: int = 60,
+    drain_minutes: float = 5.0,
+    idle_minutes: float = 2.0,
+    exclusive: bool = True,
+    heartbeat_seconds: int = 10,
+    heartbeat_limit_seconds: int = 60,
+    address: str | None = None,
+    environment: str | None = None,
+    worker_init: str = "",
+    scheduler_options: str = "",
+) -> Config:
+    """Describe a cluster under Slurm. https://slurm.schedmd.com/sbatch.html.
+
+    Blocks are requested when tasks wait, and given back when they idle; the two kinds come and go on their own.
+    Worker start: the driver's own Python from the shared file system, or, with `environment`, an archive that `sbcast`
+    copies to every node once, so that no worker reads thousands of small files over the network.
+
+    Args:
+        run_dir: the campaign's run directory, on a file system that all nodes see.
+        partition: where label workers run.
+        cores_per_node: physical cores of a node of that partition; one label worker a core.
+        gpu_partition: where training and pulls run; `partition` when not given.
+        gpu_cores_per_node: cores of a node of the GPU partition; `cores_per_node` when not given.
+        gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
+        account: what is charged.
+        qos: quality of service.
+        constraint: node features, for both kinds of node.
+        nodes_per_block: nodes a label job asks for.
+        max_blocks: label jobs at a time.
+        gpu_max_blocks: GPU jobs (one node each) at a time.
+        walltime_minutes: of every job.
+        drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
+        idle_minutes: a job with nothing to do for so long is given back.
+        exclusive: ask for whole nodes.
+        heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
+        heartbeat_limit_seconds: silence after which a node counts as lost.
+        address: address of this host as the nodes see it; all of its addresses are tried when not given.
+        environment: packed Python environment (a .tar file with bin/ at its top) to unpack on every node.
+        worker_init: shell lines that run before the workers start, for example "module load python".
+        scheduler_options: further #SBATCH lines.
+    """
+    if not 0 < drain_minutes < walltime_minutes:
+        raise ValueError(
+            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
+        )
+    scripts = sysconfig.get_path("scripts")
+    start = [worker_init, f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
+    if environment is not None:
+        node_copy = "${TMPDIR:-/tmp}/alflow-env-$SLURM_JOB_ID"
+        unpack = f"mkdir -p {node_copy} && tar -xf {node_copy}.tar -C {node_copy}"
+        start += [f"sbcast --force {environment} {node_copy}.tar", f"srun --ntasks-per-node=1 bash -c '{unpack}'"]
+        start += [f"export PATH={node_copy}/bin:$PATH"]
+
+    def executor(label: str, where: str, cores: int, workers: int, gpus: int, blocks: int) -> HighThroughputExecutor:
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        provider = SlurmProvider(
+            partition=where,
+            account=account,
+            qos=qos,
+            constraint=constraint,
+            nodes_per_block=nodes_per_block if label == "cpu" else 1,
+            cores_per_node=cores,
+            gpus_per_node=gpus or None,
+            init_blocks=0,
+            max_blocks=blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            exclusive=exclusive,
+            scheduler_options=scheduler_options,
+            worker_init="\n".join([*start, *(f"export {name}={cores // workers}" for name in variables)]),
+            launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
+        )
+        return HighThroughputExecutor(
+            label=label,
+            provider=provider,
+            address=address,
+            max_workers_per_node=workers,
+            cores_per_worker=cores / workers,
+            cpu_affinity="block",
+            available_accelerators=gpus,
+            heartbeat_period=heartbeat_seconds,
+            heartbeat_threshold=heartbeat_limit_seconds,
+            drain_period=round(60 * (walltime_minutes - drain_minutes)),
+            block_error_handler=windowed_error_handler,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+        )
+
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    gpu_cores = gpu_cores_per_node or cores_per_node
+    return Config(
+        executors=[
+            executor("cpu", partition, cores_per_node, cores_per_node, 0, max_blocks),
+            executor(
+                "gpu", gpu_partition or partition, gpu_cores, max(gpus_per_node, 1), gpus_per_node, gpu_max_blocks
+            ),
+        ],
+        run_dir=str(run_dir / "parsl"),
+        strategy="htex_auto_scale",
+        strategy_period=2,
+        max_idletime=60 * idle_minutes,
+        initialize_logging=False,
+        usage_tracking=0,
+    )

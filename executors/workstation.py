@@ -1,0 +1,72 @@
+"""One machine with GPUs: label workers on its cores, one pinned worker a GPU for training and pulls."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import sysconfig
+
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.jobs.error_handlers import windowed_error_handler
+from parsl.providers import LocalProvider
+
+
+def make_config(
+    run_dir: pathlib.Path,
+    *,
+    gpus: list[str],
+    workers: int | None = None,
+    gpu_threads: int = 1,
+    heartbeat_seconds: int = 2,
+    heartbeat_limit_seconds: int = 10,
+    numba_cache: str = "~/.cache/alflow/numba",
+    worker_init: str = "",
+) -> Config:
+    """Describe a workstation. https://parsl.readthedocs.io/en/stable/userguide/configuration/.
+
+    Each GPU worker sees one GPU alone (CUDA_VISIBLE_DEVICES). Workers start from the driver's own Python.
+
+    Args:
+        run_dir: the campaign's run directory.
+        gpus: names of the GPUs to use, for example 0,1,2,3 (as `nvidia-smi -L` counts them).
+        workers: label workers; all cores but those of the GPU workers when not given.
+        gpu_threads: CPU threads of one GPU worker.
+        heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
+        heartbeat_limit_seconds: silence after which a whole worker pool counts as lost.
+        numba_cache: folder for compiled kernels, shared by all workers and runs.
+        worker_init: shell lines that run before the workers start.
+    """
+    if not gpus or len(set(gpus)) != len(gpus):
+        raise ValueError(f"gpus names at least one GPU, each once; got {','.join(gpus)!r}. Without a GPU: --site local")
+    label_workers = workers or max(1, (os.cpu_count() or 1) - gpu_threads * len(gpus))
+    scripts = sysconfig.get_path("scripts")
+    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+    def executor(label: str, count: int, threads: int, accelerators: list[str]) -> HighThroughputExecutor:
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}"]
+        lines += [*(f"export {name}={threads}" for name in variables), worker_init]
+        return HighThroughputExecutor(
+            label=label,
+            address="127.0.0.1",
+            max_workers_per_node=count,
+            cores_per_worker=1e-6,  # as many workers as asked for
+            available_accelerators=accelerators,
+            heartbeat_period=heartbeat_seconds,
+            heartbeat_threshold=heartbeat_limit_seconds,
+            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
+            block_error_handler=windowed_error_handler,
+            provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init="\n".join(lines)),
+        )
+
+    return Config(
+        executors=[executor("cpu", label_workers, 1, []), executor("gpu", len(gpus), gpu_threads, gpus)],
+        run_dir=str(run_dir / "parsl"),
+        strategy="simple",
+        strategy_period=0.5,
+        max_idletime=1e9,
+        initialize_logging=False,
+        usage_tracking=0,
+    )
