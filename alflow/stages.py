@@ -29,7 +29,7 @@ from alflow.rundir import RunDirectory, load_members, save_dataset, save_members
 from alflow.tasks import EarlyStop, EngineModel, EnsembleModel, ModelReference, Outcome
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
-from alflow.types import Dataset, Frames, IntArray, Member, SelectedFrame, Segment, Split
+from alflow.types import Dataset, Frames, Member, SelectedFrame, Segment, Split
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Stages:
             chain = self._chain("reference-segment", folder / f"pull-{spec.index:02d}", spec, self._engine_model())
             self.references.append(Reference(spec, start, chain))
             if self._needs_reference():
-                state = start.get("relax", *self._relax_arguments(spec, self._engine_model(), 0), pull=spec.index)
+                state = start.get("relax", *self._relax_arguments(spec, self._engine_model()), pull=spec.index)
                 if self.settings.sampling.reference:
                     chain.start(state)
 
@@ -109,9 +109,8 @@ class Stages:
         labels = self.settings.labels
         return EngineModel(labels.engine, labels.settings.model_dump(mode="json"))
 
-    def _relax_arguments(self, spec: PullSpec, model: ModelReference, iteration: int) -> tuple[Any, ...]:
+    def _relax_arguments(self, spec: PullSpec, model: ModelReference) -> tuple[Any, ...]:
         """Velocities depend on the replica alone: the same in every iteration and in the reference."""
-        del iteration
         molecule = spec.molecule
         seed = self._words(0, "velocities", spec.replica, len(molecule.numbers))
         relaxation = self.settings.sampling.relax
@@ -146,7 +145,6 @@ class Stages:
         md, chains = self.settings.first_data.md, []
         for index, molecule in enumerate(molecules(self.settings)):
             folder = self.run.path / "first-data" / molecule.name
-            model = self._engine_model()
             seed = integer_seed(self.settings.seed, 0, "first-data", index)
 
             def arguments(previous: Any, steps: int, *, of: Any = molecule, seed: int = seed) -> tuple[Any, ...]:
@@ -159,7 +157,6 @@ class Stages:
             words = self._words(0, "first-velocities", index)
             chain.start(state.get("first-state", molecule.numbers, molecule.positions, md.temperature_k, words))
             chains.append((molecule, chain))
-            del model
         self.graph.run_until(lambda: all(chain.done for _, chain in chains))
         for molecule, chain in chains:
             chain.raise_error(f"The first molecular dynamics of {molecule.name}")
@@ -282,7 +279,7 @@ class Stages:
             "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
         )
         pull = Pull(spec, chain, selection.start(judge.rule(spec.settings.steps, cap), spec.index))
-        chain.on_segment = lambda segment: self._select(iteration, pull, segment)
+        chain.on_segment = lambda segment: self._select(iteration, pull, judge.with_chosen_spread(segment))
         if self.settings.sampling.relax_with == "label-engine":
             reference = self.references[spec.index]
             self.graph.run_until(lambda: reference.start.value is not None or reference.start.error is not None)
@@ -292,7 +289,7 @@ class Stages:
             chain.start(replace(reference.start.value, start=None))
         else:
             state = StoredState(self.graph, folder / f"start-{spec.index:02d}.npz")
-            arguments = self._relax_arguments(spec, model, iteration)
+            arguments = self._relax_arguments(spec, model)
             chain.start(state.get("relax-with-potential", *arguments, pull=spec.index, iteration=iteration))
         return pull
 
@@ -387,20 +384,15 @@ class Stages:
     def goal_reached(self) -> str:
         """Say why the campaign may end before its last iteration; empty if it may not."""
         stop, records = self.settings.stop, self.records()
-        if not stop.stop_when_converged or not records:
-            return ""
-        errors = records[-1].barrier_error_ev
-        if errors is not None:
-            wanted = stop.iterations
-            recent = [record.barrier_error_ev for record in records[-wanted:]]
-            within = [
-                error is not None and error_within(np.array(error.values), stop.tolerance_ev, judged=stop.judged)
-                for error in recent
-            ]
-            return "the barrier error is within its tolerance" if len(within) == wanted and all(within) else ""
-        barriers = np.array([record.barrier_ev.values for record in records])
-        rests = change_within(barriers, stop.iterations, stop.tolerance_ev)
-        return "the barrier no longer changes" if rests else ""
+        if stop.stop_when == "error":
+            recent = [record.barrier_error_ev for record in records[-stop.iterations :]]
+            within = [error is not None and error_within(np.array(error.values), stop.tolerance_ev) for error in recent]
+            return "the barrier error is within its tolerance" if len(within) == stop.iterations and all(within) else ""
+        if stop.stop_when == "change" and records:
+            barriers = np.array([record.barrier_ev.values for record in records])
+            rests = change_within(barriers, stop.iterations, stop.tolerance_ev)
+            return "the barrier no longer changes" if rests else ""
+        return ""
 
     def _enter(self, iteration: int, stage: str) -> None:
         self.view.iteration, self.view.stage = iteration, stage
@@ -416,11 +408,6 @@ def barrier(segments: list[Segment]) -> float:
 def largest_work(segments: list[Segment]) -> float:
     """Return the largest work of the spring on the way, eV."""
     return float(max(segment.work.max() for segment in segments if len(segment.work)))
-
-
-def rows_of(dataset: Dataset) -> IntArray:
-    """Return the group of each global row."""
-    return np.concatenate([np.full(len(group.frames), index) for index, group in enumerate(dataset.groups)])
 
 
 def _join(parts: list[Path], target: Path) -> None:

@@ -102,12 +102,13 @@ def threads() -> int:
 
 def engine_of(name: str, settings: dict[str, Any]) -> LabelEngine:
     """Return this worker's engine for a name and settings; it is made at the first call."""
-    from alflow.labeling import make_engine_from_dict  # noqa: PLC0415
+    from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415
+    from alflow.labeling import make_engine  # noqa: PLC0415
 
     kept = _keep()
     key = name + json.dumps(settings, sort_keys=True)
     if key not in kept.engines:
-        kept.engines[key] = make_engine_from_dict(name, settings)
+        kept.engines[key] = make_engine(name, ENGINE_SETTINGS[name].model_validate(settings))
     return kept.engines[key]
 
 
@@ -238,12 +239,26 @@ def pull_segment(
     state = _state(previous)
     if state.spring is None:
         state = start_pull(state, pair, settings)
-    stop = None
-    if early_stop is not None:
-        from alflow.learning.stopping import SpreadWatch  # noqa: PLC0415
-
-        stop = SpreadWatch(early_stop.spread_ev, early_stop.steps)
+    stop = _spread_watch(early_stop, previous) if early_stop is not None else None
     return run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop)
+
+
+def _spread_watch(rule: EarlyStop, previous: Outcome | MDState) -> Callable[[int, Evaluation], str]:
+    """Return a function that ends a pull once the spread was above the bound for so many records in a row."""
+    from alflow.learning.stopping import StopRule, leaves_the_known  # noqa: PLC0415
+
+    bound = StopRule(rule.spread_ev, rule.steps)
+    before = previous.value if isinstance(previous, Outcome) else None
+    run = leaves_the_known(before.spread, bound)[1] if isinstance(before, Segment) else 0
+
+    def stop(step: int, evaluation: Evaluation) -> str:
+        nonlocal run
+        ends, run = leaves_the_known(np.array([evaluation.spread]), bound, run)
+        if ends is None:
+            return ""
+        return f"at step {step} the spread was above {bound.bound:.3f} eV for {bound.consecutive} records in a row"
+
+    return stop
 
 
 def empty_segment(like: Segment) -> Segment:

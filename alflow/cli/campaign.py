@@ -1,0 +1,103 @@
+"""``alflow run`` and what looks at a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alflow.cli.config import CampaignFile, Overrides, find_campaign
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from alflow.rundir import RunDirectory
+
+Site = Annotated[str, typer.Option("--site", "-s", help="Site: a name from `alflow site list`, or a Python file.")]
+SiteOptions = Annotated[
+    list[str] | None, typer.Option("-o", help="Option of the site file: -o workers=4. May be repeated.")
+]
+RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: alflow run configs/quickstart.toml --site local -o workers=2")(run)
+
+
+def run(
+    campaign: CampaignFile,
+    site: Site = "local",
+    options: SiteOptions = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", "-d", help="Run directory; runs/NAME if not given.")
+    ] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; submit nothing.")
+    ] = False,
+) -> None:
+    """Run a campaign, or go on with it: the same command continues where the last one ended."""
+    from rich.console import Console
+
+    from alflow.config.load import load_campaign
+    from alflow.sites import parse_option_pairs
+
+    console = Console()
+    settings = load_campaign(find_campaign(campaign), overrides or ())
+    site_options = parse_option_pairs(options or ())
+    target = run_dir or Path("runs") / settings.name
+    if dry_run:
+        from alflow.forecast import forecast, forecast_table
+        from alflow.preflight import check_campaign
+        from alflow.sites import find_site, load_site
+
+        check_campaign(settings)
+        load_site(find_site(site), target, site_options)
+        console.print(forecast_table(forecast(settings, say=console.print)))
+        return
+    _launch(console, settings, site, site_options, target)
+
+
+def _launch(console: Console, settings: object, site: str, options: dict[str, str], target: Path) -> None:
+    from alflow.config.campaign import CampaignSettings
+    from alflow.launch import TerminatedError, launch
+    from alflow.progress import display_for
+    from alflow.rundir import RunDirectory
+
+    assert isinstance(settings, CampaignSettings)
+    display = display_for(console)
+    again = f"Run the same command again to go on. What is committed lies in {target}."
+    try:
+        finished = launch(settings, site, options, target, display)
+    except KeyboardInterrupt:
+        display.close()
+        console.print(f"Interrupted. {again}")
+        raise
+    except TerminatedError as error:
+        display.close()
+        console.print(f"{error} {again}")
+        raise typer.Exit(143) from error
+    finally:
+        display.close()
+    _summary(console, RunDirectory(target.resolve()), finished.reason)
+
+
+def _summary(console: Console, run: RunDirectory, reason: str) -> None:
+    """Print the table, and where everything lies."""
+    from alflow.analysis.summary import draw_work
+    from alflow.progress import iteration_table
+
+    console.print(iteration_table(list(run.records())))
+    figure = draw_work(run)
+    console.print(f"The campaign ended: {reason}.")
+    for what, path in (
+        ("work curves", figure),
+        ("labels", run.ledger),
+        ("tasks", run.events),
+        ("iterations", run.path / "iterations.jsonl"),
+        ("trajectories", run.iteration(len(run.records()) - 1) / "pull-00.xyz"),
+        ("last ensemble", run.iteration(len(run.records()) - 1) / "ensemble.pt"),
+    ):
+        console.print(f"  {what:<14} {path}", soft_wrap=True, highlight=False)

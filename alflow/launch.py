@@ -1,0 +1,186 @@
+"""Start a campaign on a site, watch over it, and end it cleanly whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from alflow.campaign import Finished, run_campaign
+from alflow.config.campaign import CampaignSettings
+from alflow.errors import AlflowError
+from alflow.events import EventLog
+from alflow.farm import LabelFarm
+from alflow.graph import TaskGraph
+from alflow.labeling import make_engine
+from alflow.ledger import Ledger
+from alflow.preflight import check_campaign
+from alflow.progress import Display, View
+from alflow.rundir import RunDirectory, RunLock, write_atomically
+from alflow.sites import find_site, load_site
+from alflow.stages import Stages
+
+DISPLAY_SECONDS = 0.25
+STATUS_SECONDS = 1.0
+
+
+class TerminatedError(AlflowError):
+    """The scheduler or the user asked the driver to end (SIGTERM)."""
+
+
+@dataclass
+class _Ticker:
+    """What happens a few times a second while the campaign waits for tasks."""
+
+    view: View
+    display: Display
+    run: RunDirectory
+    farm: LabelFarm | None = None
+    graph: TaskGraph | None = None
+    drawn: float = 0.0
+    written: float = 0.0
+    terminated: bool = False
+    started: float = field(default_factory=time.time)
+
+    def __call__(self) -> None:
+        if self.terminated:
+            raise TerminatedError("The driver was asked to end (SIGTERM).")
+        if self.farm is None or self.graph is None:
+            return
+        self.farm.tick()
+        now = time.monotonic()
+        if now - self.drawn > DISPLAY_SECONDS:
+            self.drawn = now
+            self._read()
+            self.display.update(self.view)
+        if now - self.written > STATUS_SECONDS:
+            self.written = now
+            self.write_status("running")
+
+    def _read(self) -> None:
+        assert self.farm is not None
+        assert self.graph is not None
+        view, farm = self.view, self.farm
+        view.labels_wanted, view.labels_done, view.labels_known = farm.wanted, farm.done, farm.known
+        view.labels_failed, view.labels_per_second = sum(farm.failed.values()), farm.rate()
+        view.label_tasks = self.graph.pending("label")
+        for note in sorted(self.run.iteration(view.iteration).glob("training-*.txt")):
+            words = note.read_text(encoding="utf-8").split()
+            if len(words) == 2:  # noqa: PLR2004
+                view.epoch, view.epochs = int(words[0]), int(words[1])
+
+    def write_status(self, state: str, message: str = "") -> None:
+        """Write ``status.json``: what `alflow status` shows."""
+        assert self.graph is not None
+        view = self.view
+        status = {
+            "state": state,
+            "message": message,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": self.started,
+            "time": time.time(),
+            "iteration": view.iteration,
+            "iterations": view.iterations,
+            "stage": view.stage,
+            "labels": {
+                "wanted": view.labels_wanted,
+                "done": view.labels_done,
+                "failed": view.labels_failed,
+                "per_second": view.labels_per_second,
+            },
+            "pull": {"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
+            "training": {"epoch": view.epoch, "epochs": view.epochs},
+            "tasks": {f"{what}:{state}": count for (what, state), count in self.graph.running().items()},
+            "finished": dict(self.graph.counts),
+            "workers": {label: self.graph.capacity(label) for label in ("cpu", "gpu")},
+        }
+        write_atomically(self.run.path / "status.json", json.dumps(status).encode())
+
+
+def launch(
+    settings: CampaignSettings, site: str, options: Mapping[str, str], run_dir: Path, display: Display
+) -> Finished:
+    """Run, or go on with, a campaign on a site.
+
+    Raises:
+        InputError: the settings, the site or its options break a rule; nothing was submitted.
+        RunError: the run directory is locked, or another campaign's.
+        CampaignError: the campaign had to end.
+        TerminatedError: SIGTERM came; what was done is committed.
+    """
+    check_campaign(settings)
+    site_file = find_site(site)
+    run = RunDirectory(run_dir.resolve())
+    with RunLock(run.path):
+        run.open(settings)
+        config = load_site(site_file, run.path, options)
+        engine = make_engine(settings.labels.engine, settings.labels.settings)
+        view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
+        ticker = _Ticker(view, display, run)
+        events = EventLog(run.events)
+        events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
+        ledger = Ledger.open(run.ledger)
+        with _terminated_by_signal(ticker):
+            graph = TaskGraph(config, events, ticker)
+            ticker.graph = graph
+            ticker.farm = LabelFarm(graph, ledger, settings.labels, engine.theory)
+            stages = Stages(settings, run, graph, ledger, ticker.farm, view, display.note)
+            state, message = "failed", ""
+            try:
+                finished = run_campaign(settings, stages)
+                state, message = "finished", finished.reason
+            except BaseException as error:
+                message = f"{type(error).__name__}: {error}"
+                raise
+            finally:
+                _close(graph, ledger, events, lambda: ticker.write_status(state, message), state)
+    return finished
+
+
+def _close(
+    graph: TaskGraph, ledger: Ledger, events: EventLog, write_status: Callable[[], None], state: str
+) -> None:
+    """Commit what arrived, end Parsl, close the files: each even if the one before fails."""
+    steps: list[Callable[[], Any]] = [
+        ledger.close,
+        write_status,
+        lambda: events.write("driver", state=state),
+        graph.close,
+        events.close,
+    ]
+    failure: BaseException | None = None
+    for step in steps:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the others must still run
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def _terminated_by_signal(ticker: _Ticker) -> Iterator[None]:
+    """Let SIGTERM, which schedulers send ahead of a kill, end the campaign cleanly."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        ticker.terminated = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

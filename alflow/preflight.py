@@ -1,0 +1,31 @@
+"""What is checked before anything is submitted."""
+
+from __future__ import annotations
+
+from alflow.config.campaign import CampaignSettings
+from alflow.errors import ConfigError, InputError, LabelError
+from alflow.labeling import make_engine
+from alflow.labeling.base import compute_checked
+from alflow.plan import molecules
+
+
+def check_campaign(settings: CampaignSettings) -> None:
+    """Build the structures, make the label engine, and label each structure once.
+
+    Raises:
+        InputError: the engine cannot be made, a pulled atom does not exist, an element is unknown.
+    """
+    found = molecules(settings)
+    labels = settings.labels
+    engine = make_engine(labels.engine, labels.settings)
+    for molecule in found:
+        try:
+            compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)
+        except LabelError as error:
+            raise ConfigError(
+                f"system: the label engine must be able to label every starting structure; {labels.engine} "
+                f"cannot label {molecule.name}: {error}"
+            ) from error
+
+
+__all__ = ["InputError", "check_campaign"]
