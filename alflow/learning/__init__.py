@@ -1,1 +1,1 @@
-"""What active learning decides: pure functions on arrays."""
+"""Decisions of the loop: uncertainty, selection, augmentation, splits, stopping. Pure functions on arrays."""
