@@ -53,7 +53,7 @@ def room(functions: SymmetryFunctions, positions: FloatArray, threads: int = 1) 
     """Allocate a workspace that is large enough for each of (F, A, 3) structures."""
     sizes = measure(functions, positions, threads)
     pairs = int(sizes.pairs.max(initial=0))
-    packed = Functions(*functions.packed())
+    packed = functions.packed
     return make_workspace(positions.shape[1], pairs, sizes.most_near, sizes.triples, packed)
 
 
@@ -103,9 +103,7 @@ def _jacobian_of(
         fill_near_blocks(species, functions, work, jacobian.near_block[begin:near])
 
 
-def descriptors(
-    functions: SymmetryFunctions, numbers: IntArray, positions: FloatArray, threads: int = 1
-) -> FloatArray:
+def descriptors(functions: SymmetryFunctions, numbers: IntArray, positions: FloatArray, threads: int = 1) -> FloatArray:
     """Return (F, A, L) descriptor vectors of F structures of one composition.
 
     Args:
@@ -117,7 +115,7 @@ def descriptors(
     Raises:
         StructureError: an element is unknown to the functions.
     """
-    species, packed = functions.species(numbers), Functions(*functions.packed())
+    species, packed = functions.species(numbers), functions.packed
     vectors = np.zeros((*positions.shape[:2], functions.length))
 
     def work(start: int, stop: int) -> None:
@@ -141,7 +139,7 @@ def forces_from_gradient(
         gradient: (F, A, L) ∂E/∂G, eV.
         threads: number of threads to use.
     """
-    species, packed = functions.species(numbers), Functions(*functions.packed())
+    species, packed = functions.species(numbers), functions.packed
     forces = np.zeros(positions.shape)
 
     def work(start: int, stop: int) -> None:
@@ -164,7 +162,7 @@ def descriptors_with_jacobian(
         positions: (F, A, 3) Å.
         threads: number of threads to use.
     """
-    packed = Functions(*functions.packed())
+    packed = functions.packed
     sizes = measure(functions, positions, threads)
     jacobian = _empty_jacobian(functions, functions.species(numbers), sizes)
     vectors = np.zeros((*positions.shape[:2], functions.length), np.float32)

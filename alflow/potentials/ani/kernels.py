@@ -26,11 +26,11 @@ class Functions(NamedTuple):
     """Parameters of the symmetry functions as the kernels take them."""
 
     scalars: FloatArray
-    """[radial cutoff, radial η, angular cutoff, angular η, ζ]."""
+    """[radial cutoff, radial η, radial step, angular cutoff, angular η, angular step]: see `_fill_gaussians`."""
     radial_shifts: FloatArray
     angular_shifts: FloatArray
-    circle: FloatArray
-    """(2, Q) cosines and sines of the sections."""
+    bends: FloatArray
+    """(K + 1, 2, Q) angular factor and its slope at evenly spaced cosines from −1 to 1."""
     blocks: IntArray
     """(E, E) first column of each pair of elements."""
 
@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
 
 def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functions: Functions) -> Workspace:
     """Allocate room for structures of at most these sizes."""
-    radial, angular, sections = len(functions[1]), len(functions[2]), functions[3].shape[1]
+    radial, angular, sections = len(functions.radial_shifts), len(functions.angular_shifts), functions.bends.shape[2]
     neighbours, pairs, triples = max(neighbours, 1), max(pairs, 1), max(triples, 1)
     return Workspace(
         counts=np.zeros(2, np.int64),
@@ -111,12 +111,59 @@ def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff
         counts[frame, 3] = near.sum()
 
 
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+def _fill_gaussians(distance: float, eta: float, step: float, shifts: FloatArray, gaussians: FloatArray) -> None:
+    """Fill exp(−η (r − s)²) for every shift.
+
+    For even shifts s_m = s_0 + m h, each Gaussian is the one before times exp(2ηh(r − s_0)) exp(−ηh²(2m + 1)): two
+    exponentials do for all. The little that a rounded shift is off enters to first order. A `step` of 0 says that
+    the shifts are not even.
+    """
+    offset = distance - shifts[0]
+    if step == 0.0:
+        for m in range(len(shifts)):
+            gaussians[m] = math.exp(-eta * (distance - shifts[m]) ** 2)
+        return
+    value = math.exp(-eta * offset * offset)
+    ratio = math.exp(eta * step * (2.0 * offset - step))
+    shrink = math.exp(-2.0 * eta * step * step)
+    for m in range(len(shifts)):
+        even = shifts[0] + step * m
+        gaussians[m] = value * (1.0 + 2.0 * eta * (distance - even) * (shifts[m] - even))
+        value *= ratio
+        ratio *= shrink
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+def _fill_bend(cosine: float, bends: FloatArray, angular: FloatArray) -> None:
+    """Fill the (2, Q) angular factor and its slope by cubic Hermite interpolation in the cosine.
+
+    The slope is that of the interpolant, so that forces are the exact derivative of the energy.
+    """
+    intervals = len(bends) - 1
+    width = 2.0 / intervals
+    row = min(max(int((cosine + 1.0) / width), 0), intervals - 1)
+    t = (cosine + 1.0) / width - row
+    for q in range(bends.shape[2]):
+        low, high = bends[row, 0, q], bends[row + 1, 0, q]
+        low_slope, high_slope = width * bends[row, 1, q], width * bends[row + 1, 1, q]
+        square = 3.0 * (high - low) - 2.0 * low_slope - high_slope
+        cube = 2.0 * (low - high) + low_slope + high_slope
+        angular[0, q] = low + t * (low_slope + t * (square + t * cube))
+        angular[1, q] = (low_slope + t * (2.0 * square + 3.0 * t * cube)) / width
+
+
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _pass_over_pairs(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
     """Add the radial functions to (A, L) vectors, keep their slopes, and list the angular neighbours."""
-    cutoff, eta, near_cutoff = functions.scalars[0], functions.scalars[1], functions.scalars[2]
+    cutoff, eta, step, near_cutoff = (
+        functions.scalars[0],
+        functions.scalars[1],
+        functions.scalars[2],
+        functions.scalars[3],
+    )
     shifts = functions.radial_shifts
     count = len(shifts)
     work.near_count[:] = 0
@@ -142,13 +189,14 @@ def _pass_over_pairs(
             work.pair_unit[pair, 2] = z
             first_i = species[j] * count
             first_j = species[i] * count
+            gaussians = work.pair_slope[pair]
+            _fill_gaussians(distance, eta, step, shifts, gaussians)
             for m in range(count):
-                offset = distance - shifts[m]
-                gaussian = 0.25 * math.exp(-eta * offset * offset)
+                gaussian = 0.25 * gaussians[m]
                 value = gaussian * envelope
                 vectors[i, first_i + m] += value
                 vectors[j, first_j + m] += value
-                work.pair_slope[pair, m] = gaussian * (slope - 2.0 * eta * offset * envelope)
+                gaussians[m] = gaussian * (slope - 2.0 * eta * (distance - shifts[m]) * envelope)
             pair += 1
             if square < near_cutoff * near_cutoff:
                 phase = math.pi / near_cutoff
@@ -169,37 +217,23 @@ def _pass_over_pairs(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
-    """Add the angular functions to (A, L) vectors and keep their factors.
-
-    With c = 0.95 cos θ and s = √(1 − c²), cos(arccos c − θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
-    s never falls below 0.31, so straight angles are as regular as any.
-    """
-    eta, zeta = functions.scalars[3], functions.scalars[4]
-    shifts, circle = functions.angular_shifts, functions.circle
-    count, sections = len(shifts), circle.shape[1]
+    """Add the angular functions to (A, L) vectors and keep their factors."""
+    eta, step = functions.scalars[4], functions.scalars[5]
+    shifts = functions.angular_shifts
+    count, sections = len(shifts), functions.bends.shape[2]
     triple = 0
     for i in range(len(species)):
         for a in range(1, work.near_count[i]):
             for b in range(a):
                 u, v = work.near_unit[i, a], work.near_unit[i, b]
                 cosine = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
-                reduced = 0.95 * cosine
-                sine = math.sqrt(1.0 - reduced * reduced)
                 mean = 0.5 * (work.near_distance[i, a] + work.near_distance[i, b])
                 envelope = work.near_cutoff[i, a, 0] * work.near_cutoff[i, b, 0]
-                first = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
+                column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
                 work.triple_cosine[triple] = cosine
                 angular, radial = work.triple_angular[triple], work.triple_radial[triple]
-                for q in range(sections):
-                    base = 0.5 * (1.0 + reduced * circle[0, q] + sine * circle[1, q])
-                    base = max(base, 1e-12)
-                    power = 2.0 * math.exp(zeta * math.log(base))
-                    angular[0, q] = power
-                    angular[1, q] = 0.475 * zeta * power / base * (circle[0, q] - reduced / sine * circle[1, q])
-                for p in range(count):
-                    offset = mean - shifts[p]
-                    radial[p] = math.exp(-eta * offset * offset)
-                column = first
+                _fill_bend(cosine, functions.bends, angular)
+                _fill_gaussians(mean, eta, step, shifts, radial)
                 for p in range(count):
                     factor = radial[p] * envelope
                     for q in range(sections):
@@ -249,8 +283,8 @@ def fill_forces(species: IntArray, functions: Functions, work: Workspace, gradie
             push = slope * work.pair_unit[pair, axis]
             forces[i, axis] += push
             forces[j, axis] -= push
-    eta, shifts = functions.scalars[3], functions.angular_shifts
-    count, sections = len(shifts), functions.circle.shape[1]
+    eta, shifts = functions.scalars[4], functions.angular_shifts
+    count, sections = len(shifts), functions.bends.shape[2]
     triple = 0
     for i in range(len(species)):
         work.near_force[: work.near_count[i]] = 0.0
@@ -297,8 +331,8 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
         blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre; columns [element of the other neighbour, B functions].
             The derivative with respect to the centre is minus the sum over its neighbours.
     """
-    eta, shifts = functions.scalars[3], functions.angular_shifts
-    count, sections = len(shifts), functions.circle.shape[1]
+    eta, shifts = functions.scalars[4], functions.angular_shifts
+    count, sections = len(shifts), functions.bends.shape[2]
     width = count * sections
     blocks[:] = 0.0
     triple, base = 0, 0
