@@ -1,0 +1,32 @@
+# make demo   run the quickstart campaign        make test   lint, types, tests
+# Each sets up a virtual environment in $(VENV) from nothing.
+VENV ?= .venv
+PYTHON ?= python3
+CAMPAIGN ?= configs/quickstart.toml
+export TORCHANI_NO_WARN_EXTENSIONS = 1
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint types pytest clean
+
+demo: $(VENV)/.installed
+	$(BIN)/alflow run $(CAMPAIGN) --site local --run-dir runs/demo
+
+test: lint types pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+pytest: $(VENV)/.installed
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,183 @@
+"""What a campaign will cost, from a short probe on this machine: nothing is submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from alflow.chunking import chunk_sizes
+from alflow.config.campaign import CampaignSettings
+from alflow.errors import LabelError
+from alflow.labeling import make_engine
+from alflow.labeling.base import compute_checked
+from alflow.learning.augmentation import jitter
+from alflow.learning.seeds import generator
+from alflow.learning.splits import random_split
+from alflow.plan import Molecule, molecules, pulls, segment_lengths
+from alflow.types import Dataset, Frames, Group, Labels
+
+PROBE_FRAMES = 48
+PROBE_SECONDS = 20.0
+PROBE_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tasks of one kind over the whole campaign."""
+
+    name: str
+    executor: str
+    tasks: int
+    units: int
+    """Frames, steps or labels, as `name` says."""
+    seconds: float
+    """Worker-seconds."""
+    serial_seconds: float
+    """Time on the campaign's critical path with as many workers as tasks."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Cost of a campaign by stage."""
+
+    campaign: str
+    iterations: int
+    stages: tuple[Stage, ...]
+    label_seconds: float
+    step_seconds: float
+    frame_epoch_seconds: float
+
+    def seconds(self, executor: str) -> float:
+        """Return the worker-seconds on one executor."""
+        return sum(stage.seconds for stage in self.stages if stage.executor == executor)
+
+    def wall_seconds(self, cpu_workers: int, gpu_workers: int) -> float:
+        """Return the wall time with so many workers: no stage is quicker than its longest chain of tasks."""
+        workers = {"cpu": cpu_workers, "gpu": gpu_workers}
+        return sum(
+            max(stage.serial_seconds, stage.seconds / workers[stage.executor])
+            for stage in self.stages
+            if not stage.name.startswith("reference")  # runs beside the first training
+        )
+
+
+def forecast(settings: CampaignSettings, say: Callable[[str], None] = lambda _: None) -> Forecast:
+    """Probe labels, training and a pull's step on this machine, and multiply."""
+    say("Probing labels, training and the pull on this machine ...")
+    molecule = molecules(settings)[0]
+    label_seconds, probe = _probe_labels(settings, molecule)
+    frame_epoch_seconds, step_seconds = _probe_training(settings, probe)
+    return Forecast(
+        settings.name,
+        settings.iterations,
+        _stages(settings, label_seconds, step_seconds, frame_epoch_seconds),
+        label_seconds,
+        step_seconds,
+        frame_epoch_seconds,
+    )
+
+
+def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float, Group]:
+    engine = make_engine(settings.labels.engine, settings.labels.settings)
+    rng = generator(settings.seed, 0, "probe")
+    positions = jitter(molecule.positions, PROBE_FRAMES, 0.05, rng)
+    compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)
+    rows, energies, forces, times = [], [], [], []
+    began = time.perf_counter()
+    for row, structure in enumerate(positions):
+        started = time.perf_counter()
+        try:
+            evaluation = compute_checked(engine, molecule.numbers, structure, molecule.charge)
+        except LabelError:
+            continue
+        times.append(time.perf_counter() - started)
+        rows.append(row)
+        energies.append(evaluation.energy)
+        forces.append(evaluation.forces)
+        if time.perf_counter() - began > PROBE_SECONDS:
+            break
+    frames = Frames(molecule.numbers, positions[rows], molecule.charge)
+    return float(np.median(times)), Group(frames, Labels(np.array(energies), np.array(forces)))
+
+
+def _probe_training(settings: CampaignSettings, probe: Group) -> tuple[float, float]:
+    """Return seconds a frame and epoch for the whole ensemble, and seconds a step of the pull."""
+    from alflow.potentials.ani.training import train_ensemble  # noqa: PLC0415 - torch is heavy
+
+    dataset = Dataset((probe,))
+    rng = generator(settings.seed, 0, "probe", 1)
+    splits = [random_split(len(dataset), settings.split.train_fraction, rng) for _ in range(settings.split.members)]
+    times, ensemble = [], None
+    for epochs in (1, 1, 6):
+        training = settings.training.model_copy(update={"epochs": epochs})
+        started = time.perf_counter()
+        ensemble, _ = train_ensemble(dataset, splits, training, settings.potential.ani, seed=(0,))
+        times.append(time.perf_counter() - started)
+    assert ensemble is not None
+    model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
+    model(probe.frames.positions[0])
+    started = time.perf_counter()
+    for step in range(PROBE_STEPS):
+        model(probe.frames.positions[step % len(probe.frames)])
+    step_seconds = (time.perf_counter() - started) / PROBE_STEPS + 2e-5
+    trained = len(splits[0].train)
+    return max(times[2] - times[1], 1e-6) / (5 * trained), step_seconds
+
+
+def _stages(
+    settings: CampaignSettings, label_seconds: float, step_seconds: float, frame_epoch_seconds: float
+) -> tuple[Stage, ...]:
+    specs, md = pulls(settings), settings.first_data.md
+    found = len(molecules(settings))
+    md_steps = md.steps + md.equilibration_steps
+    md_tasks = len(segment_lengths(md_steps, settings.first_data.segment_steps))
+    first = found * (md.steps // md.stride)
+    relax = settings.sampling.relax.langevin_steps + settings.sampling.relax.berendsen_steps
+    steps = settings.sampling.pull.steps
+    segments = len(segment_lengths(steps, settings.sampling.pull.segment_steps))
+    new = settings.selection.cap * (1 + settings.augmentation.copies)
+    iterations = settings.iterations
+    chunks = chunk_sizes(new, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
+    trained = sum(
+        settings.training.epochs_at(iteration) * (first + iteration * new) * settings.split.train_fraction
+        for iteration in range(iterations)
+    )
+    groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
+    training = trained * frame_epoch_seconds
+    stages = [
+        Stage("first data (steps)", "cpu", found * md_tasks, found * md_steps, found * md_steps * label_seconds, md_steps * label_seconds),
+        Stage("training (frames × epochs)", "gpu", groups * iterations, int(trained), training, training / groups),
+        Stage("pull (steps)", "gpu", len(specs) * segments * iterations, len(specs) * steps * iterations, len(specs) * steps * iterations * step_seconds, steps * iterations * step_seconds),
+        Stage("labels", "cpu", len(chunks) * iterations, new * iterations, new * iterations * label_seconds, iterations * max(chunks, default=0) * label_seconds),
+    ]
+    if settings.sampling.reference or settings.sampling.relax_with == "label-engine":
+        pulled = steps if settings.sampling.reference else 0
+        each = relax + pulled
+        tasks = len(specs) * (1 + (segments if settings.sampling.reference else 0))
+        stages.append(Stage("reference (steps)", "cpu", tasks, len(specs) * each, len(specs) * each * label_seconds, each * label_seconds))
+    return tuple(stages)
+
+
+def forecast_table(found: Forecast, cpu_workers: int = 1, gpu_workers: int = 1) -> Table:
+    """Return the plan and its cost as a table."""
+    wall = found.wall_seconds(cpu_workers, gpu_workers)
+    table = Table(
+        title=f"Plan of {found.campaign}: {found.iterations} iterations",
+        caption=(
+            f"probe: {found.label_seconds * 1e3:.1f} ms a label, {found.step_seconds * 1e3:.2f} ms a pull step, "
+            f"{found.frame_epoch_seconds * 1e6:.0f} µs a frame and epoch (ensemble).\n"
+            f"Wall time about {wall / 60:.1f} min with {cpu_workers} cpu and {gpu_workers} gpu workers like this one. "
+            "Nothing was submitted."
+        ),
+    )
+    for heading in ("stage", "executor", "tasks", "an iteration", "amount", "worker-seconds"):
+        table.add_column(heading, justify="left" if heading in ("stage", "executor") else "right")
+    for stage in found.stages:
+        once = stage.name.startswith(("first", "reference"))
+        each = "once" if once else f"{stage.tasks / found.iterations:.0f}"
+        table.add_row(stage.name, stage.executor, str(stage.tasks), each, str(stage.units), f"{stage.seconds:.0f}")
+    return table
