@@ -262,7 +262,7 @@ def _ask_slurm(provider: Any, label: str, site: str) -> None:
         lines.append(f"#SBATCH --cpus-per-task={provider.cores_per_node}")
     script = "\n".join(["#!/bin/sh", "#SBATCH --ntasks-per-node=1", *lines, provider.scheduler_options, "true", ""])
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # noqa: S603  # the scheduler's own command, without a shell
             [shutil.which("sbatch") or "sbatch", "--test-only"],
             input=script,
             capture_output=True,

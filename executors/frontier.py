@@ -14,7 +14,7 @@ from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
 
 FREE_CORES = ":".join(str(core) for core in range(64) if core % 8)  # core 0 of each group of 8 serves the system
-ONE_WORKER_A_TASK = DEFAULT_LAUNCH_CMD.replace("{max_workers_per_node}", "1")
+ONE_WORKER_A_TASK = DEFAULT_LAUNCH_CMD.replace("{max_workers_per_node}", "--max_workers_per_node=1")
 
 
 def make_config(
@@ -91,6 +91,7 @@ def make_config(
                 partition=partition,
                 account=account,
                 qos=qos,
+                gpus_per_node=8 if label == "gpu" else None,
                 nodes_per_block=nodes_per_block if label == "cpu" else 1,
                 init_blocks=0,
                 max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
@@ -107,7 +108,7 @@ def make_config(
             executor("gpu", gpus, 7, "none", pinned, ONE_WORKER_A_TASK),
         ],
         run_dir=str(run_dir / "parsl"),
-        strategy="htex_auto_scale",
+        strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
         usage_tracking=0,

@@ -104,7 +104,7 @@ def make_config(
             executor("gpu", gpu_partition, gpu_account or cpu_account, gpu_worker_init, gpu_walltime_minutes),
         ],
         run_dir=str(run_dir / "parsl"),
-        strategy="htex_auto_scale",
+        strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
         usage_tracking=0,

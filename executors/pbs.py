@@ -102,7 +102,7 @@ def make_config(
             executor("gpu", gpu_queue or queue, gpu_cores, max(gpus_per_node, 1), gpus_per_node, 1),
         ],
         run_dir=str(run_dir / "parsl"),
-        strategy="htex_auto_scale",
+        strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
         usage_tracking=0,

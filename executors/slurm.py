@@ -31,6 +31,7 @@ def make_config(
     drain_minutes: float = 5.0,
     idle_minutes: float = 2.0,
     exclusive: bool = True,
+    cpu_affinity: str = "block",
     heartbeat_seconds: int = 10,
     heartbeat_limit_seconds: int = 60,
     address: str | None = None,
@@ -61,6 +62,7 @@ def make_config(
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
         exclusive: ask for whole nodes.
+        cpu_affinity: how workers are bound to cores: block, alternating, block-reverse or none.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a node counts as lost.
         address: address of this host as the nodes see it; all of its addresses are tried when not given.
@@ -104,7 +106,7 @@ def make_config(
             address=address,
             max_workers_per_node=workers,
             cores_per_worker=cores / workers,
-            cpu_affinity="block",
+            cpu_affinity=cpu_affinity,
             available_accelerators=gpus,
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
@@ -123,7 +125,7 @@ def make_config(
             ),
         ],
         run_dir=str(run_dir / "parsl"),
-        strategy="htex_auto_scale",
+        strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         strategy_period=2,
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
