@@ -1,1 +1,1 @@
-"""Molecular dynamics and steered molecular dynamics, run by LAMMPS."""
+"""Trajectories by LAMMPS: molecular dynamics, and pulls in segments that join without a seam."""

@@ -1,0 +1,152 @@
+"""Molecular dynamics at a temperature, and the relaxation before a pull."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alflow.config.sampling import MDSettings, RelaxSettings
+from alflow.errors import StructureError
+from alflow.sampling.lammps import Simulation
+from alflow.sampling.record import Recorder, Span
+from alflow.sampling.velocities import initial_state
+from alflow.types import FloatArray, ForceModel, Frames, IntArray, MDState, Segment
+from alflow.units import FS_IN_PS
+
+LARGEST_SEED = 900_000_000
+"""LAMMPS's random generators take seeds from 1 to this."""
+
+
+def run_md(
+    force_model: ForceModel, numbers: IntArray, state: MDState, settings: MDSettings, *, steps: int, seed: int
+) -> Segment:
+    """Run Langevin dynamics from a state.
+
+    The frame that the state holds is recorded if it is step 0: a stretch that follows another starts one step later.
+
+    Args:
+        force_model: gives energy and forces.
+        numbers: (A,) atomic numbers.
+        state: where it starts.
+        settings: temperature, time step, stride, damping.
+        steps: number of steps.
+        seed: of the thermostat's noise, any non-negative number.
+    """
+    span = Span(state.step, steps, settings.stride, settings.timestep_fs)
+    with Simulation(numbers, settings.timestep_fs, step=state.step) as simulation:
+        simulation.command(langevin("all", settings.temperature_k, settings.damping_fs, seed))
+        recorder = Recorder(simulation, force_model, numbers, span, begin=state)
+        simulation.attach(recorder)
+        simulation.place(state.positions, state.velocities / FS_IN_PS)
+        simulation.run(steps)
+        return recorder.segment(end_state(simulation, recorder))
+
+
+def equilibrate(
+    force_model: ForceModel, numbers: IntArray, state: MDState, settings: MDSettings, *, seed: int
+) -> MDState:
+    """Run the steps of which nothing is kept, and count from 0 again. Arguments as above."""
+    steps = settings.equilibration_steps
+    if steps == 0:
+        return state
+    sparse = settings.model_copy(update={"stride": steps})
+    end = run_md(force_model, numbers, state, sparse, steps=steps, seed=seed).end
+    return MDState(0, end.positions, end.velocities, start=end.start)
+
+
+def relax(
+    force_model: ForceModel,
+    numbers: IntArray,
+    positions: FloatArray,
+    settings: RelaxSettings,
+    rng: np.random.Generator,
+    *,
+    pair: tuple[int, int] | None = None,
+) -> MDState:
+    """Relax a molecule at low temperature: Langevin, then Berendsen; the atoms of the pair feel neither.
+
+    A force model under which the molecule flies apart gives back the unrelaxed start with its thermal velocities:
+    the pull from there ends early and says why.
+
+    Args:
+        force_model: gives energy and forces.
+        numbers: (A,) atomic numbers.
+        positions: (A, 3) Å.
+        settings: temperature, time step, steps of both stages, damping.
+        rng: draws the velocities and the seed of the noise.
+        pair: the two atoms to be pulled; None if all atoms feel the thermostats.
+    """
+    begin = initial_state(Frames(numbers, positions[None]), settings.temperature_k, rng)
+    seed = int(rng.integers(LARGEST_SEED))
+    others = thermostatted_atoms(numbers, pair)
+    stages = [
+        (settings.langevin_steps, langevin("others", settings.temperature_k, settings.damping_fs, seed)),
+        (settings.berendsen_steps, berendsen("others", settings.temperature_k, settings.damping_fs)),
+    ]
+    state = begin
+    for steps, thermostat in stages:
+        if steps:
+            after = _relaxation_stage(force_model, numbers, state, settings.timestep_fs, steps, others, thermostat)
+            if after is None:
+                return begin
+            state = after
+    return MDState(0, state.positions, state.velocities, start=state.start)
+
+
+def _relaxation_stage(
+    force_model: ForceModel,
+    numbers: IntArray,
+    state: MDState,
+    timestep_fs: float,
+    steps: int,
+    others: IntArray,
+    thermostat: str,
+) -> MDState | None:
+    """Return the state after the steps, or None if the trajectory had to end."""
+    with Simulation(numbers, timestep_fs, step=state.step) as simulation:
+        if len(others):
+            simulation.group("others", others)
+            simulation.command(thermostat)
+        span = Span(state.step, steps, steps, timestep_fs)
+        recorder = Recorder(simulation, force_model, numbers, span, begin=state)
+        simulation.attach(recorder)
+        simulation.place(state.positions, state.velocities / FS_IN_PS)
+        simulation.run(steps)
+        return None if recorder.faulty else end_state(simulation, recorder)
+
+
+def end_state(simulation: Simulation, recorder: Recorder) -> MDState:
+    """Return the state after a run; after a fault, the last that was sound."""
+    if recorder.faulty:
+        return recorder.last_sound()
+    positions, velocities, _ = simulation.arrays()
+    return MDState(simulation.step, positions.copy(), velocities * FS_IN_PS, start=recorder.start)
+
+
+def thermostatted_atoms(numbers: IntArray, pair: tuple[int, int] | None) -> IntArray:
+    """Return (N,) the atoms that feel the thermostat: all but the pair, and none if fewer than two are left.
+
+    Raises:
+        StructureError: the pair are not two atoms of the molecule.
+    """
+    atoms = np.arange(len(numbers), dtype=np.int64)
+    if pair is None:
+        return atoms
+    if pair[0] == pair[1] or not all(0 <= atom < len(numbers) for atom in pair):
+        raise StructureError(
+            f"The pulled atoms must be two atoms of the molecule, counted from 0 to {len(numbers) - 1}; "
+            f"found {pair[0]} and {pair[1]}."
+        )
+    others = np.delete(atoms, pair)
+    return others if len(others) > 1 else others[:0]
+
+
+def langevin(group: str, temperature_k: float, damping_fs: float, seed: int) -> str:
+    """Return the LAMMPS command of a Langevin thermostat."""
+    temperature, damping = float(temperature_k), damping_fs * FS_IN_PS
+    return f"fix thermostat {group} langevin {temperature!r} {temperature!r} {damping!r} {seed % LARGEST_SEED + 1}"
+
+
+def berendsen(group: str, temperature_k: float, damping_fs: float) -> str:
+    """Return the LAMMPS command of a Berendsen thermostat."""
+    temperature, damping = float(temperature_k), damping_fs * FS_IN_PS
+    return f"fix thermostat {group} temp/berendsen {temperature!r} {temperature!r} {damping!r}"

@@ -1,0 +1,177 @@
+"""Evaluates the force model at every step of a run, and records the frames that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from alflow.errors import InputError, LabelError
+from alflow.sampling.lammps import SPRING_POTENTIAL_OF_MEAN_FORCE, SPRING_TARGET, Simulation
+from alflow.sampling.velocities import EV_PER_AMU_ANGSTROM2_PER_FS2, masses_amu, temperature
+from alflow.sampling.watch import evaluation_fault, motion_fault
+from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState, Segment
+from alflow.units import FS_IN_PS
+
+Stop = Callable[[int, Evaluation], str]
+"""(step, evaluation) -> why the trajectory ends after this step (a sentence), or an empty string."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The steps of one run, and which of them are recorded."""
+
+    first: int
+    """Number of the step that the run starts from."""
+    steps: int
+    stride: int
+    timestep_fs: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"A stretch of a trajectory has at least one step; {self.steps} were asked for.")
+
+    def keeps(self, step: int) -> bool:
+        """Tell whether a step is recorded; the step that a run starts from is the last run's, except the very first."""
+        return step % self.stride == 0 and (step > self.first or step == 0)
+
+    @property
+    def capacity(self) -> int:
+        """Number of frames that the whole run records."""
+        last = self.first + self.steps
+        return last // self.stride - self.first // self.stride + (self.first == 0)
+
+
+class Recorder:
+    """The callback of one run. It writes into arrays made beforehand, and ends the run on a fault."""
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        force_model: ForceModel,
+        numbers: IntArray,
+        span: Span,
+        *,
+        begin: MDState,
+        spring: bytes = b"",
+        stop: Stop | None = None,
+    ) -> None:
+        """Make the arrays.
+
+        Args:
+            simulation: what it is attached to.
+            force_model: gives energy, forces and spread.
+            numbers: (A,) atomic numbers.
+            span: the steps of the run.
+            begin: the state that the run starts from.
+            spring: identifier of the `fix smd` in the simulation, if there is one.
+            stop: asked after each step.
+        """
+        self._simulation, self._model, self._numbers, self._span = simulation, force_model, numbers, span
+        self._spring, self._stop = spring, stop
+        self.start = begin.start
+        """What the force model's next evaluation starts from."""
+        self.stopped = ""
+        """Why the run ended early."""
+        self.faulty = False
+        """Whether it ended at a step that is worth nothing."""
+        shape = (span.capacity, len(numbers), 3)
+        self._positions, self._velocities, self._forces = np.empty(shape), np.empty(shape), np.empty(shape)
+        self._steps = np.empty(span.capacity, dtype=np.int64)
+        self._scalars = np.zeros((4, span.capacity))  # energy, spread, target distance, work
+        self._scalars[2] = np.nan
+        self._rows = 0
+        self._sound = (span.first, begin.positions, begin.velocities / FS_IN_PS)
+
+    def __call__(
+        self, step: int, positions: FloatArray, velocities: FloatArray, other_forces: FloatArray
+    ) -> FloatArray:
+        """Return the model's forces (A, 3) eV/Å; zeros, and an end of the run, on a fault."""
+        x = positions.copy()
+        evaluation = self._evaluate(step, x, velocities)
+        if evaluation is None:
+            return np.zeros_like(x)
+        self.start = evaluation.start
+        self._sound = (step, x, velocities.copy())
+        if self._span.keeps(step):
+            self._record(step, evaluation, other_forces)
+        if self._stop is not None:
+            self._end(self._stop(step, evaluation))
+        return evaluation.forces
+
+    def _evaluate(self, step: int, positions: FloatArray, velocities: FloatArray) -> Evaluation | None:
+        """Return the model's evaluation, or None after a fault."""
+        evaluation = None
+        fault = self.stopped if self.faulty else motion_fault(step, positions, velocities)
+        if not fault:
+            try:
+                evaluation = self._model(positions, self.start)
+                fault = evaluation_fault(step, evaluation)
+            except LabelError as error:
+                fault = f"Each step needs forces; at step {step} the force model gave none ({error})."
+        if fault:
+            self.faulty = True
+            self._end(fault)
+            return None
+        return evaluation
+
+    def _end(self, reason: str) -> None:
+        if reason:
+            self.stopped = self.stopped or reason
+            self._simulation.halt()
+
+    def _record(self, step: int, evaluation: Evaluation, other_forces: FloatArray) -> None:
+        row = self._rows
+        _, self._positions[row], self._velocities[row] = self._sound
+        if step == self._span.first:  # velocities are those of this very step
+            self._forces[row] = 0.0
+        else:
+            np.add(other_forces, evaluation.forces, out=self._forces[row])
+        self._steps[row] = step
+        self._scalars[0, row] = evaluation.energy
+        self._scalars[1, row] = evaluation.spread
+        if self._spring:
+            self._scalars[2, row] = self._simulation.fix_value(self._spring, SPRING_TARGET)
+            self._scalars[3, row] = 0.0 - self._simulation.fix_value(self._spring, SPRING_POTENTIAL_OF_MEAN_FORCE)
+        self._rows = row + 1
+
+    def last_sound(self) -> MDState:
+        """Return the last step that had forces; its velocities are half a step older."""
+        step, positions, velocities = self._sound
+        return MDState(step, positions, velocities * FS_IN_PS, start=self.start)
+
+    def segment(self, end: MDState, charge: int = 0, pair: tuple[int, int] | None = None) -> Segment:
+        """Return what was recorded.
+
+        Args:
+            end: the state after the last step.
+            charge: of the molecule.
+            pair: the pulled atoms, if any.
+        """
+        rows = slice(self._rows)
+        positions = self._positions[rows].copy()
+        energy, spread, target, work = (values[rows].copy() for values in self._scalars)
+        distance = np.full(self._rows, np.nan)
+        if pair is not None:
+            distance = np.linalg.norm(positions[:, pair[1]] - positions[:, pair[0]], axis=1)
+        steps = self._steps[rows].copy()
+        return Segment(
+            frames=Frames(self._numbers, positions, charge),
+            steps=steps,
+            time=steps.astype(np.float64) * self._span.timestep_fs,
+            target_distance=target,
+            distance=distance,
+            energy=energy,
+            work=work,
+            spread=spread,
+            temperature=self._temperature(rows),
+            end=end,
+            stopped=self.stopped,
+        )
+
+    def _temperature(self, rows: slice) -> FloatArray:
+        """Return (F,) K at full steps, before the thermostat acts: v(t) = v(t - dt/2) + dt/2 · F(t)/m."""
+        inverse_mass = 1.0 / (masses_amu(self._numbers) * EV_PER_AMU_ANGSTROM2_PER_FS2)
+        kick = 0.5 * self._span.timestep_fs * self._forces[rows] * inverse_mass[:, None]
+        return temperature(self._numbers, self._velocities[rows] * FS_IN_PS + kick)
