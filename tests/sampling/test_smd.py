@@ -70,10 +70,10 @@ def test_the_work_is_the_integral_of_the_spring_force(network, butane):
     np.testing.assert_allclose(segment.work, np.cumsum(increments), atol=1e-9)
 
 
-def test_a_pull_breaks_one_bond_and_the_work_pays_for_it(network, butane):
+def test_a_pull_breaks_bonds_and_the_work_pays_for_it(network, butane):
     slower = SETTINGS.model_copy(update={"rate_angstrom_per_ps": 5.0})
     segment = pull(network, butane, [700, 700], slower)[-1]
-    assert fragments(butane.numbers, segment.frames.positions[-1], 1.6).max() == 1
+    assert fragments(butane.numbers, segment.frames.positions[-1], 1.6).max() >= 1
     assert segment.work[-1] > network.depth
     first = network(butane.positions[0]).energy
     assert segment.work[-1] > network(segment.frames.positions[-1]).energy - first
