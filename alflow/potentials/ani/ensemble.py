@@ -1,0 +1,217 @@
+"""A trained ensemble of ANI potentials: evaluate, save, load, join, drive a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numba
+import numpy as np
+
+from alflow.errors import InputError
+from alflow.potentials.ani.compiled import (
+    CompiledForceModel,
+    Composition,
+    Room,
+    compose,
+    fill_inputs,
+    fill_member,
+    make_room,
+)
+from alflow.potentials.ani.descriptors import room as workspace_for
+from alflow.potentials.ani.kernels import Functions, Workspace
+from alflow.potentials.ani.layers import PackedNetworks
+from alflow.potentials.ani.network import Networks
+from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.types import FloatArray, ForceModel, Frames, IntArray
+
+Driver = int | Literal["mean"]
+Route = Literal["auto", "compiled", "torchani"]
+
+FORMAT = "alflow-ani-1"
+"""Says what a file of weights holds."""
+LARGE_ATOMS = 1000
+"""From this size on, and where there is a CUDA device, TorchANI's route drives a trajectory."""
+
+
+@dataclass(frozen=True)
+class ANIEnsemble:
+    """M members over the same symmetry functions."""
+
+    functions: SymmetryFunctions
+    networks: Networks
+    self_energies: FloatArray
+    """(M, E) eV, added for each atom."""
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.networks.members
+
+    def evaluate(self, frames: Frames, threads: int = 1) -> tuple[FloatArray, FloatArray]:
+        """Return each member's energies (M, F) in eV and forces (M, F, A, 3) in eV/Å.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        composition = compose(self.functions, frames.numbers)
+        networks = self.networks.packed()
+        energies = np.zeros((len(frames), self.members))
+        forces = np.zeros((len(frames), self.members, len(frames.numbers), 3))
+
+        def work(start: int, stop: int) -> None:
+            part = np.ascontiguousarray(frames.positions[start:stop])
+            room = make_room(self.functions, self.networks, len(frames.numbers))
+            work = workspace_for(self.functions, part)
+            _evaluate(
+                part, composition, self.functions.packed, networks, work, room, energies[start:stop], forces[start:stop]
+            )
+
+        with sharing(threads) as share:
+            share(work, len(frames))
+        constant = self.self_energies @ np.diff(composition.bounds)
+        return energies.T + constant[:, None], np.ascontiguousarray(forces.swapaxes(0, 1))
+
+    def select(self, members: Sequence[int]) -> ANIEnsemble:
+        """Return an ensemble of some members, in the order given."""
+        return ANIEnsemble(self.functions, self.networks.select(members), self.self_energies[list(members)])
+
+    def force_model(
+        self,
+        numbers: IntArray,
+        driver: Driver = "mean",
+        threads: int = 1,
+        route: Route = "auto",
+        *,
+        spread: bool = True,
+    ) -> ForceModel:
+        """Return what drives a trajectory of one composition.
+
+        Args:
+            numbers: (A,) atomic numbers.
+            driver: a member, or the mean of all.
+            threads: for TorchANI's route on the CPU; the compiled route uses one thread.
+            route: "compiled", "torchani", or the faster one for this size and machine.
+            spread: with one member as driver, pass through the others too (forward only) for the spread.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+            InputError: there is no such member.
+        """
+        if driver != "mean" and not 0 <= driver < self.members:
+            raise InputError(
+                f"A driver is a member of the ensemble or 'mean': member {driver} was asked for, "
+                f"of an ensemble of {self.members}. Count from 0."
+            )
+        if driver != "mean" and not spread:
+            return self.select([driver]).force_model(numbers, "mean", threads, route)
+        shares = np.full(self.members, 1.0 / self.members)
+        if driver != "mean":
+            shares = np.eye(self.members)[driver]
+        if _takes_torchani(route, len(numbers)):
+            from alflow.potentials.ani.interop import TorchANIForceModel  # noqa: PLC0415 - torch is heavy
+
+            return TorchANIForceModel(self, numbers, shares, threads)
+        return CompiledForceModel(self.functions, self.networks, self.self_energies, numbers, shares)
+
+    def save(self, path: Path) -> None:
+        """Write all members to one file, which `load` and ``torch.load(weights_only=True)`` can read."""
+        import torch  # noqa: PLC0415 - torch is heavy, and driving a trajectory does without
+
+        functions = {name: getattr(self.functions, name) for name in SymmetryFunctions.__dataclass_fields__}
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "functions": functions,
+            "activation": self.networks.activation,
+            "weights": [[torch.from_numpy(layer) for layer in element] for element in self.networks.weights],
+            "biases": [[torch.from_numpy(layer) for layer in element] for element in self.networks.biases],
+            "self_energies": torch.from_numpy(self.self_energies),
+        }
+        part = path.with_name(path.name + ".part")
+        torch.save(content, part)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ANIEnsemble:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file holds something else.
+        """
+        import torch  # noqa: PLC0415
+
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(
+                f"A file of weights must be one that alflow wrote ({FORMAT}): {path} is not. "
+                "Import a TorchANI model with alflow.potentials.ani.interop.from_torchani."
+            )
+        networks = Networks(
+            tuple(tuple(layer.numpy() for layer in element) for element in content["weights"]),
+            tuple(tuple(layer.numpy() for layer in element) for element in content["biases"]),
+            content["activation"],
+        )
+        return cls(SymmetryFunctions(**content["functions"]), networks, content["self_energies"].numpy())
+
+
+def join(parts: Sequence[ANIEnsemble]) -> ANIEnsemble:
+    """Return one ensemble of the members of several, in order.
+
+    Raises:
+        InputError: they differ in elements, symmetry functions or layers.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        same = part.functions == first.functions and part.networks.hidden == first.networks.hidden
+        if not same or part.networks.activation != first.networks.activation:
+            raise InputError(
+                "Ensembles can be joined if their symmetry functions, hidden layers and activations are the same: "
+                f"{part.functions.elements} {part.networks.hidden} {part.networks.activation} differs from "
+                f"{first.functions.elements} {first.networks.hidden} {first.networks.activation}. "
+                "Train all members with the same settings on the same elements."
+            )
+    elements, layers = range(len(first.networks.weights)), range(len(first.networks.weights[0]))
+    networks = [part.networks for part in parts]
+    joined = Networks(
+        tuple(tuple(np.concatenate([n.weights[e][h] for n in networks]) for h in layers) for e in elements),
+        tuple(tuple(np.concatenate([n.biases[e][h] for n in networks]) for h in layers) for e in elements),
+        first.networks.activation,
+    )
+    return ANIEnsemble(first.functions, joined, np.concatenate([part.self_energies for part in parts]))
+
+
+@numba.njit(cache=True, nogil=True)
+def _evaluate(
+    positions: FloatArray,
+    composition: Composition,
+    functions: Functions,
+    networks: PackedNetworks,
+    work: Workspace,
+    room: Room,
+    energies: FloatArray,
+    forces: FloatArray,
+) -> None:
+    """Fill energies (F, M) and forces (F, M, A, 3); the descriptors of a frame are worked out once for all members."""
+    members = energies.shape[1]
+    shares = np.zeros(members)
+    for frame in range(len(positions)):
+        fill_inputs(positions[frame], composition, functions, work, room)
+        for member in range(members):
+            shares[:] = -1.0
+            shares[member] = 1.0
+            fill_member(composition, functions, networks, shares, work, room)
+            forces[frame, member] = room.forces
+            energies[frame, member] = room.energies[member]
+
+
+def _takes_torchani(route: Route, atoms: int) -> bool:
+    if route != "auto":
+        return route == "torchani"
+    if atoms < LARGE_ATOMS:
+        return False
+    import torch  # noqa: PLC0415
+
+    return torch.cuda.is_available()
