@@ -11,7 +11,7 @@ import itertools
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,13 @@ class Task:
 class TaskGraph:
     """Submits tasks to a site and hands their results out, one after another."""
 
-    def __init__(self, config: Config, events: EventLog, tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        events: EventLog,
+        tick: Callable[[], None] = lambda: None,
+        apps: Mapping[str, tuple[Callable[..., Outcome], str]] = APPS,
+    ) -> None:
         config.retries = INFRASTRUCTURE_RETRIES
         config.retry_handler = _retry_cost
         self._events = events
@@ -81,8 +87,9 @@ class TaskGraph:
         self._dfk = DataFlowKernel(config)
         self._apps = {
             what: python_app(function, executors=[executor], data_flow_kernel=self._dfk)
-            for what, (function, executor) in APPS.items()
+            for what, (function, executor) in apps.items()
         }
+        self._executor_of = {what: executor for what, (_, executor) in apps.items()}
 
     def submit(
         self, what: str, *arguments: Any, handler: Callable[[Outcome | BaseException], None], **detail: Any
@@ -91,7 +98,7 @@ class TaskGraph:
 
         An argument that is the `future` of another task makes this one wait for it.
         """
-        task = Task(next(self._numbers), what, APPS[what][1], detail, time.time(), handler)
+        task = Task(next(self._numbers), what, self._executor_of[what], detail, time.time(), handler)
         self._pending[task.number] = task
         task.future = self._apps[what](*arguments)
         task.future.add_done_callback(lambda _: self._finished.put(task))
