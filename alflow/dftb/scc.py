@@ -27,6 +27,9 @@ CONVERGED, NOT_CONVERGED, NOT_POSITIVE, NO_EIGENVECTORS = 0, 1, 2, 3
 _LARGEST_STEP = 1.0
 """Electrons; no charge moves further in one cycle."""
 _HALVINGS = 4
+_ROUGH, _WARM, _COOLING = 0.1, 0.02, 0.4
+"""While a residual is above _ROUGH electrons, Newton's step is taken at an electronic temperature of _WARM Hartree that
+falls by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
 
 
 class SelfConsistency(NamedTuple):
@@ -110,6 +113,7 @@ def self_consistency(
     reduced = np.dot(np.dot(inverse, hamiltonian), inverse.T)
     potential, kernel, level_charges = np.empty(atoms), np.empty((atoms, atoms)), np.empty((size, atoms))
     shifted, current, dual = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
+    warmth = _WARM
     base, step, best, halvings = excess_in.copy(), np.zeros(atoms), np.inf, 0
     for cycle in range(max_cycles):
         charge_potential(gamma, third, excess_in, potential)
@@ -132,16 +136,22 @@ def self_consistency(
         residuals[cycle] = norm
         if norm < tolerance:
             return SelfConsistency(CONVERGED, excess, levels, occupations, vectors, residuals[: cycle + 1])
-        if norm > best and halvings < _HALVINGS:
+        smooth = norm > _ROUGH and warmth > kt
+        if smooth:
+            fermi_filling(levels, electrons, warmth, occupations)
+            _charges(vectors, dual, occupations, first_orbital, valence, level_charges, excess)
+            residual = excess - excess_in
+        elif norm > best and halvings < _HALVINGS:
             halvings += 1
             step *= 0.5
             excess_in = base + step
             continue
         charge_kernel(gamma, third, excess_in, kernel)
-        response = prepare_response(vectors, dual, levels, occupations, level_charges, kt)
+        response = prepare_response(vectors, dual, levels, occupations, level_charges, warmth if smooth else kt)
         accuracy = min(max(0.03 * norm, 0.1 * tolerance / norm), 1e-2)
         step = newton_step(response, first_orbital, kernel, residual, accuracy)
         step *= mixing * min(1.0, _LARGEST_STEP / np.abs(step).max())
-        base, best, halvings = excess_in, norm, 0
+        base, best, halvings = excess_in, np.inf if smooth else norm, 0
+        warmth *= _COOLING
         excess_in = base + step
     return SelfConsistency(NOT_CONVERGED, excess, levels, occupations, vectors, residuals)

