@@ -7,7 +7,10 @@ from typing import cast
 
 from alflow.config.base import Settings
 from alflow.errors import ConfigError
+from alflow.labeling.base import compute_checked, label_frames
 from alflow.types import LabelEngine
+
+__all__ = ["ENGINES", "compute_checked", "label_frames", "make_engine"]
 
 ENGINES: dict[str, tuple[str, str]] = {
     "dftb3": ("alflow.labeling.dftb3", "DFTB3Engine"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -27,6 +28,8 @@ EXTERNAL_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )
 NEVER = 1_000_000_000
+ONE_AT_A_TIME = threading.RLock()
+"""Threads of one process share one MPI, which LAMMPS starts without support for threads."""
 
 OPEN_BOX = (
     "units metal",
@@ -47,8 +50,8 @@ QUIET = (
 class Simulation:
     """An isolated molecule in LAMMPS (metal units, time in ps), whose forces a Python callback gives.
 
-    Used as a context manager, so that the instance is always closed. `attach` comes after the other fixes that
-    give forces: its callback then sees what they did in the same step.
+    Used as a context manager, so that the instance is always closed; a second thread waits until it is. `attach` comes
+    after the other fixes that give forces: its callback then sees what they did in the same step.
     """
 
     def __init__(self, numbers: IntArray, timestep_fs: float, *, step: int = 0, restart: bytes = b"") -> None:
@@ -64,15 +67,20 @@ class Simulation:
         self._views: tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None = None
         self._callback: Callback | None = None
         self._error: BaseException | None = None
-        self._lmp: Any = _library().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-        self._library = self._lmp.lib
-        self._extract_fix, self._free = _fix_reader(self._library)
+        ONE_AT_A_TIME.acquire()
+        self._lmp: Any = None
         try:
-            self._fill(step, restart)
-            self.command(*QUIET, f"timestep {timestep_fs * FS_IN_PS!r}", "fix integrate all nve")
+            self._open(timestep_fs, step, restart)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, timestep_fs: float, step: int, restart: bytes) -> None:
+        self._lmp = _library().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+        self._library = self._lmp.lib
+        self._extract_fix, self._free = _fix_reader(self._library)
+        self._fill(step, restart)
+        self.command(*QUIET, f"timestep {timestep_fs * FS_IN_PS!r}", "fix integrate all nve")
 
     def _fill(self, step: int, restart: bytes) -> None:
         if restart:
@@ -98,7 +106,11 @@ class Simulation:
     def close(self) -> None:
         """Free the instance. Views that it handed out are no longer valid."""
         self._views = None
-        self._lmp.close()
+        try:
+            if self._lmp is not None:
+                self._lmp.close()
+        finally:
+            ONE_AT_A_TIME.release()
 
     def command(self, *lines: str) -> None:
         """Run LAMMPS commands."""

@@ -8,7 +8,7 @@ from alflow.config.sampling import MDSettings, RelaxSettings
 from alflow.errors import StructureError
 from alflow.sampling.lammps import Simulation
 from alflow.sampling.record import Recorder, Span
-from alflow.sampling.velocities import initial_state
+from alflow.sampling.velocities import thermal_velocities
 from alflow.types import FloatArray, ForceModel, Frames, IntArray, MDState, Segment
 from alflow.units import FS_IN_PS
 
@@ -16,8 +16,27 @@ LARGEST_SEED = 900_000_000
 """LAMMPS's random generators take seeds from 1 to this."""
 
 
+def initial_state(frames: Frames, temperature_k: float, rng: np.random.Generator) -> MDState:
+    """Return the first frame with Maxwell-Boltzmann velocities and neither net momentum nor rotation.
+
+    Args:
+        frames: one frame or more; the first is taken.
+        temperature_k: K.
+        rng: draws the velocities.
+    """
+    positions = frames.positions[0]
+    return MDState(0, positions.copy(), thermal_velocities(frames.numbers, positions, temperature_k, rng))
+
+
 def run_md(
-    force_model: ForceModel, numbers: IntArray, state: MDState, settings: MDSettings, *, steps: int, seed: int
+    force_model: ForceModel,
+    numbers: IntArray,
+    state: MDState,
+    settings: MDSettings,
+    *,
+    steps: int,
+    seed: int,
+    charge: int = 0,
 ) -> Segment:
     """Run Langevin dynamics from a state.
 
@@ -30,6 +49,7 @@ def run_md(
         settings: temperature, time step, stride, damping.
         steps: number of steps.
         seed: of the thermostat's noise, any non-negative number.
+        charge: of the recorded frames.
     """
     span = Span(state.step, steps, settings.stride, settings.timestep_fs)
     with Simulation(numbers, settings.timestep_fs, step=state.step) as simulation:
@@ -38,7 +58,7 @@ def run_md(
         simulation.attach(recorder)
         simulation.place(state.positions, state.velocities / FS_IN_PS)
         simulation.run(steps)
-        return recorder.segment(end_state(simulation, recorder))
+        return recorder.segment(end_state(simulation, recorder), charge)
 
 
 def equilibrate(

@@ -141,7 +141,7 @@ class Recorder:
         step, positions, velocities = self._sound
         return MDState(step, positions, velocities * FS_IN_PS, start=self.start)
 
-    def segment(self, end: MDState, charge: int = 0, pair: tuple[int, int] | None = None) -> Segment:
+    def segment(self, end: MDState, charge: int, pair: tuple[int, int] | None = None) -> Segment:
         """Return what was recorded.
 
         Args:

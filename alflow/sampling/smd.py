@@ -44,6 +44,7 @@ def pull_segment(
     *,
     steps: int,
     stop: Stop | None = None,
+    charge: int = 0,
 ) -> Segment:
     """Pull for a number of steps from where `start_pull` or the last segment ended.
 
@@ -60,6 +61,7 @@ def pull_segment(
         settings: of the pull.
         steps: number of steps.
         stop: asked after each step; a sentence ends the segment.
+        charge: of the recorded frames.
 
     Raises:
         StructureError: the pair are not two atoms of the molecule.
@@ -75,7 +77,7 @@ def pull_segment(
         simulation.place(state.positions, velocities, forces)
         simulation.attach(recorder)
         simulation.run(steps, go_on=bool(restart))
-        return recorder.segment(_end(simulation, recorder), pair=pair)
+        return recorder.segment(_end(simulation, recorder), charge, pair)
 
 
 def _add_fixes(simulation: Simulation, others: IntArray, pair: tuple[int, int], settings: PullSettings) -> None:

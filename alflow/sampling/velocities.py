@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase.data import atomic_masses
 
-from alflow.types import FloatArray, Frames, IntArray, MDState
+from alflow.types import FloatArray, IntArray
 from alflow.units import BOLTZMANN_EV_PER_K
 
 EV_PER_AMU_ANGSTROM2_PER_FS2 = 103.642697
@@ -15,18 +15,6 @@ EV_PER_AMU_ANGSTROM2_PER_FS2 = 103.642697
 def masses_amu(numbers: IntArray) -> FloatArray:
     """Return (A,) standard atomic masses, amu."""
     return np.asarray(atomic_masses[numbers], dtype=np.float64)
-
-
-def initial_state(frames: Frames, temperature_k: float, rng: np.random.Generator) -> MDState:
-    """Return the first frame with Maxwell-Boltzmann velocities and neither net momentum nor rotation.
-
-    Args:
-        frames: one frame or more; the first is taken.
-        temperature_k: K.
-        rng: draws the velocities.
-    """
-    positions = frames.positions[0]
-    return MDState(0, positions.copy(), thermal_velocities(frames.numbers, positions, temperature_k, rng))
 
 
 def thermal_velocities(

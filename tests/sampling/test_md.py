@@ -1,10 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from alflow.config.sampling import MDSettings, RelaxSettings
 from alflow.errors import StructureError
-from alflow.sampling.md import equilibrate, relax, run_md
-from alflow.sampling.velocities import initial_state
+from alflow.sampling.md import equilibrate, initial_state, relax, run_md
 from alflow.types import Evaluation, MDState
 
 
@@ -122,3 +123,17 @@ def test_a_start_that_is_not_finite_is_refused(network, butane):
     x[0, 0] = np.nan
     with pytest.raises(StructureError, match="found nan"):
         run_md(network, butane.numbers, MDState(0, x, np.zeros_like(x)), MDSettings(), steps=10, seed=1)
+
+
+def test_threads_share_the_library(network, butane):
+    settings = MDSettings(temperature_k=300.0)
+    state = initial_state(butane, 300.0, np.random.default_rng(1))
+
+    def run(seed):
+        return run_md(network, butane.numbers, state, settings, steps=30, seed=seed, charge=1).frames
+
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(run, range(6)))
+    for seed, frames in enumerate(together):
+        assert np.array_equal(frames.positions, run(seed).positions)
+        assert frames.charge == 1

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from alflow.sampling.velocities import initial_state, masses_amu, temperature, thermal_velocities
+from alflow.sampling.md import initial_state
+from alflow.sampling.velocities import masses_amu, temperature, thermal_velocities
 from alflow.structures import alkane
 
 
