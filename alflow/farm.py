@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,26 @@ from alflow.chunking import chunk_sizes
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
 from alflow.graph import TaskGraph, WorkerGoneError
-from alflow.ledger import Ledger, LedgerRow, Origin, structure_key
+from alflow.ledger import Ledger, Origin, label_rows
 from alflow.tasks import Outcome
-from alflow.types import FloatArray, Frames, IntArray
+from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
 COMMIT_SECONDS = 1.0
 """Longest time between the arrival of a label and its commit to the disk."""
 FIRST_GUESS_LABEL_SECONDS = 0.01
+NOTHING, ZERO, UNKNOWN = np.empty(0, dtype=np.int64), np.zeros(1), np.full(1, -1, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """One frame to label."""
+class _Chunk:
+    """The frames of one task."""
 
-    numbers: IntArray
-    positions: FloatArray
-    charge: int
-    origin: Origin
+    frames: Frames
+    origins: tuple[Origin, ...]
+
+    def part(self, first: int, last: int) -> _Chunk:
+        """Return the frames from `first` up to, not including, `last`."""
+        return _Chunk(self.frames.take(slice(first, last)), self.origins[first:last])
 
 
 @dataclass
@@ -49,7 +51,8 @@ class LabelFarm:
     wanted: int = 0
     done: int = 0
     known: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
+    """Found in the ledger."""
+    failed: int = 0
     in_flight: int = 0
     seconds: float = 0.0
     """Worker-seconds spent on the labels that arrived."""
@@ -59,25 +62,23 @@ class LabelFarm:
 
     def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
         """Ask for labels of frames; those in the ledger are taken from there."""
-        new = []
-        keys = [structure_key(self.theory, frames.numbers, positions, frames.charge) for positions in frames.positions]
-        held = self.ledger.lookup(keys)
-        self.wanted += len(frames)
-        for key, positions, origin in zip(keys, frames.positions, origins, strict=True):
-            if key in held:
-                self.known += 1
-                self.done += 1
-                if held[key] != "ok":
-                    self.failed[held[key]] += 1
-            else:
-                new.append(_Wanted(frames.numbers, positions, frames.charge, origin))
-        start = 0
+        known = self.ledger.lookup(self.theory, frames)
+        held = np.sort(np.concatenate([known.labelled, known.failed]))
+        self.ledger.add_origins(self.theory, frames.take(held), [origins[row] for row in held])
+        self.wanted += len(frames) - len(known.repeated)
+        self.known += len(held)
+        self.done += len(held)
+        self.failed += len(known.failed)
+        chunk = _Chunk(frames.take(known.missing), tuple(origins[row] for row in known.missing))
+        first = 0
+        for size in self._sizes(len(known.missing)):
+            self._submit(chunk.part(first, first + size))
+            first += size
+
+    def _sizes(self, count: int) -> tuple[int, ...]:
+        chosen = self.settings
         workers = self.graph.capacity("cpu")
-        label_seconds = self.label_seconds()
-        sizes = chunk_sizes(len(new), workers, label_seconds, self.settings.task_seconds, self.settings.frames_per_task)
-        for size in sizes:
-            self._submit(new[start : start + size])
-            start += size
+        return chunk_sizes(count, workers, self.label_seconds(), chosen.task_seconds, chosen.frames_per_task)
 
     def label_seconds(self) -> float:
         """Return the mean time of a label measured so far, s."""
@@ -98,67 +99,66 @@ class LabelFarm:
             self.ledger.commit()
             self._committed = time.monotonic()
 
-    def check_failures(self, where: str) -> None:
+    def check_failures(self, iteration: int) -> None:
         """Raise a CampaignError if more labels failed than the settings accept."""
-        failed = sum(self.failed.values())
-        if failed > self.settings.max_failed_share * max(self.wanted, 1):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
+        if self.failed > self.settings.max_failed_share * max(self.wanted, 1):
+            counted = self.ledger.failures_by_reason(self.theory, iteration)
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items())
             raise CampaignError(
                 f"At most {self.settings.max_failed_share:.0%} of the labels of one iteration may fail "
-                f"(labels.max_failed_share); in {where} {failed} of {self.wanted} did: {reasons}."
+                f"(labels.max_failed_share); in iteration {iteration} {self.failed} of {self.wanted} did: {reasons}."
             )
 
     def new_account(self) -> None:
         """Start counting anew: wanted, done, known, failed."""
-        self.wanted = self.done = self.known = 0
-        self.failed = Counter()
+        self.wanted = self.done = self.known = self.failed = 0
 
-    def _submit(self, frames: list[_Wanted], attempt: int = 1) -> None:
-        if not frames:
-            return
+    def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
         self._first = self._first or time.monotonic()
-        self.in_flight += len(frames)
+        self.in_flight += len(chunk.frames)
 
         def handle(result: Outcome | BaseException) -> None:
-            self.in_flight -= len(frames)
-            self._handle(frames, attempt, result)
+            self.in_flight -= len(chunk.frames)
+            self._handle(chunk, attempt, result)
 
+        frames = chunk.frames
         self.graph.submit(
             "label",
             self.settings.engine,
             self.settings.settings.model_dump(mode="json"),
-            frames[0].numbers,
-            np.stack([frame.positions for frame in frames]),
-            frames[0].charge,
+            frames.numbers,
+            frames.positions,
+            frames.charge,
             self.settings.timeout_s,
             handler=handle,
             frames=len(frames),
-            iteration=frames[0].origin.iteration,
+            iteration=chunk.origins[0].iteration,
             attempt=attempt,
         )
 
-    def _handle(self, frames: list[_Wanted], attempt: int, result: Outcome | BaseException) -> None:
+    def _handle(self, chunk: _Chunk, attempt: int, result: Outcome | BaseException) -> None:
         if isinstance(result, Outcome):
-            self._take(frames, result)
+            self._take(chunk, result)
         elif isinstance(result, WorkerGoneError | MemoryError):
-            self._isolate(frames, attempt, result)
+            self._isolate(chunk, attempt, result)
         elif isinstance(result, CampaignError):
             raise result
         else:
             raise CampaignError(f"A label task failed: {type(result).__name__}: {result}") from result
 
-    def _isolate(self, frames: list[_Wanted], attempt: int, error: BaseException) -> None:
+    def _isolate(self, chunk: _Chunk, attempt: int, error: BaseException) -> None:
         """Try the frames of a lost task once more, then one by one; give up the one that kills its worker again."""
         if attempt == 1:
-            self._submit(frames, attempt=2)
-        elif len(frames) > 1:
-            for frame in frames:
-                self._submit([frame], attempt=2)
+            self._submit(chunk, attempt=2)
+        elif len(chunk.frames) > 1:
+            for place in range(len(chunk.frames)):
+                self._submit(chunk.part(place, place + 1), attempt=2)
         else:
             reason: FailureReason = "out-of-memory" if isinstance(error, MemoryError) else "engine-crash"
-            self._fail(frames[0], reason, str(error), socket.gethostname(), 0.0)
+            failure = LabelFailure(0, reason, str(error), socket.gethostname())
+            self._store(chunk, LabelBatch(NOTHING, Labels(np.empty(0), np.empty((0, 0, 3))), (failure,), ZERO, UNKNOWN), "")
 
-    def _take(self, frames: list[_Wanted], outcome: Outcome) -> None:
+    def _take(self, chunk: _Chunk, outcome: Outcome) -> None:
         value: dict[str, Any] = outcome.value
         if value["theory"] != self.theory:
             raise CampaignError(
@@ -167,43 +167,14 @@ class LabelFarm:
                 "its versions or parameter files differ."
             )
         self.seconds += outcome.report.ended - outcome.report.started
-        self._measured += len(frames)
-        for place, row in enumerate(value["rows"]):
-            self._label(frames[row], value, place, int(row), outcome.report.host)
-        for row, reason, detail, host in value["failures"]:
-            self._fail(frames[row], reason, detail, host, float(value["seconds"][row]))
+        self._measured += len(chunk.frames)
+        labels = Labels(value["energies"], value["forces"])
+        failures = tuple(LabelFailure(*failure) for failure in value["failures"])
+        batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"])
+        self._store(chunk, batch, outcome.report.host)
 
-    def _label(self, frame: _Wanted, value: dict[str, Any], place: int, row: int, host: str) -> None:
-        energy = float(value["energies"][place])
-        self.done += 1
-        self.ledger.add(
-            LedgerRow.labelled(
-                self.theory,
-                frame.numbers,
-                frame.positions,
-                frame.charge,
-                energy,
-                value["forces"][place],
-                origin=frame.origin,
-                host=host,
-                seconds=float(value["seconds"][row]),
-                cycles=int(value["cycles"][row]),
-            )
-        )
-
-    def _fail(self, frame: _Wanted, reason: FailureReason, detail: str, host: str, seconds: float) -> None:
-        self.done += 1
-        self.failed[reason] += 1
-        self.ledger.add(
-            LedgerRow.failed(
-                self.theory,
-                frame.numbers,
-                frame.positions,
-                frame.charge,
-                reason,
-                detail,
-                origin=frame.origin,
-                host=host,
-                seconds=seconds,
-            )
-        )
+    def _store(self, chunk: _Chunk, batch: LabelBatch, host: str) -> None:
+        rows = label_rows(self.theory, chunk.frames, batch, chunk.origins, host, time.time())
+        self.done += len(rows)
+        self.failed += sum(row.reason is not None for row in rows)
+        self.ledger.add(rows)

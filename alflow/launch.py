@@ -71,7 +71,7 @@ class _Ticker:
         assert self.graph is not None
         view, farm = self.view, self.farm
         view.labels_wanted, view.labels_done, view.labels_known = farm.wanted, farm.done, farm.known
-        view.labels_failed, view.labels_per_second = sum(farm.failed.values()), farm.rate()
+        view.labels_failed, view.labels_per_second = farm.failed, farm.rate()
         view.label_tasks = self.graph.pending("label")
         for note in sorted(self.run.iteration(view.iteration).glob("training-*.txt")):
             words = note.read_text(encoding="utf-8").split()

@@ -21,7 +21,7 @@ from alflow.learning.augmentation import jitter
 from alflow.learning.seeds import generator, integer_seed, seed_sequence
 from alflow.learning.splits import inherited_split_of_groups, random_split
 from alflow.learning.stopping import change_within, error_within
-from alflow.ledger import Ledger, LedgerRow, Origin
+from alflow.ledger import Ledger, Origin, OriginKind, label_rows
 from alflow.plan import PullSpec, molecules, pulls, segment_lengths
 from alflow.progress import View
 from alflow.records import Estimate, IterationRecord
@@ -29,7 +29,7 @@ from alflow.rundir import RunDirectory, load_members, save_dataset, save_members
 from alflow.tasks import EarlyStop, EngineModel, EnsembleModel, ModelReference, Outcome
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
-from alflow.types import Dataset, Frames, Member, SelectedFrame, Segment, Split
+from alflow.types import Dataset, Frames, LabelBatch, Labels, Member, SelectedFrame, Segment, Split
 
 
 @dataclass(frozen=True)
@@ -158,27 +158,24 @@ class Stages:
             chain.start(state.get("first-state", molecule.numbers, molecule.positions, md.temperature_k, words))
             chains.append((molecule, chain))
         self.graph.run_until(lambda: all(chain.done for _, chain in chains))
-        for molecule, chain in chains:
+        for index, (molecule, chain) in enumerate(chains):
             chain.raise_error(f"The first molecular dynamics of {molecule.name}")
-            self._keep_first_labels(chain.segments)
+            self._keep_first_labels(index, chain.segments)
         self.ledger.commit()
 
-    def _keep_first_labels(self, segments: list[Segment]) -> None:
+    def _keep_first_labels(self, replica: int, segments: list[Segment]) -> None:
         skip = self.settings.first_data.md.equilibration_steps
-        rows = []
         for segment in segments:
             if segment.stopped:
                 raise CampaignError(f"The first molecular dynamics ended early: {segment.stopped}")
-            assert segment.forces is not None
-            for row in np.flatnonzero(segment.steps > skip):
-                frames = segment.frames
-                origin = Origin(kind="first-data", iteration=0, replica=0, step=int(segment.steps[row]), jitter=0)
-                label = (float(segment.energy[row]), segment.forces[row])
-                rows.append((frames.numbers, frames.positions[row], frames.charge, label, origin))
-        for numbers, positions, charge, (energy, forces), origin in rows:
-            self.ledger.add(
-                LedgerRow.labelled(self.farm.theory, numbers, positions, charge, energy, forces, origin=origin)
-            )
+            rows = np.flatnonzero(segment.steps >= skip)
+            frames, forces = segment.frames.take(rows), segment.forces
+            assert forces is not None
+            origins = [Origin("first-data", 0, replica, int(segment.steps[row])) for row in rows]
+            none = np.zeros(len(rows))
+            labels = Labels(segment.energy[rows], forces[rows])
+            batch = LabelBatch(np.arange(len(rows)), labels, (), none, np.full(len(rows), -1))
+            self.ledger.add(label_rows(self.farm.theory, frames, batch, origins, "", time.time()))
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
@@ -188,7 +185,7 @@ class Stages:
         started = time.monotonic()
         folder = self.run.iteration(iteration)
         folder.mkdir(exist_ok=True)
-        dataset = self.ledger.dataset(self.farm.theory, before_iteration=iteration)
+        dataset = self._dataset(iteration)
         target, report = folder / "ensemble.pt", folder / "members.json"
         if not (target.exists() and report.exists()):
             save_dataset(folder / "dataset.npz", dataset)
@@ -197,6 +194,13 @@ class Stages:
         trained = Trained(target, load_members(report), dataset)
         self.seconds["train"] = time.monotonic() - started
         return trained
+
+    def _dataset(self, iteration: int) -> Dataset:
+        """Return what the members of an iteration learn from: first data, and what earlier iterations selected."""
+        first, _ = self.ledger.dataset(self.farm.theory, 0, kinds=("import", "first-data"))
+        if iteration == 0:
+            return first
+        return self.ledger.dataset(self.farm.theory, iteration - 1)[0]
 
     def _train_members(self, iteration: int, dataset: Dataset, folder: Path) -> tuple[Member, ...]:
         settings = self.settings
@@ -237,7 +241,7 @@ class Stages:
         fraction = self.settings.split.train_fraction
         if iteration == 0 or self.settings.split.kind == "random":
             return random_split(len(dataset), fraction, rng)
-        before = self.ledger.dataset(self.farm.theory, before_iteration=iteration - 1)
+        before = self._dataset(iteration - 1)
         best = Trained(Path(), load_members(self.run.iteration(iteration - 1) / "members.json"), before).best
         old = [len(group.frames) for group in before.groups]
         new = [len(group.frames) for group in dataset.groups]
@@ -269,7 +273,7 @@ class Stages:
         self.graph.run_until(self.farm.idle)
         self.ledger.commit()
         self.seconds["label"] = time.monotonic() - started
-        self.farm.check_failures(f"iteration {iteration}")
+        self.farm.check_failures(iteration)
         return running
 
     def _start_pull(self, iteration: int, spec: PullSpec, model: EnsembleModel, judge: Judge, cap: int) -> Pull:
@@ -312,10 +316,8 @@ class Stages:
             rng = generator(self.settings.seed, iteration, "jitter", spec.index, frame.step)
             copies = jitter(frame.positions, augment.copies, augment.amplitude_angstrom, rng)
             for number, structure in enumerate([frame.positions, *copies]):
-                kind: Literal["selected", "jitter"] = "jitter" if number else "selected"
-                origins.append(
-                    Origin(kind=kind, iteration=iteration, replica=spec.index, step=frame.step, jitter=number)
-                )
+                kind: OriginKind = "jitter" if number else "selected"
+                origins.append(Origin(kind, iteration, spec.index, frame.step, number))
                 positions.append(structure)
         molecule = spec.molecule
         self.farm.request(Frames(molecule.numbers, np.stack(positions), molecule.charge), origins)
@@ -362,8 +364,8 @@ class Stages:
             iteration=iteration,
             labels=len(ensemble.dataset),
             selected=selected,
-            new_labels=self.farm.wanted - sum(self.farm.failed.values()),
-            failures=dict(self.farm.failed),
+            new_labels=self.farm.done - self.farm.failed,
+            failures=self.ledger.failures_by_reason(self.farm.theory, iteration),
             best_member=ensemble.best.index,
             threshold_ev=tuple(pull.selector.threshold or float("nan") for pull in done),
             largest_spread_ev=tuple(float(np.max(spread, initial=0.0)) for spread in spreads),

@@ -240,7 +240,8 @@ def pull_segment(
     if state.spring is None:
         state = start_pull(state, pair, settings)
     stop = _spread_watch(early_stop, previous) if early_stop is not None else None
-    return run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop)
+    segment = run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop)
+    return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
 
 
 def _spread_watch(rule: EarlyStop, previous: Outcome | MDState) -> Callable[[int, Evaluation], str]:
@@ -265,7 +266,7 @@ def empty_segment(like: Segment) -> Segment:
     """Return a segment without frames, of the same molecule."""
     none = slice(0, 0)
     arrays = {name: getattr(like, name)[none] for name in SEGMENT_ARRAYS}
-    return replace(like, frames=like.frames.take(none), **arrays)
+    return replace(like, frames=like.frames.take(none), forces=None, **arrays)
 
 
 SEGMENT_ARRAYS = ("steps", "time", "target_distance", "distance", "energy", "work", "spread", "temperature")
