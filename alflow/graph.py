@@ -116,7 +116,7 @@ class TaskGraph:
         """Return how many workers an executor has connected; 1 for a thread pool's own count of threads."""
         found = self._dfk.executors[executor]
         if isinstance(found, HighThroughputExecutor):
-            return int(found.connected_workers)
+            return sum(int(manager["worker_count"]) for manager in found.connected_managers() if manager["active"])
         return int(getattr(found, "max_threads", 1))
 
     def capacity(self, executor: str) -> int:
