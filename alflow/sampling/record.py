@@ -78,6 +78,7 @@ class Recorder:
         """Whether it ended at a step that is worth nothing."""
         shape = (span.capacity, len(numbers), 3)
         self._positions, self._velocities, self._forces = np.empty(shape), np.empty(shape), np.empty(shape)
+        self._model_forces = np.empty(shape)
         self._steps = np.empty(span.capacity, dtype=np.int64)
         self._scalars = np.zeros((4, span.capacity))  # energy, spread, target distance, work
         self._scalars[2] = np.nan
@@ -128,6 +129,7 @@ class Recorder:
             self._forces[row] = 0.0
         else:
             np.add(other_forces, evaluation.forces, out=self._forces[row])
+        self._model_forces[row] = evaluation.forces
         self._steps[row] = step
         self._scalars[0, row] = evaluation.energy
         self._scalars[1, row] = evaluation.spread
@@ -168,6 +170,7 @@ class Recorder:
             temperature=self._temperature(rows),
             end=end,
             stopped=self.stopped,
+            forces=self._model_forces[rows].copy(),
         )
 
     def _temperature(self, rows: slice) -> FloatArray:
