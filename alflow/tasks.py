@@ -198,7 +198,7 @@ def md_segment(
     """Run one segment of molecular dynamics from where the last one ended."""
     from alflow.sampling.md import run_md  # noqa: PLC0415
 
-    return run_md(_force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed)
+    return run_md(_force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed, charge=charge)
 
 
 @reported
@@ -240,7 +240,7 @@ def pull_segment(
     if state.spring is None:
         state = start_pull(state, pair, settings)
     stop = _spread_watch(early_stop, previous) if early_stop is not None else None
-    segment = run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop)
+    segment = run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop, charge=charge)
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
 
 
