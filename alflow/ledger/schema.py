@@ -1,0 +1,160 @@
+"""The ledger's tables, and how a file of an earlier version is brought up to date.
+
+One label belongs to one theory and one composition, and has one origin or several. A new file goes through all
+migrations, too, so that each of them runs in every test.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from alflow.errors import RunError
+
+APPLICATION_ID = 0x414C464C
+"""Tells a ledger from other SQLite files ("ALFL")."""
+
+_VERSION_1 = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "CREATE TABLE theories (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE) STRICT",
+    """
+    CREATE TABLE compositions (
+        id INTEGER PRIMARY KEY,
+        numbers BLOB NOT NULL,              -- (A,) int64, little-endian
+        charge INTEGER NOT NULL,
+        UNIQUE (numbers, charge)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE labels (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,           -- SHA-256 of theory and structure
+        theory INTEGER NOT NULL REFERENCES theories (id),
+        composition INTEGER NOT NULL REFERENCES compositions (id),
+        positions BLOB NOT NULL,            -- (A, 3) float64, little-endian, Å
+        status TEXT NOT NULL CHECK (status IN ('ok', 'failed')),
+        energy REAL,                        -- eV
+        forces BLOB,                        -- (A, 3) float64, little-endian, eV/Å
+        reason TEXT,
+        detail TEXT NOT NULL,
+        host TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        cycles INTEGER NOT NULL,            -- -1: not counted
+        created REAL NOT NULL,              -- seconds since 1970 UTC
+        CHECK ((status = 'ok') = (energy IS NOT NULL AND forces IS NOT NULL AND reason IS NULL))
+    ) STRICT
+    """,
+    """
+    CREATE TABLE origins (
+        label INTEGER NOT NULL REFERENCES labels (id),
+        kind TEXT NOT NULL,
+        iteration INTEGER NOT NULL,
+        replica INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        jitter INTEGER NOT NULL,
+        PRIMARY KEY (label, kind, iteration, replica, step, jitter)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX origins_by_iteration ON origins (iteration)",
+)
+
+_VERSION_2 = (
+    # How often a label was computed: every row so far at least once.
+    "ALTER TABLE labels ADD COLUMN paid INTEGER NOT NULL DEFAULT 1",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+VERSION = len(MIGRATIONS)
+
+
+def connect_for_writing(path: Path) -> sqlite3.Connection:
+    """Open a ledger, made if there is none, brought up to date if it is of an earlier version.
+
+    A commit is on the disk when it returns (write-ahead log, synchronous = FULL), so a power cut loses what was not
+    committed and nothing else.
+    """
+    connection = _connect(path, read_only=False)
+    try:
+        _refuse_foreign(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    except RunError:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """Open an existing ledger of today's version, read only; another process may be writing."""
+    if not path.is_file():
+        raise RunError(f"A run directory holds a ledger; there is none at {path}. Name the directory of a campaign.")
+    connection = _connect(path, read_only=True)
+    try:
+        _refuse_foreign(connection, path)
+        version = _version(connection)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    except RunError:
+        connection.close()
+        raise
+    if version != VERSION:
+        connection.close()
+        raise RunError(
+            f"Reading needs a ledger of version {VERSION}; {path} is of version {version}. "
+            "Run its campaign once with this version of alflow: that brings the ledger up to date."
+        )
+    return connection
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    try:
+        return sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0)
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> RunError:
+    return RunError(
+        f"A ledger is an SQLite file on a writable disk; {path} cannot be used: {error}. "
+        "If it is damaged, put a copy of it in its place."
+    )
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    if application != APPLICATION_ID and (tables or application):
+        raise RunError(
+            f"A ledger bears the mark {APPLICATION_ID:#x}; {path} is an SQLite file of another program "
+            f"(mark {application:#x}). Move it away or choose another run directory."
+        )
+    version = _version(connection)
+    if version > VERSION:
+        raise RunError(
+            f"This alflow knows ledgers up to version {VERSION}; {path} is of version {version}. Use a newer alflow."
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Apply the missing migrations, each in a transaction of its own."""
+    for version in range(_version(connection), VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
