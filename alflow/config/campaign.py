@@ -11,14 +11,16 @@ from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.config.engines import ASECalculatorSettings, XTBSettings
 from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.config.testing import SleepSettings
 from alflow.config.training import ANISettings, TrainingSettings
 
-EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings
+EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings | SleepSettings
 ENGINE_SETTINGS: dict[str, type[Settings]] = {
     "dftb3": DFTB3Settings,
     "dftbplus": DFTBPlusSettings,
     "gfn2-xtb": XTBSettings,
     "ase": ASECalculatorSettings,
+    "sleep": SleepSettings,
 }
 
 
@@ -54,8 +56,8 @@ class SystemSettings(Settings):
 class LabelSettings(Settings):
     """The physical model that the potential learns."""
 
-    engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase"] = "dftb3"
-    """Label engine."""
+    engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase", "sleep"] = "dftb3"
+    """Label engine; `sleep` is none, but stands in for one in benchmarks and rehearsals."""
     settings: EngineSettings = Field(default_factory=DFTB3Settings)
     """Settings of that engine; `dftb3` and `dftbplus` take the same ones."""
     frames_per_task: int = Field(default=0, ge=0)
@@ -68,6 +70,11 @@ class LabelSettings(Settings):
     """A label further than this from the median of the first data, eV, is refused as an outlier."""
     timeout_s: float = Field(default=600.0, gt=0)
     """A single label that takes longer is given up, s."""
+    guard: bool = True
+    """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
+    failed label and not a lost worker. Costs a tenth of a millisecond a label."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 
     @model_validator(mode="before")
     @classmethod

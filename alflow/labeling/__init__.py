@@ -17,6 +17,7 @@ ENGINES: dict[str, tuple[str, str]] = {
     "dftbplus": ("alflow.labeling.dftbplus", "DFTBPlusEngine"),
     "gfn2-xtb": ("alflow.labeling.xtb", "XTBEngine"),
     "ase": ("alflow.labeling.ase", "ASEEngine"),
+    "sleep": ("alflow.labeling.testing", "SleepEngine"),
 }
 """Module and class of each engine; the class takes its settings."""
 
