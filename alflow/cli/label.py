@@ -1,0 +1,96 @@
+"""``alflow label`` and ``alflow params``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: alflow label frames.xyz -o labelled.xyz --engine dftb3 --site local")(label)
+    group = typer.Typer(help="Parameter sets of the label engines.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("install", epilog="Example: alflow params install 3ob-3-1")(install)
+    app.add_typer(group, name="params")
+
+
+def label(
+    source: Annotated[Path, typer.Argument(help="Structures: any file that ASE reads.", show_default=False)],
+    target: Annotated[Path, typer.Option("-o", "--output", help="Extended XYZ file to write.", show_default=False)],
+    engine: Annotated[str, typer.Option(help="Label engine: dftb3, dftbplus, gfn2-xtb or ase.")] = "dftb3",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting of the engine: --set electronic_temperature_k=300. May be repeated."),
+    ] = None,
+    site: Annotated[str | None, typer.Option("--site", "-s", help="Farm over this site; not given: here.")] = None,
+    site_options: Annotated[
+        list[str] | None, typer.Option("--site-option", help="Option of the site file. May be repeated.")
+    ] = None,
+) -> None:
+    """Label the frames of a file; the order is kept, frames that fail are marked.
+
+    A frame's total charge is read from its "charge" entry.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from alflow.labelrun import label_file
+    from alflow.sites import parse_option_pairs
+
+    console = Console()
+    with Progress(
+        TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("labels", total=None)
+        summary = label_file(
+            source,
+            target,
+            engine,
+            read_settings(settings or []),
+            site=site,
+            options=parse_option_pairs(site_options or ()),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    failed = sum(summary.failures.values())
+    console.print(
+        f"{summary.labelled} labels, {failed} failures in {summary.wall_seconds:.1f} s: {summary.rate:.1f} labels/s "
+        f"with {summary.workers} workers, {summary.rate_per_core:.1f} labels/s a worker while it labels."
+    )
+    for reason, count in summary.failures.items():
+        console.print(f"  failed: {count} {reason}")
+    console.print(f"  written: {target}", soft_wrap=True)
+
+
+def read_settings(pairs: list[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs: values as TOML, anything else as text."""
+    from alflow.errors import ConfigError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set: a setting must read key=value; found {pair!r}.")
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = text
+    return found
+
+
+def install(
+    name: Annotated[str, typer.Argument(help="Parameter set.")] = "3ob-3-1",
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder with the .skf files, for machines without a way out.")
+    ] = None,
+) -> None:
+    """Install a parameter set into the user's data folder, and show its licence and what to cite."""
+    from alflow.dftb.parameters import install as install_parameters
+
+    folder = install_parameters(name, source=source, say=typer.echo)
+    typer.echo(f"Installed in {folder}")
+
+
