@@ -9,6 +9,7 @@
      │    └── StructureError a molecule, an element, an atom index
      ├── ParameterError      a parameter set is missing or changed
      ├── LabelError          one structure could not be labelled (becomes a LabelFailure row)
+     ├── CanaryError         a worker gives wrong numbers or is far too slow
      ├── TrainingError       a training cannot go on (no data, loss not finite)
      ├── RunError            a run directory: locked, of another campaign, damaged
      └── CampaignError       a campaign had to end (too many failures, an executor that is gone)
@@ -71,6 +72,19 @@ class LabelError(AlflowError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class CanaryError(AlflowError):
+    """A worker gives wrong numbers, or is far too slow, and must not label."""
+
+    def __init__(self, message: str, pool: str = "") -> None:
+        super().__init__(message, pool)
+        self.message = message
+        self.pool = pool
+        """Identifier of the worker pool that it belongs to; empty where there is none."""
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class TrainingError(AlflowError):

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from alflow.cli import campaign, config, label
+from alflow.cli import campaign, config, label, status
 from alflow.errors import AlflowError, CampaignError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 config.add_to(app)
 campaign.add_to(app)
+status.add_to(app)
 label.add_to(app)
 
 

@@ -1,0 +1,87 @@
+"""``alflow status``: what a run does now, from any shell that sees its directory."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from alflow.status import RunStatus
+
+SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog="Example: alflow status runs/quickstart --watch")(status)
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew each second until the run ends.")] = False,
+) -> None:
+    """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from alflow.status import read_status
+
+    console, now = Console(), read_status(run)
+    if not watch:
+        console.print(status_table(run, now))
+        return
+    with Live(status_table(run, now), console=console, auto_refresh=False) as live:
+        while now.state == "running":
+            time.sleep(1.0)
+            now = read_status(run)
+            live.update(status_table(run, now), refresh=True)
+
+
+def status_table(run: Path, now: RunStatus) -> Table:
+    """Return what `alflow status` prints."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, title=str(run), title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _lines(now):
+        if text:
+            table.add_row(name, text)
+    return table
+
+
+def _lines(now: RunStatus) -> list[tuple[str, str]]:
+    again = "run the same command again to go on" if now.state in ("gone", "failed") else ""
+    labels = f"{now.labels_done} of {now.labels_wanted}, {now.labels_per_second:.0f}/s, {now.labels_failed} failed"
+    return [
+        ("state", ": ".join(part for part in (SIGNS[now.state], now.message) if part)),
+        ("", again),
+        ("driver", f"process {now.pid} on {now.host}, started {time.strftime('%F %T', time.localtime(now.started))}"),
+        ("iteration", f"{now.iteration} of 0 to {now.iterations - 1}; {len(now.done)} committed"),
+        ("stage", now.stage),
+        ("training", f"epoch {now.epochs[0]} of {now.epochs[1]}" if now.epochs[1] else ""),
+        ("pull", f"step {now.pull_steps[0]} of {now.pull_steps[1]}" if now.pull_steps[1] else ""),
+        ("labels", labels),
+        ("workers", ", ".join(f"{label} {count}" for label, count in now.workers.items())),
+        *((f"{what} tasks", _tasks(counts)) for what, counts in now.tasks.items()),
+        ("last error", now.last_error or "none"),
+        ("time to go", "" if now.seconds_to_go is None else f"about {duration(now.seconds_to_go)}"),
+    ]
+
+
+def _tasks(counts: object) -> str:
+    names = ("waiting", "running", "done", "failed")
+    return ", ".join(f"{getattr(counts, name)} {name}" for name in names if getattr(counts, name))
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people do: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,205 @@
+"""What a run does now, read from its directory by another process: nothing is written, no lock is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from alflow.errors import RunError
+
+STALE_SECONDS = 10.0
+"""The driver writes its status once a second; one older than this has no driver."""
+TAIL_BYTES = 1 << 18
+RECENT_ITERATIONS = 3
+
+DriverState = Literal["running", "finished", "failed", "gone"]
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """Tasks of one kind."""
+
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What `alflow status` shows."""
+
+    state: DriverState
+    message: str
+    """Why it ended, or how it is known that the driver is gone."""
+    host: str
+    pid: int
+    started: float
+    """Unix time at which the driver started, s."""
+    age_seconds: float
+    """Since the driver wrote its status."""
+    iteration: int
+    iterations: int
+    stage: str
+    tasks: dict[str, TaskCounts]
+    workers: dict[str, int]
+    labels_wanted: int
+    labels_done: int
+    labels_failed: int
+    labels_per_second: float
+    pull_steps: tuple[int, int]
+    """Steps done and wanted of the pulls of this iteration."""
+    epochs: tuple[int, int]
+    last_error: str
+    """The last task that failed or event that went wrong; empty if there is none."""
+    seconds_to_go: float | None
+    """From the iterations done so far; None before the first is done."""
+    done: tuple[float, ...] = field(default=())
+    """Wall time of each committed iteration, s."""
+
+
+def read_status(path: Path, now: float | None = None) -> RunStatus:
+    """Read the status of a run directory.
+
+    Args:
+        path: run directory.
+        now: Unix time, s; the clock's if not given.
+
+    Raises:
+        RunError: it is not one, or nothing was started in it yet.
+    """
+    now = time.time() if now is None else now
+    written = _read_written(path)
+    age = max(0.0, now - float(written["time"]))
+    state, message = _driver(written, age)
+    seconds = _iteration_seconds(path / "iterations.jsonl")
+    labels, pull, training = (dict(written.get(name, {})) for name in ("labels", "pull", "training"))
+    ended = state in ("finished", "failed")
+    return RunStatus(
+        state=state,
+        message=message,
+        host=str(written["host"]),
+        pid=int(written["pid"]),
+        started=float(written["started"]),
+        age_seconds=age,
+        iteration=int(written["iteration"]),
+        iterations=int(written["iterations"]),
+        stage=str(written["stage"]),
+        tasks=_task_counts(dict(written.get("tasks", {})), dict(written.get("finished", {}))),
+        workers={str(label): int(count) for label, count in dict(written.get("workers", {})).items()},
+        labels_wanted=int(labels.get("wanted", 0)),
+        labels_done=int(labels.get("done", 0)),
+        labels_failed=int(labels.get("failed", 0)),
+        labels_per_second=float(labels.get("per_second", 0.0)),
+        pull_steps=(int(pull.get("steps_done", 0)), int(pull.get("steps_wanted", 0))),
+        epochs=(int(training.get("epoch", 0)), int(training.get("epochs", 0))),
+        last_error=_last_error(path / "events.jsonl"),
+        seconds_to_go=None if ended else _to_go(seconds, int(written["iterations"])),
+        done=tuple(seconds),
+    )
+
+
+def _read_written(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads((path / "status.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if (path / "campaign.toml").exists():
+            raise RunError(f"A run has a status once its driver has started tasks; {path} has none yet.") from None
+        raise RunError(f"A run directory holds status.json; {path} does not. Was it made by `alflow run`?") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"A status must be readable; {path / 'status.json'} is not: {error}") from error
+    missing = {"state", "host", "pid", "started", "time", "iteration", "iterations", "stage"} - set(written)
+    if missing:
+        raise RunError(f"A status names {', '.join(sorted(missing))}; {path / 'status.json'} does not.")
+    return dict(written)
+
+
+def _driver(written: dict[str, Any], age: float) -> tuple[DriverState, str]:
+    """Say whether the driver lives: by its process on its own host, by the age of its status on any."""
+    state = str(written["state"])
+    if state == "finished":
+        return "finished", str(written.get("message", ""))
+    if state == "failed":
+        return "failed", str(written.get("message", ""))
+    if written["host"] == socket.gethostname() and not _alive(int(written["pid"])):
+        return "gone", f"process {written['pid']} does not exist any more on this host"
+    if age > STALE_SECONDS:
+        return "gone", f"it wrote nothing for {age:.0f} s"
+    return "running", ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _task_counts(pending: dict[str, Any], finished: dict[str, Any]) -> dict[str, TaskCounts]:
+    """Sort "what:state" counts by what; a state of Parsl that is neither launched nor running waits."""
+    counts: dict[str, Counter[str]] = {}
+    for name, count in pending.items():
+        what, _, state = name.partition(":")
+        kind = "running" if state in ("launched", "running", "running_ended") else "waiting"
+        counts.setdefault(what, Counter())[kind] += int(count)
+    for name, count in finished.items():
+        what, _, state = name.partition(":")
+        counts.setdefault(what, Counter())["failed" if state == "failed" else "done"] += int(count)
+    return {what: TaskCounts(**count) for what, count in sorted(counts.items())}
+
+
+def _tail(path: Path) -> list[dict[str, Any]]:
+    """Return the last events; a line that is cut off is skipped."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        lines = file.read().splitlines()
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
+def _last_error(path: Path) -> str:
+    for event in reversed(_tail(path)):
+        if event.get("what") == "error":
+            return str(event.get("message", ""))
+        if event.get("outcome", "ok") != "ok":
+            return f"{event.get('what')} task {event.get('task', '?')}: {event['outcome']}"
+    return ""
+
+
+def _iteration_seconds(path: Path) -> list[float]:
+    """Return the wall time of each committed iteration: training, then pulls and labels, which overlap."""
+    if not path.exists():
+        return []
+    seconds = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            stages = json.loads(line)["seconds"]
+            seconds.append(float(stages.get("train", 0.0)) + max(stages.get("pull", 0.0), stages.get("label", 0.0)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            break
+    return seconds
+
+
+def _to_go(seconds: list[float], iterations: int) -> float | None:
+    """Return the time to go from the last iterations: they grow with the data, so the first ones say little."""
+    recent = seconds[-RECENT_ITERATIONS:]
+    return (iterations - len(seconds)) * sum(recent) / len(recent) if recent else None

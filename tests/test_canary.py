@@ -1,0 +1,90 @@
+"""A worker that gives other numbers than the driver, or is far too slow, is refused."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+
+from alflow import canary
+from alflow.config.testing import SleepSettings
+from alflow.errors import CanaryError
+from alflow.labeling.testing import SleepEngine
+from alflow.structures import alkane
+from alflow.types import Evaluation
+
+ETHANE = alkane(2)
+
+
+class Wrong(SleepEngine):
+    offset = 0.0
+    seconds = 0.0
+
+    def compute(self, numbers, positions, charge=0, start=None) -> Evaluation:
+        time.sleep(self.seconds)
+        right = super().compute(numbers, positions, charge)
+        return replace(right, energy=right.energy + self.offset)
+
+
+def worker(offset: float = 0.0, seconds: float = 0.0) -> Wrong:
+    engine = Wrong(SleepSettings(seconds_per_label=0))
+    engine.offset, engine.seconds = offset, seconds
+    return engine
+
+
+@pytest.fixture
+def known() -> canary.Canary:
+    return canary.make_canary(worker(), ETHANE.numbers, ETHANE.positions[0])
+
+
+def test_right_number_passes(known) -> None:
+    canary.prove(worker(offset=5e-7), known)
+
+
+@pytest.mark.parametrize("offset", [2e-6, -1.0])
+def test_wrong_number_names_host_and_both_values(known, offset) -> None:
+    with pytest.raises(CanaryError, match=socket.gethostname()) as caught:
+        canary.prove(worker(offset), known)
+    assert f"{known.energy:.9f}" in str(caught.value)
+    assert f"{known.energy + offset:.9f}" in str(caught.value)
+
+
+def test_far_too_slow_is_told_from_merely_slower(known, monkeypatch) -> None:
+    monkeypatch.setattr(canary, "NEGLIGIBLE_SECONDS", 1e-3)
+    quick = replace(known, seconds=1e-3)
+    canary.prove(worker(seconds=0.004), quick)
+    with pytest.raises(CanaryError, match="20 times"):
+        canary.prove(worker(seconds=0.1), quick)
+
+
+def test_slow_first_label_alone_is_forgiven(known, monkeypatch) -> None:
+    monkeypatch.setattr(canary, "NEGLIGIBLE_SECONDS", 1e-3)
+    engine = worker(seconds=0.1)
+    compute = engine.compute
+
+    def compiles_first(*args):
+        result = compute(*args)
+        engine.seconds = 0.0
+        return result
+
+    monkeypatch.setattr(engine, "compute", compiles_first)
+    canary.prove(engine, replace(known, seconds=1e-3))
+
+
+def test_other_theory_and_failing_label_are_refused(known) -> None:
+    with pytest.raises(CanaryError, match="another theory"):
+        canary.prove(SleepEngine(SleepSettings(seed=7)), known)
+    failing = SleepEngine(SleepSettings(not_converged_share=1.0))
+    with pytest.raises(CanaryError, match="not-converged"):
+        canary.prove(failing, replace(known, theory=failing.theory))
+
+
+def test_error_travels_with_its_pool(known, monkeypatch) -> None:
+    monkeypatch.setenv("PARSL_WORKER_POOL_ID", "pool-7")
+    with pytest.raises(CanaryError) as caught:
+        canary.prove(worker(1.0), known)
+    back = pickle.loads(pickle.dumps(caught.value))
+    assert (str(back), back.pool) == (str(caught.value), "pool-7")
