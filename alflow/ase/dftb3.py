@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, CalculationFailed, all_changes
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from alflow.config.dftb import DFTB3Settings
 from alflow.errors import LabelError, StructureError
@@ -43,7 +43,8 @@ class DFTB3(Calculator):
         super().calculate(atoms, properties, system_changes)
         if self.atoms.pbc.any():
             raise StructureError(
-                f"DFTB3 here is for molecules, without periodic cell; pbc is {self.atoms.pbc.tolist()}. Set atoms.pbc = False."
+                f"DFTB3 is for molecules, without a periodic cell; pbc is {self.atoms.pbc.tolist()}. "
+                "Set atoms.pbc = False."
             )
         numbers = np.asarray(self.atoms.numbers, dtype=np.int64)
         charge = self.atoms.info.get("charge", 0) if self._charge is None else self._charge

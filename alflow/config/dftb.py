@@ -15,20 +15,20 @@ class DFTB3Settings(Settings):
     parameters: Literal["3ob-3-1"] = "3ob-3-1"
     """Name of the parameter set."""
     parameters_dir: str | None = None
-    """Folder with Slater–Koster files of one's own to use in place of the installed set's."""
+    """Folder with Slater-Koster files of one's own to use in place of the installed set's."""
     electronic_temperature_k: float = Field(default=1000.0, gt=0.0, le=1e6)
     """Electronic temperature of the Fermi filling, K."""
     scc_tolerance: float = Field(default=1e-7, gt=0.0, le=1e-2)
-    """Largest difference between the charges that enter and leave a cycle, electrons. Errors of the energy are quadratic
+    """Largest difference between the charges that enter and leave a cycle, electrons; the energy's error is quadratic
     in it."""
     max_cycles: int = Field(default=60, ge=1)
     """Most self-consistency cycles of one attempt."""
     hydrogen_damping_zeta: float | None = Field(default=4.0, gt=0.0)
-    """Exponent ζ of the damping of γ between pairs with hydrogen; none for no damping."""
+    """Exponent of the damping of charge interactions between pairs with hydrogen; none for no damping."""
     third_order: bool = True
     """Whether charges act to third order, through the Hubbard derivatives."""
     dispersion: Literal["none", "d3bj"] = "none"
-    """Dispersion correction: none, or D3 with Becke–Johnson damping and the parameters of the set."""
+    """Dispersion correction: none, or D3 with Becke-Johnson damping and the parameters of the set."""
 
 
 class DFTBPlusSettings(DFTB3Settings):

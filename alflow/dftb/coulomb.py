@@ -14,6 +14,8 @@ Sources: Elstner et al., Phys. Rev. B 58, 7260 (1998) for γ; Gaus, Cui, Elstner
 for h and Γ. On one atom γ_aa = U_a and Γ_aa = (∂U_a/∂q_a)/2. Atomic units; q counts electrons.
 """
 
+# ruff: noqa: RUF002 - the equations keep their Greek letters
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -83,7 +85,11 @@ def short_range_coefficients(hubbard: FloatArray, hydrogen: FloatArray, zeta: fl
         value[a, b], slope = _equal(0.5 * (tau_a + tau_b)) if same else _unequal(tau_a, tau_b)
         by_hubbard[a, b] = 3.2 * slope
     mean = 0.5 * (hubbard[:, None] + hubbard[None, :])
-    damped = (hydrogen[:, None] | hydrogen[None, :]) if zeta is not None else np.zeros((kinds, kinds), dtype=bool)
+    damped = (
+        np.logical_or(hydrogen[:, None], hydrogen[None, :])
+        if zeta is not None
+        else np.zeros((kinds, kinds), dtype=bool)
+    )
     power = zeta or 0.0
     return ShortRange(
         exponents,
@@ -212,8 +218,10 @@ def add_charge_gradient(
             dx = positions[a, 0] - positions[b, 0]
             dy = positions[a, 1] - positions[b, 1]
             dz = positions[a, 2] - positions[b, 2]
-            slope = excess[a] * excess[b] * (
-                gamma_slope[a, b] + (third_slope[a, b] * excess[a] + third_slope[b, a] * excess[b]) / 3.0
+            slope = (
+                excess[a]
+                * excess[b]
+                * (gamma_slope[a, b] + (third_slope[a, b] * excess[a] + third_slope[b, a] * excess[b]) / 3.0)
             )
             slope /= np.sqrt(dx * dx + dy * dy + dz * dz)
             gradient[a, 0] += slope * dx

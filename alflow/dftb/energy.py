@@ -8,6 +8,8 @@ with the density matrix P = Σ f_i c_i c_iᵀ, its energy-weighted twin W = Σ f
 The free energy of Mermin is what is stationary at fractional occupations, so what the forces derive from.
 """
 
+# ruff: noqa: RUF002 - the equations keep their Greek letters
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -50,7 +52,8 @@ def _density(vectors: FloatArray, weights: FloatArray, filled: int) -> FloatArra
     scaled = vectors[:filled].copy()
     for i in range(filled):
         scaled[i] *= weights[i]
-    return np.dot(scaled.T, vectors[:filled])
+    density: FloatArray = np.dot(scaled.T, vectors[:filled])
+    return density
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -132,6 +135,4 @@ def solve(
     add_matrix_gradient(tables, positions, density, overlap_weight, gradient)
     add_charge_gradient(positions, gamma_slope, third_slope, scc.excess, gradient)
     repulsion = add_repulsion(tables.repulsion, tables.species, tables.shells.size, positions, gradient)
-    return Solution(
-        scc, Energies(band, second, cubic, repulsion, entropy_energy(scc.occupations, kt)), gradient
-    )
+    return Solution(scc, Energies(band, second, cubic, repulsion, entropy_energy(scc.occupations, kt)), gradient)

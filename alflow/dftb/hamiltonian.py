@@ -1,7 +1,7 @@
-"""Non-self-consistent Hamiltonian H⁰ and overlap S from Slater–Koster tables, and the gradient of their contraction.
+"""Non-self-consistent Hamiltonian H⁰ and overlap S from Slater-Koster tables, and the gradient of their contraction.
 
-With n the unit vector from atom i to atom j, an orbital of angular momentum l >= 1 is described by a vector U, linear in
-n for d and constant for p, such that its component along the axis (σ) is s_l U·n and its π components are those of U
+With n the unit vector from atom i to atom j, an orbital of angular momentum l >= 1 is described by a vector U, linear
+in n for d and constant for p, such that its component along the axis (σ) is s_l U·n and its π components are those of U
 across the axis:
 
     p_x: U = x;   d_xy: U = (n_y, n_x, 0);   d_z²: U = (-n_x, -n_y, 2 n_z)/√3;   s_p = 1, s_d = √3/2
@@ -10,9 +10,11 @@ Then, with a = U_μ·n, b = U_ν·n and g = U_μ·U_ν, a matrix element is
 
     V_σ s_l s_l' a b + V_π (g - a b) + V_δ (δ_μν - g + a b / 4)
 
-which is Slater and Koster's table (Phys. Rev. 94, 1498, 1954) without its fourteen cases, and has no singular direction.
+which is Slater and Koster's table (Phys. Rev. 94, 1498, 1954) without its many cases, and has no singular direction.
 Orbital order: s; py, pz, px; dxy, dyz, dz2, dxz, dx2-y2. Atomic units.
 """
+
+# ruff: noqa: RUF002 - the equations keep their Greek letters
 
 from __future__ import annotations
 
@@ -165,7 +167,7 @@ def build_matrices(tables: Tables, positions: FloatArray, hamiltonian: FloatArra
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pair_gradient(
+def pair_gradient(  # noqa: C901, PLR0912 - one branch a kind of integral, inside the hottest loop
     shells_a: int,
     shells_b: int,
     half: int,

@@ -6,7 +6,7 @@ Arrays are C-ordered; LAPACK sees their transposes, which the choice of triangle
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
 from numba import njit, types
 from numba.extending import get_cython_function_address

@@ -112,8 +112,8 @@ class Molecule:
             history.append(f"{name}: {', '.join(f'{r:.1e}' for r in solution.scc.residuals[-8:])}")
         raise LabelError(
             "not-converged",
-            f"The charges must reproduce themselves within {self.scc_tolerance:g} electrons; after {cycles} cycles they "
-            f"do not. Last residuals of each attempt: {'; '.join(history)}.",
+            f"The charges must reproduce themselves within {self.scc_tolerance:g} electrons; after {cycles} cycles "
+            f"they do not. Last residuals of each attempt: {'; '.join(history)}.",
         )
 
     def _attempts(self, positions: FloatArray, start: FloatArray | None) -> Iterator[tuple[str, Solution]]:
@@ -135,7 +135,10 @@ class Molecule:
     def _attempt(self, positions: FloatArray, excess: FloatArray, temperature_k: float, mixing: float) -> Solution:
         kt = temperature_k * BOLTZMANN_EV_PER_K / HARTREE_IN_EV
         cycles = self.max_cycles if mixing == 1.0 else 3 * self.max_cycles
-        return solve(self.tables, positions, self.electrons, kt, excess, self.scc_tolerance, cycles, mixing)
+        solution: Solution = solve(
+            self.tables, positions, self.electrons, kt, excess, self.scc_tolerance, cycles, mixing
+        )
+        return solution
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -149,7 +152,7 @@ def closest_distance(positions: FloatArray) -> float:
                 square += (positions[a, x] - positions[b, x]) ** 2
             if not square >= closest:
                 closest = square
-    return np.sqrt(closest)
+    return float(np.sqrt(closest))
 
 
 def _details(solution: Solution, positions: FloatArray, cycles: int) -> Details:
@@ -165,5 +168,3 @@ def _details(solution: Solution, positions: FloatArray, cycles: int) -> Details:
         occupations=scc.occupations,
         cycles=cycles,
     )
-
-

@@ -1,4 +1,4 @@
-"""What a published parameter set says beyond its Slater–Koster files: shells, Hubbard derivatives, licence, references."""
+"""What a published parameter set says beyond its files: shells, Hubbard derivatives, licence, references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class RationalDamping:
-    """Parameters of D3 with Becke–Johnson damping."""
+    """Parameters of D3 with Becke-Johnson damping."""
 
     s6: float
     s8: float
@@ -67,8 +67,7 @@ THREE_OB = ParameterSet(
         "C, H, N, O: M. Gaus, A. Goez, M. Elstner, J. Chem. Theory Comput. 2013, 9, 338-354",
         "P, S: M. Gaus, X. Lu, M. Elstner, Q. Cui, J. Chem. Theory Comput. 2014, 10, 1518-1537",
         "Mg, Zn: X. Lu, M. Gaus, M. Elstner, Q. Cui, J. Phys. Chem. B 2015, 119, 1062-1082",
-        "Na, F, K, Ca, Cl, Br, I: M. Kubillus, T. Kubar, M. Gaus, J. Rezac, M. Elstner, "
-        "J. Chem. Theory Comput. 2015, 11, 332-342",
+        "Na, F, K, Ca, Cl, Br, I: M. Kubillus, T. Kubar, M. Gaus et al., J. Chem. Theory Comput. 2015, 11, 332-342",
     ),
 )
 

@@ -106,7 +106,7 @@ def verify_file(path: Path, content: bytes, expected: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ParameterError(
-            f"{path} is damaged or changed: its SHA-256 must be {expected}, it is {found}. Install the set again; to use "
+            f"{path} is damaged or changed: its SHA-256 must be {expected}, it is {found}. Install the set again; for "
             "files of your own, name their folder in the engine's setting parameters_dir."
         )
 
@@ -172,7 +172,7 @@ def locate(name: str, *, say: Callable[[str], None] = say_on_stderr) -> Path:
 
 
 def digest(name: str, folder: Path | None) -> str:
-    """Return a hash over the names and contents of all Slater–Koster files of a set, or of a folder of one's own.
+    """Return a hash over the names and contents of all Slater-Koster files of a set, or of a folder of one's own.
 
     The installed set has its recorded hashes (each file is checked against them when it is read).
 
@@ -199,7 +199,7 @@ def read_pair(known: ParameterSet, folder: Path, pair: tuple[int, int], *, check
         check: Compare the file with its recorded hash.
 
     Raises:
-        ParameterError: The file is missing, changed, or not a Slater–Koster file.
+        ParameterError: The file is missing, changed, or not a Slater-Koster file.
     """
     name = f"{known.symbols[pair[0]]}-{known.symbols[pair[1]]}.skf"
     path = folder / name

@@ -82,6 +82,23 @@ def prepare_response(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _keep_electrons(response: Response, potential: FloatArray, charges: FloatArray) -> None:
+    """Subtract what the Fermi level's shift takes back."""
+    size, atoms = response.level_slopes.size, potential.size
+    slope = response.level_slopes.sum()
+    if slope < -1e-12:
+        shift = 0.0
+        for i in range(size):
+            if response.level_slopes[i] < 0.0:
+                shift += response.level_slopes[i] * np.dot(response.level_charges[i], potential)
+        for i in range(size):
+            if response.level_slopes[i] < 0.0:
+                factor = response.level_slopes[i] * shift / slope
+                for a in range(atoms):
+                    charges[a] -= factor * response.level_charges[i, a]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def apply_response(response: Response, first_orbital: IntArray, potential: FloatArray, charges: FloatArray) -> None:
     """Fill the change of the charges (A,) for a small change of the atomic potentials (A,), Hartree."""
     size, atoms = response.level_slopes.size, potential.size
@@ -101,17 +118,7 @@ def apply_response(response: Response, first_orbital: IntArray, potential: Float
             for mu in range(first_orbital[a], first_orbital[a + 1]):
                 total += back[i, mu] + back[i, size + mu]
         charges[a] = total
-    slope = response.level_slopes.sum()
-    if slope < -1e-12:
-        shift = 0.0
-        for i in range(size):
-            if response.level_slopes[i] < 0.0:
-                shift += response.level_slopes[i] * np.dot(response.level_charges[i], potential)
-        for i in range(size):
-            if response.level_slopes[i] < 0.0:
-                factor = response.level_slopes[i] * shift / slope
-                for a in range(atoms):
-                    charges[a] -= factor * response.level_charges[i, a]
+    _keep_electrons(response, potential, charges)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

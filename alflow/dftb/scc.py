@@ -8,6 +8,8 @@ cycle costs one matrix product, one symmetric eigenproblem and two products back
 bring the residual down it is halved; `mixing` bounds it from the start for molecules that need more care.
 """
 
+# ruff: noqa: RUF002 - the equations keep their Greek letters
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -28,8 +30,8 @@ _LARGEST_STEP = 1.0
 """Electrons; no charge moves further in one cycle."""
 _HALVINGS = 4
 _ROUGH, _WARM, _COOLING = 0.1, 0.02, 0.4
-"""While a residual is above _ROUGH electrons, Newton's step is taken at an electronic temperature of _WARM Hartree that
-falls by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
+"""While a residual is above _ROUGH electrons, Newton's step is taken at an electronic temperature of _WARM Hartree
+that falls by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
 
 
 class SelfConsistency(NamedTuple):
@@ -70,7 +72,7 @@ def _charges(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def self_consistency(
+def self_consistency(  # noqa: PLR0917 - compiled: called by position
     hamiltonian: FloatArray,
     overlap: FloatArray,
     gamma: FloatArray,

@@ -1,4 +1,4 @@
-"""Slater–Koster files (``.skf``): the published format of DFTB parameters, simple and extended.
+"""Slater-Koster files (``.skf``): the published format of DFTB parameters, simple and extended.
 
 Source: "Format of the v1.0 Slater-Koster-files" (dftb.org). All values in Hartree and Bohr, as in the file.
 """
@@ -118,7 +118,7 @@ def _parse(text: str, *, homonuclear: bool) -> SlaterKosterFile:
 
 
 def parse_skf(text: str, *, name: str, homonuclear: bool) -> SlaterKosterFile:
-    """Parse a Slater–Koster file.
+    """Parse a Slater-Koster file.
 
     As in DFTB+, one line less than the announced number of grid points is read.
 
@@ -128,7 +128,7 @@ def parse_skf(text: str, *, name: str, homonuclear: bool) -> SlaterKosterFile:
         homonuclear: The file is of two like atoms, so it has a line about the free atom.
 
     Raises:
-        ParameterError: The text is not a Slater–Koster file.
+        ParameterError: The text is not a Slater-Koster file.
     """
     try:
         return _parse(text, homonuclear=homonuclear)

@@ -3,6 +3,8 @@
 Atomic units throughout: Hartree and Bohr. Species are numbered in the order of their atomic numbers.
 """
 
+# ruff: noqa: RUF002 - the equations keep their Greek letters
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -178,7 +180,7 @@ def build_tables(
 
     Args:
         numbers: (A,) atomic numbers.
-        files: Slater–Koster files of all ordered pairs of its elements.
+        files: Slater-Koster files of all ordered pairs of its elements.
         elements: Shells and Hubbard derivatives by atomic number.
         third_order: Whether the Hubbard derivatives act.
         hydrogen_damping_zeta: Exponent ζ of the damping of γ between pairs with hydrogen; None for no damping.

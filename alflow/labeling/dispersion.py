@@ -1,4 +1,4 @@
-"""D3 dispersion with Becke–Johnson (rational) damping, by the library `dftd3` (Grimme et al. 2010, 2011)."""
+"""D3 dispersion with Becke-Johnson (rational) damping, by the library `dftd3` (Grimme et al. 2010, 2011)."""
 
 from __future__ import annotations
 
