@@ -25,7 +25,7 @@ def make_config(
     encrypted: bool = True,
     heartbeat_seconds: int = 2,
     heartbeat_limit_seconds: int = 10,
-    numba_cache: str = "~/.cache/alflow/numba",
+    numba_cache: str = "",
     worker_init: str = "",
 ) -> Config:
     """Describe one machine without a scheduler.
@@ -43,7 +43,7 @@ def make_config(
         encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a whole worker pool counts as lost.
-        numba_cache: folder for compiled kernels, shared by all workers and runs.
+        numba_cache: folder for compiled kernels; empty: the driver's own, so that what it compiled is not compiled again.
         worker_init: shell lines that run before the workers start.
     """
     general = {"run_dir": str(run_dir / "parsl"), "strategy": "simple", "strategy_period": 0.5, "max_idletime": 1e9}
@@ -55,7 +55,9 @@ def make_config(
 
     def executor(label: str, count: int, threads_each: int) -> HighThroughputExecutor:
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}"]
+        lines = [f"export PATH={scripts}:$PATH"]
+        if numba_cache:
+            lines.append(f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}")
         lines += [f"export {name}={threads_each}" for name in variables]
         return HighThroughputExecutor(
             label=label,
@@ -63,6 +65,7 @@ def make_config(
             encrypted=encrypted,
             max_workers_per_node=count,
             cores_per_worker=1e-6,  # as many workers as asked for, also when that is more than cores
+            prefetch_capacity=count,  # the next tasks wait beside the workers: one pool, so none waits behind another
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
             interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
