@@ -478,3 +478,23 @@ def test_later_iterations_only_append_to_each_group(tmp_path_factory, rows, limi
             n = len(before.frames)
             assert before.frames.positions.tobytes() == after.frames.positions[:n].tobytes()
             assert before.labels.energies.tobytes() == after.labels.energies[:n].tobytes()
+
+
+def test_twenty_thousand_labels_of_hexane_come_back_in_order(tmp_path):
+    numbers, rng, n = np.array([6] * 6 + [1] * 14), np.random.default_rng(0), 20_000
+    positions, forces = rng.normal(size=(2, n, 20, 3))
+    energies = rng.normal(size=n)
+    with Ledger.open(tmp_path / "l") as ledger:
+        for step in rng.permutation(n):
+            origin = Origin("selected", int(step) // 1000, 0, int(step))
+            label = LedgerRow("a", numbers, positions[step], 0, origin, float(energies[step]), forces[step])
+            ledger.add([label])
+            if step % 500 == 0:
+                ledger.commit()
+        dataset, origins = ledger.dataset("a")
+        assert [origin.step for origin in origins] == list(range(n))
+        (group,) = dataset.groups
+        assert group.frames.positions.tobytes() == positions.tobytes()
+        assert group.labels.forces.tobytes() == forces.tobytes()
+        assert group.labels.energies.tobytes() == energies.tobytes()
+        assert len(ledger.dataset("a", up_to_iteration=4)[0]) == 5000

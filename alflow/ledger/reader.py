@@ -129,17 +129,17 @@ class LedgerReader:
         groups = tuple(self._group(theory, composition, rows) for composition, rows in places.items())
         return Dataset(groups), tuple(origin for group in origins.values() for origin in group)
 
-    def rows(self, theory: str | None = None) -> Iterator[LedgerRow]:
-        """Yield labels and failures, each with its first origin, in canonical order."""
+    def rows(self, theory: str | None = None, kinds: Sequence[OriginKind] = ORIGIN_KINDS) -> Iterator[LedgerRow]:
+        """Yield labels and failures, each with its first origin of the given kinds, in canonical order."""
         sql = (
             "SELECT l.id, t.fingerprint, c.numbers, l.positions, c.charge, l.energy, l.forces, l.reason, l.detail, "  # noqa: S608
             "l.host, l.seconds, l.cycles, l.created, o.kind, o.iteration, o.replica, o.step, o.jitter "
             "FROM labels l JOIN origins o ON o.label = l.id JOIN theories t ON t.id = l.theory "
             "JOIN compositions c ON c.id = l.composition WHERE t.fingerprint = coalesce(?, t.fingerprint) "
-            f"ORDER BY {CANONICAL_ORDER}"
+            f"AND o.kind IN ({_marks(kinds)}) ORDER BY {CANONICAL_ORDER}"
         )
         seen: set[int] = set()
-        for label, named, numbers, positions, charge, energy, forces, *rest in self.query(sql, (theory,)):
+        for label, named, numbers, positions, charge, energy, forces, *rest in self.query(sql, (theory, *kinds)):
             if label in seen:
                 continue
             seen.add(label)

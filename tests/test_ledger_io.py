@@ -1,0 +1,234 @@
+"""Labels out of the ledger and back in."""
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alflow.errors import InputError
+from alflow.ledger import TRAINING_KINDS, Counts, Ledger, LedgerRow, Origin, check_ledger
+from alflow.ledger_io import EXPORT_FORMATS, Imported, export_labels, import_extxyz
+from alflow.types import Frames
+from alflow.units import HARTREE_IN_EV
+
+WATER = np.array([8, 1, 1])
+METHANE = np.array([6, 1, 1, 1, 1])
+
+
+def row(seed, *, theory="dftb3 1.0 (sk=ab12)", numbers=WATER, failed=None, charge=0, kind="selected"):
+    rng = np.random.default_rng(seed)
+    positions, forces = rng.normal(size=(2, len(numbers), 3))
+    label = {"reason": failed} if failed else {"energy": float(rng.normal(-100.0)), "forces": forces}
+    return LedgerRow(theory, numbers, positions, charge, Origin(kind, 1, 0, seed), **label)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger.open(tmp_path / "ledger.sqlite") as opened:
+        opened.add([row(1), row(2, numbers=METHANE), row(3, failed="timeout"), row(4), row(5, kind="reference")])
+        yield opened
+
+
+def test_extended_xyz_goes_out_and_comes_back_to_the_last_bit(tmp_path, ledger):
+    path = tmp_path / "labels.xyz"
+    assert export_labels(ledger, path, "extxyz") == 4
+    with Ledger.open(tmp_path / "other") as other:
+        assert import_extxyz(other, path) == Imported("dftb3 1.0 (sk=ab12)", 4, 0)
+        labelled = {found.key: found for found in ledger.rows() if found.reason is None}
+        for found in other.rows():
+            assert found.energy == labelled[found.key].energy
+            assert found.forces.tobytes() == labelled[found.key].forces.tobytes()
+        assert other.counts() == Counts(4, 0)
+        assert check_ledger(other).sound
+
+
+def test_extended_xyz_is_what_ase_reads(tmp_path, ledger):
+    path = tmp_path / "labels.xyz"
+    export_labels(ledger, path, "extxyz", kinds=TRAINING_KINDS)
+    first, second, third = ase.io.read(path, ":")
+    assert (first.get_chemical_formula(), second.get_chemical_formula()) == ("H2O", "CH4")
+    assert first.info["theory"] == "dftb3 1.0 (sk=ab12)"
+    assert (first.info["origin"], first.info["iteration"], third.info["step"]) == ("selected", 1, 4)
+    assert first.get_potential_energy() == row(1).energy
+    assert not first.pbc.any()
+
+
+def test_ase_database(tmp_path, ledger):
+    path = tmp_path / "labels.db"
+    assert export_labels(ledger, path, "ase-db") == 4
+    database = ase.db.connect(path)
+    assert database.metadata == {"theory": "dftb3 1.0 (sk=ab12)"}
+    found = database.get(formula="CH4")
+    assert found.energy == row(2, numbers=METHANE).energy
+    assert (found.forces == row(2, numbers=METHANE).forces).all()
+    assert (found.positions == row(2, numbers=METHANE).positions).all()
+    assert (found.origin, found.iteration, found.step, found.total_charge) == ("selected", 1, 2, 0)
+    assert database.count(origin="reference") == 1
+
+
+def test_arrays(tmp_path, ledger):
+    path = tmp_path / "labels.npz"
+    assert export_labels(ledger, path, "npz") == 4
+    with np.load(path, allow_pickle=False) as arrays:
+        assert str(arrays["theory"]) == "dftb3 1.0 (sk=ab12)"
+        assert arrays["energies_0"].tolist() == [row(1).energy, row(4).energy, row(5).energy]
+        assert (arrays["positions_1"][0] == row(2, numbers=METHANE).positions).all()
+        assert arrays["kind_0"].tolist() == ["selected", "selected", "reference"]
+        assert arrays["origin_0"].tolist() == [[1, 0, 1, 0], [1, 0, 4, 0], [1, 0, 5, 0]]
+
+
+def test_torchani_data_set_is_what_torchani_reads(tmp_path, ledger, monkeypatch):
+    pytest.importorskip("h5py")
+    monkeypatch.setenv("TORCHANI_NO_WARN_EXTENSIONS", "1")
+    datasets = pytest.importorskip("torchani.datasets")
+    path = tmp_path / "labels.h5"
+    assert export_labels(ledger, path, "torchani-h5") == 4
+    data = datasets.ANIDataset(path, verbose=False)
+    assert data.grouping == "by_formula"
+    assert dict(data.group_sizes) == {"CH4": 1, "H2O": 3}
+    water = data["H2O"]
+    assert water["species"].tolist() == [[8, 1, 1]] * 3
+    assert water["energies"].numpy() * HARTREE_IN_EV == pytest.approx(np.array([row(s).energy for s in (1, 4, 5)]))
+    assert water["forces"][1].numpy() * HARTREE_IN_EV == pytest.approx(row(4).forces)
+    assert (water["coordinates"][2].numpy() == row(5).positions).all()
+
+
+def test_charged_molecules_go_out_in_formats_that_know_charges(tmp_path):
+    with Ledger.open(tmp_path / "l") as ledger, Ledger.open(tmp_path / "m") as other:
+        ledger.add([row(1, charge=-1)])
+        with pytest.raises(InputError, match="holds neutral molecules; found charge -1"):
+            export_labels(ledger, tmp_path / "l.h5", "torchani-h5")
+        export_labels(ledger, tmp_path / "l.xyz", "extxyz")
+        import_extxyz(other, tmp_path / "l.xyz")
+        assert [found.charge for found in other.rows()] == [-1]
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
+def test_an_export_does_not_overwrite_unless_told_and_leaves_nothing_half_written(tmp_path, ledger, form):
+    path = tmp_path / "out" / "labels.db"
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(InputError, match="does not overwrite a file"):
+        export_labels(ledger, path, form)
+    assert path.read_text() == "mine"
+    with pytest.raises(InputError, match="'b' is named"):
+        export_labels(ledger, path, form, theory="b", overwrite=True)
+    assert path.read_text() == "mine"
+    assert export_labels(ledger, path, form, overwrite=True) == 4
+    assert [file.name for file in path.parent.iterdir()] == ["labels.db"]
+
+
+def test_an_export_of_two_theories_has_to_name_one(tmp_path, ledger):
+    ledger.add([row(9, theory="b")])
+    with pytest.raises(InputError, match=r"one theory; none is named, .* holds dftb3 1\.0 \(sk=ab12\), b"):
+        export_labels(ledger, tmp_path / "x", "extxyz")
+    assert export_labels(ledger, tmp_path / "x", "extxyz", theory="b") == 1
+
+
+def xyz(path, *comments):
+    path.write_text(
+        "".join(f"2\n{comment}\nH 0 0 0 0 0 1\nH 0 0 {0.7 + place} 0 0 -1\n" for place, comment in enumerate(comments))
+    )
+    return path
+
+
+HEAD = "Properties=species:S:1:pos:R:3:forces:R:3"
+
+
+def test_a_user_s_own_labels_come_in_once_and_only_what_is_new(tmp_path):
+    with Ledger.open(tmp_path / "l") as ledger:
+        first = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
+        both = xyz(tmp_path / "2", f"{HEAD} energy=-31.0", f"{HEAD} energy=-30.0")
+        assert import_extxyz(ledger, first, "t") == Imported("t", 1, 0)
+        assert import_extxyz(ledger, both, "t") == Imported("t", 1, 1)
+        assert import_extxyz(ledger, both, "t") == Imported("t", 0, 2)
+        dataset, origins = ledger.dataset("t")
+        assert dataset.groups[0].labels.energies.tolist() == [-31.0, -30.0]
+        assert origins == (Origin("import", 0, step=0), Origin("import", 0, step=1))
+        assert ledger.paid_again() == 0
+
+
+def test_a_file_that_repeats_a_frame_gives_it_once(tmp_path):
+    path = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
+    path.write_text(path.read_text() * 3)
+    with Ledger.open(tmp_path / "l") as ledger:
+        assert import_extxyz(ledger, path, "t") == Imported("t", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("comments", "theory", "message"),
+    [
+        (
+            [f"{HEAD} energy=1 theory=a", f"{HEAD} energy=1 theory=b"],
+            None,
+            "Labels of two theories do not mix; .*'a' and 'b'",
+        ),
+        ([f"{HEAD} energy=1 theory=a"], "b", "'a' and 'b'"),
+        ([f"{HEAD} energy=1 theory=a", f"{HEAD} energy=1"], None, r"frame 1 \(from 0\) of .* names none"),
+        ([f"{HEAD} energy=1"], None, r"frame 0 \(from 0\) of .* names none"),
+        ([HEAD], "a", r"frame 0 \(from 0\) of .* has no energy"),
+        (["Properties=species:S:1:pos:R:3:x:R:3 energy=1"], "a", "has no forces"),
+        ([f"{HEAD} energy=nan"], "a", r"Labels are finite; energy \(eV\) of frame 0"),
+        ([f'{HEAD} energy=1 Lattice="9 0 0 0 9 0 0 0 9"'], "a", "is periodic"),
+        ([f"{HEAD} energy=1 charge=0.5"], "a", "has 0.5"),
+        ([f"{HEAD} energy=1", f"{HEAD.replace('R:3', 'R:9')} energy=1"], "a", "cannot be read as one"),
+    ],
+)
+def test_bad_files_are_refused_with_a_sentence_and_leave_no_trace(tmp_path, comments, theory, message):
+    with Ledger.open(tmp_path / "l") as ledger:
+        with pytest.raises(InputError, match=message):
+            import_extxyz(ledger, xyz(tmp_path / "bad.xyz", *comments), theory)
+        assert ledger.counts() == Counts(0, 0)
+
+
+def test_files_that_are_no_xyz_are_refused(tmp_path):
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "noise").write_bytes(bytes(range(256)) * 9)
+    with Ledger.open(tmp_path / "l") as ledger:
+        with pytest.raises(InputError, match="there is none at"):
+            import_extxyz(ledger, tmp_path / "absent", "t")
+        for name in ("empty", "noise"):
+            with pytest.raises(InputError, match=name):
+                import_extxyz(ledger, tmp_path / name, "t")
+
+
+def test_labels_of_another_theory_than_the_ledger_s_are_refused(tmp_path, ledger):
+    path = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
+    with pytest.raises(InputError, match=r"the ledger .* holds labels of 'dftb3 1\.0 \(sk=ab12\)'.* labels of 'b'"):
+        import_extxyz(ledger, path, "b")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(st.sampled_from([1, 6, 7, 8, 79]), min_size=1, max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([1e-300, 1e-8, 1.0, 1e8]),
+    frames=st.integers(1, 4),
+    charge=st.integers(-2, 2),
+)
+def test_any_labels_survive_export_and_import(tmp_path_factory, numbers, seed, scale, frames, charge):
+    folder, rng = tmp_path_factory.mktemp("any"), np.random.default_rng(seed)
+    numbers = np.array(numbers)
+    rows = [
+        LedgerRow(
+            "theory: 1",
+            numbers,
+            scale * rng.normal(size=(len(numbers), 3)),
+            charge,
+            Origin("jitter", 2, 1, step, 1),
+            scale * float(rng.normal()),
+            scale * rng.normal(size=(len(numbers), 3)),
+        )
+        for step in range(frames)
+    ]
+    with Ledger.open(folder / "one") as one, Ledger.open(folder / "two") as two:
+        one.add(rows)
+        export_labels(one, folder / "x.xyz", "extxyz")
+        import_extxyz(two, folder / "x.xyz")
+        positions = np.array([made.positions for made in rows])
+        found, labels = two.labels("theory: 1", Frames(numbers, positions, charge))
+        assert found.tolist() == list(range(frames))
+        assert labels.energies.tolist() == [made.energy for made in rows]
+        assert labels.forces.tobytes() == np.array([made.forces for made in rows]).tobytes()
