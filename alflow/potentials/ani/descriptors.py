@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import Jacobian
+from alflow.potentials.ani.jacobian import Jacobian, SingleArray
 from alflow.potentials.ani.kernels import (
     Array,
     Functions,
@@ -20,7 +21,7 @@ from alflow.potentials.ani.kernels import (
 )
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.types import FloatArray, IntArray
+from alflow.types import FloatArray, Frames, IntArray
 
 
 class Sizes(NamedTuple):
@@ -84,22 +85,24 @@ def _forces_of(
 def _jacobian_of(
     positions: FloatArray, functions: Functions, work: Workspace, vectors: Array, first: int, jacobian: Jacobian
 ) -> None:
+    """Fill the rows of the frames from `first` on in (n, L) vectors of all atoms and in the Jacobian."""
     atoms = positions.shape[1]
     for frame in range(len(positions)):
         at = first + frame
-        species = jacobian.species[at * atoms : (at + 1) * atoms]
-        fill_descriptors(positions[frame], species, functions, work, vectors[frame])
+        atom = jacobian.atom_start[at]
+        species = jacobian.species[atom : atom + atoms]
+        fill_descriptors(positions[frame], species, functions, work, vectors[atom : atom + atoms])
         start, stop = jacobian.pair_start[at], jacobian.pair_start[at + 1]
         jacobian.pair_atoms[start:stop] = work.pair_atoms[: stop - start]
         jacobian.pair_unit[start:stop] = work.pair_unit[: stop - start]
         jacobian.pair_slope[start:stop] = work.pair_slope[: stop - start]
-        near = jacobian.near_start[at * atoms]
+        near = jacobian.near_start[atom]
         begin = near
-        for atom in range(atoms):
-            for row in range(work.near_count[atom]):
-                jacobian.near_atom[near] = work.near_atom[atom, row]
+        for i in range(atoms):
+            for row in range(work.near_count[i]):
+                jacobian.near_atom[near] = work.near_atom[i, row]
                 near += 1
-            jacobian.near_start[at * atoms + atom + 1] = near
+            jacobian.near_start[atom + i + 1] = near
         fill_near_blocks(species, functions, work, jacobian.near_block[begin:near])
 
 
@@ -152,46 +155,57 @@ def forces_from_gradient(
 
 
 def descriptors_with_jacobian(
-    functions: SymmetryFunctions, numbers: IntArray, positions: FloatArray, threads: int = 1
-) -> tuple[Array, Jacobian]:
-    """Return (F, A, L) descriptor vectors and their Jacobian, both in single precision, the precision of training.
+    functions: SymmetryFunctions, groups: Sequence[Frames], threads: int = 1
+) -> tuple[SingleArray, Jacobian]:
+    """Return (n, L) descriptors of all atoms of all groups and their Jacobian, in single precision, that of training.
 
     Args:
         functions: the symmetry functions.
-        numbers: (A,) atomic numbers.
-        positions: (F, A, 3) Å.
+        groups: structures of one composition each.
         threads: number of threads to use.
+
+    Raises:
+        StructureError: an element is unknown to the functions.
     """
-    packed = functions.packed
-    sizes = measure(functions, positions, threads)
-    jacobian = _empty_jacobian(functions, functions.species(numbers), sizes)
-    vectors = np.zeros((*positions.shape[:2], functions.length), np.float32)
-
-    def work(start: int, stop: int) -> None:
-        part = np.ascontiguousarray(positions[start:stop])
-        _jacobian_of(part, packed, room(functions, part), vectors[start:stop], start, jacobian)
-
+    jacobian = _empty_jacobian(functions, groups, [measure(functions, group.positions, threads) for group in groups])
+    vectors = np.zeros((len(jacobian.species), functions.length), np.float32)
+    first = 0
     with sharing(threads) as share:
-        share(work, len(positions))
+        for group in groups:
+
+            def work(start: int, stop: int, group: Frames = group, first: int = first) -> None:
+                part = np.ascontiguousarray(group.positions[start:stop])
+                _jacobian_of(part, functions.packed, room(functions, part), vectors, first + start, jacobian)
+
+            share(work, len(group))
+            first += len(group)
     return vectors, jacobian
 
 
-def jacobian_bytes(functions: SymmetryFunctions, sizes: Sizes) -> int:
-    """Return the memory that descriptors and Jacobian of the measured frames will take, bytes (indices left out)."""
+def cache_bytes(functions: SymmetryFunctions, groups: Sequence[Frames], threads: int = 1) -> int:
+    """Return the memory that descriptors and Jacobian will take, bytes."""
     block = 3 * len(functions.elements) * functions.angular_block * 4 + 8
     pair = (len(functions.radial_shifts) + 3) * 4 + 16
-    return int(sizes.near.sum()) * block + int(sizes.pairs.sum()) * pair
+    total = 0
+    for group in groups:
+        sizes = measure(functions, group.positions, threads)
+        atoms = len(group) * len(group.numbers)
+        total += int(sizes.near.sum()) * block + int(sizes.pairs.sum()) * pair + atoms * (functions.length * 4 + 16)
+    return total
 
 
-def _empty_jacobian(functions: SymmetryFunctions, species: IntArray, sizes: Sizes) -> Jacobian:
-    frames, atoms = len(sizes.pairs), len(species)
-    pairs, near = int(sizes.pairs.sum()), int(sizes.near.sum())
-    near_start = np.zeros(frames * atoms + 1, np.int64)
-    near_start[::atoms] = np.concatenate([[0], np.cumsum(sizes.near)])
+def _empty_jacobian(functions: SymmetryFunctions, groups: Sequence[Frames], sizes: Sequence[Sizes]) -> Jacobian:
+    atoms = np.concatenate([np.full(len(group), len(group.numbers)) for group in groups])
+    frame_pairs = np.concatenate([size.pairs for size in sizes])
+    frame_near = np.concatenate([size.near for size in sizes])
+    atom_start, pair_start, frame_start = _starts(atoms), _starts(frame_pairs), _starts(frame_near)
+    near_start = np.zeros(int(atom_start[-1]) + 1, np.int64)
+    near_start[atom_start] = frame_start
+    pairs, near = int(pair_start[-1]), int(frame_start[-1])
     return Jacobian(
-        atom_start=np.arange(frames + 1, dtype=np.int64) * atoms,
-        species=np.tile(species, frames),
-        pair_start=np.concatenate([[0], np.cumsum(sizes.pairs)]).astype(np.int64),
+        atom_start=atom_start,
+        species=np.concatenate([np.tile(functions.species(group.numbers), len(group)) for group in groups]),
+        pair_start=pair_start,
         pair_atoms=np.empty((pairs, 2), np.int64),
         pair_unit=np.empty((pairs, 3), np.float32),
         pair_slope=np.empty((pairs, len(functions.radial_shifts)), np.float32),
@@ -200,3 +214,8 @@ def _empty_jacobian(functions: SymmetryFunctions, species: IntArray, sizes: Size
         near_block=np.empty((near, 3, len(functions.elements) * functions.angular_block), np.float32),
         pair_blocks=functions.pair_blocks(),
     )
+
+
+def _starts(counts: IntArray) -> IntArray:
+    """Return where each run begins, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -49,27 +49,6 @@ class Jacobian(NamedTuple):
         return sum(part.nbytes for part in self)
 
 
-def join_jacobians(parts: list[Jacobian]) -> Jacobian:
-    """Join the frames of several Jacobians of the same symmetry functions."""
-
-    def starts(arrays: list[IntArray]) -> IntArray:
-        counts = np.concatenate([np.diff(array) for array in arrays])
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-    return Jacobian(
-        atom_start=starts([part.atom_start for part in parts]),
-        species=np.concatenate([part.species for part in parts]),
-        pair_start=starts([part.pair_start for part in parts]),
-        pair_atoms=np.concatenate([part.pair_atoms for part in parts]),
-        pair_unit=np.concatenate([part.pair_unit for part in parts]),
-        pair_slope=np.concatenate([part.pair_slope for part in parts]),
-        near_start=starts([part.near_start for part in parts]),
-        near_atom=np.concatenate([part.near_atom for part in parts]),
-        near_block=np.concatenate([part.near_block for part in parts]),
-        pair_blocks=parts[0].pair_blocks,
-    )
-
-
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def forces_of_batch(
     jacobian: Jacobian,

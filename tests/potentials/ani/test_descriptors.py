@@ -5,8 +5,9 @@ import pytest
 
 from alflow.errors import StructureError
 from alflow.potentials.ani.descriptors import descriptors, descriptors_with_jacobian, forces_from_gradient
-from alflow.potentials.ani.jacobian import changes_of_batch, forces_of_batch, join_jacobians
+from alflow.potentials.ani.jacobian import changes_of_batch, forces_of_batch
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.types import Frames
 
 ELEMENTS = (1, 6, 7, 8)
 FUNCTIONS = SymmetryFunctions.like_2x(ELEMENTS)
@@ -87,7 +88,7 @@ def test_jacobian_products_equal_autograd(name):
     moves = rng.normal(size=(frames, atoms, 3)).astype(np.float32)
     _, pull_back = torchani_vectors(numbers, positions)
     expected = -pull_back(gradient.astype(float))
-    _, jacobian = descriptors_with_jacobian(FUNCTIONS, numbers, positions)
+    _, jacobian = descriptors_with_jacobian(FUNCTIONS, [Frames(numbers, positions)])
     rows = rng.permutation(frames * atoms)
     batch = (jacobian, np.arange(frames), np.arange(frames + 1) * atoms, rows)
 
@@ -103,13 +104,12 @@ def test_jacobian_products_equal_autograd(name):
     assert work == pytest.approx(-(expected * moves).sum(), rel=1e-4)
 
 
-def test_joined_jacobians_keep_each_part():
+def test_groups_of_two_compositions():
     (first_numbers, first), (second_numbers, second) = CASES["random"], CASES["straight"]
-    parts = [
-        descriptors_with_jacobian(FUNCTIONS, first_numbers, first)[1],
-        descriptors_with_jacobian(FUNCTIONS, second_numbers, second)[1],
-    ]
-    joined = join_jacobians(parts)
+    groups = [Frames(first_numbers, first), Frames(second_numbers, second)]
+    vectors, joined = descriptors_with_jacobian(FUNCTIONS, groups)
+    expected = descriptors(FUNCTIONS, second_numbers, second)
+    assert vectors[60:] == pytest.approx(expected.reshape(15, -1), abs=1e-6)
     rng = np.random.default_rng(4)
     gradient = rng.normal(size=(15, FUNCTIONS.length)).astype(np.float32)
     forces = np.empty((15, 3), np.float32)

@@ -1,0 +1,200 @@
+"""Forward and backward passes of all members at once, and the gradient of the force-matching loss, written out.
+
+Fitting forces needs the derivative of a derivative. With g = ∂E/∂G and F = −g · ∂G/∂r, the force part of the loss changes with
+the weights as the derivative of E along v = −∂G/∂r · ∂L/∂F does, with v held fixed. So after the pass forward (values)
+and the pass backward (g), a tangent pass carries v forward, and one reverse pass gives the gradient of the energy part and
+the force part together: six matrix products a layer, the fewest there are, all members in one batched product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from alflow.potentials.ani.activation import Activate
+from alflow.potentials.ani.contraction import Contraction
+from alflow.potentials.ani.parameters import Parameters
+from alflow.potentials.ani.trainingdata import Batch
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What the pass forward through one element's networks leaves. R rows, H hidden layers."""
+
+    inputs: torch.Tensor
+    """(M, R, L)."""
+    values: list[torch.Tensor]
+    """(M, R, width) after each activation."""
+    slopes: list[torch.Tensor]
+    curvatures: list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is fitted to, on the device."""
+
+    energies: torch.Tensor
+    """(B,) eV, less the self-energies."""
+    forces: torch.Tensor
+    """(n, 3) eV/Å."""
+    energy_weight: torch.Tensor
+    """(B,) of each squared energy error in the loss."""
+    force_weight: torch.Tensor
+    """(n, 1) of each squared force error in the loss."""
+    padded_rows: torch.Tensor
+    """(B, most atoms)."""
+    rows: torch.Tensor
+    """(n,)."""
+    atom_frame: torch.Tensor
+    """(n,) which frame of the batch an atom is in."""
+    member: torch.Tensor
+    """(B,)."""
+
+
+def forward(parameters: Parameters, activate: Activate, element: int, inputs: torch.Tensor) -> tuple[torch.Tensor, Tape]:
+    """Return the energies (M, R) of the rows of one element, and the tape."""
+    weights, biases = parameters.weights[element], parameters.biases[element]
+    tape = Tape(inputs, [], [], [])
+    hidden = inputs
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden, slope, curvature = activate(torch.baddbmm(bias, hidden, weight))
+        tape.values.append(hidden)
+        tape.slopes.append(slope)
+        tape.curvatures.append(curvature)
+    return torch.baddbmm(biases[-1], hidden, weights[-1])[:, :, 0], tape
+
+
+def backward(
+    parameters: Parameters, element: int, tape: Tape
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    """Return ∂E/∂G (M, R, L), and for each hidden layer ∂E/∂a and ∂E/∂z, after and before the activation."""
+    weights = parameters.weights[element]
+    after = weights[-1].transpose(1, 2).expand(-1, tape.inputs.shape[1], -1)
+    afters, befores = [], []
+    for layer in range(len(tape.values) - 1, -1, -1):
+        before = after * tape.slopes[layer]
+        afters.append(after)
+        befores.append(before)
+        after = torch.bmm(before, weights[layer].transpose(1, 2))
+    return after, afters[::-1], befores[::-1]
+
+
+def accumulate(
+    parameters: Parameters,
+    gradient: Parameters,
+    element: int,
+    tape: Tape,
+    afters: list[torch.Tensor],
+    befores: list[torch.Tensor],
+    energy_seed: torch.Tensor,
+    direction: torch.Tensor | None,
+) -> None:
+    """Fill the gradient of Σ seed · E + (∂E along `direction`) with respect to one element's weights.
+
+    Args:
+        parameters: weights and biases.
+        gradient: of the loss, overwritten for this element.
+        element: row of the element.
+        tape: of the pass forward.
+        afters: of the pass backward.
+        befores: of the pass backward.
+        energy_seed: (M, R, 1) ∂L/∂E of each row; 0 in padding.
+        direction: (M, R, L) v; None if the loss has no force part.
+    """
+    weights = parameters.weights[element]
+    weight_gradient, bias_gradient = gradient.weights[element], gradient.biases[element]
+    tangents: list[torch.Tensor] = []
+    bends: list[torch.Tensor] = []
+    tangent = direction
+    for layer in range(len(tape.values)):
+        if tangent is None:
+            break
+        tangents.append(tangent)
+        rise = torch.bmm(tangent, weights[layer])
+        bends.append(rise * tape.curvatures[layer] * afters[layer])
+        tangent = rise * tape.slopes[layer]
+    last = tape.values[-1]
+    torch.bmm(last.transpose(1, 2), energy_seed, out=weight_gradient[-1])
+    if tangent is not None:
+        weight_gradient[-1].add_(tangent.sum(dim=1)[:, :, None])
+    torch.sum(energy_seed, dim=1, keepdim=True, out=bias_gradient[-1])
+    after = torch.bmm(energy_seed, weights[-1].transpose(1, 2))
+    for layer in range(len(tape.values) - 1, -1, -1):
+        before = after.mul_(tape.slopes[layer])
+        if direction is not None:
+            before += bends[layer]
+        below = tape.values[layer - 1] if layer else tape.inputs
+        torch.bmm(below.transpose(1, 2), before, out=weight_gradient[layer])
+        if direction is not None:
+            weight_gradient[layer].baddbmm_(tangents[layer].transpose(1, 2), befores[layer])
+        torch.sum(before, dim=1, keepdim=True, out=bias_gradient[layer])
+        if layer:
+            after = torch.bmm(before, weights[layer].transpose(1, 2))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one batch."""
+
+    energies: torch.Tensor
+    """(B,) predicted less reference, eV."""
+    forces: torch.Tensor | None
+    """(n, 3) eV/Å."""
+    loss: torch.Tensor
+    """(B,) what each frame adds to its member's loss."""
+
+
+def run_batch(
+    parameters: Parameters,
+    activate: Activate,
+    batch: Batch,
+    vectors: torch.Tensor,
+    contraction: Contraction | None,
+    targets: Targets,
+    gradient: Parameters | None,
+) -> Errors:
+    """Return the errors of a batch, and fill the gradient of each member's loss if one is given.
+
+    Args:
+        parameters: weights and biases of M members.
+        activate: the activation.
+        batch: how the rows are laid out.
+        vectors: (M, R, L) descriptors.
+        contraction: the Jacobian; None leaves the forces out.
+        targets: energies, forces, weights of the loss.
+        gradient: where ∂L/∂(weights) goes; None for validation.
+    """
+    members, height, _ = vectors.shape
+    elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
+    present = [(e, int(start), int(stop)) for e, start, stop in elements if stop > start]
+    atomic = vectors.new_zeros(members, height)
+    slope = torch.empty_like(vectors) if contraction is not None else None
+    kept = {}
+    for e, start, stop in present:
+        atomic[:, start:stop], tape = forward(parameters, activate, e, vectors[:, start:stop])
+        kept[e] = (tape, [], [])
+        if slope is not None:
+            slope[:, start:stop], afters, befores = backward(parameters, e, tape)
+            kept[e] = (tape, afters, befores)
+    totals = torch.cat([atomic.view(-1), atomic.new_zeros(1)])[targets.padded_rows].sum(dim=1)
+    energy_errors = totals - targets.energies
+    loss = targets.energy_weight * energy_errors**2
+    force_errors, direction = None, None
+    if contraction is not None and slope is not None:
+        force_errors = contraction.forces(slope) - targets.forces
+        weighted = targets.force_weight * force_errors
+        by_frame = torch.zeros(batch.padded_rows.shape, dtype=loss.dtype, device=loss.device)
+        by_frame[targets.padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
+        loss = loss + by_frame.sum(dim=1)
+        if gradient is not None:
+            direction = contraction.changes(-2.0 * weighted)
+    if gradient is not None:
+        gradient.flat.zero_()
+        seed = atomic.new_zeros(members * height)
+        seed[targets.rows] = (2.0 * targets.energy_weight * energy_errors)[targets.atom_frame]
+        seed = seed.view(members, height, 1)
+        for e, start, stop in present:
+            part = None if direction is None else direction[:, start:stop]
+            accumulate(parameters, gradient, e, *kept[e], seed[:, start:stop], part)
+    return Errors(energy_errors, force_errors, loss)

@@ -1,0 +1,382 @@
+"""Train an ensemble on energies and forces: all members together, each on its own split and random streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alflow.config.training import ANISettings, TrainingSettings
+from alflow.errors import TrainingError
+from alflow.potentials.ani import checkpoint as checkpoints
+from alflow.potentials.ani.activation import Activate, activation_for
+from alflow.potentials.ani.contraction import contraction_for
+from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.network import Networks, fresh_networks
+from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
+from alflow.potentials.ani.parallel import Share, sharing
+from alflow.potentials.ani.parameters import Parameters, from_networks
+from alflow.potentials.ani.passes import Errors, Targets, run_batch
+from alflow.potentials.ani.selfenergies import fit_self_energies
+from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
+from alflow.potentials.ani.trainingdata import Batch, TrainingData, lay_out, prepare
+from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
+
+VALIDATION_BATCH = 64
+"""Frames at a time without a step."""
+
+
+def train_ensemble(
+    dataset: Dataset,
+    splits: Sequence[Split],
+    settings: TrainingSettings,
+    network: ANISettings,
+    *,
+    seed: Sequence[int],
+    members: Sequence[int] | None = None,
+    initial: ANIEnsemble | None = None,
+    checkpoint: Path | None = None,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ANIEnsemble, tuple[Member, ...]]:
+    """Train members on a dataset and return them with their errors.
+
+    The loss is the paper's eq. 3 (Digital Discovery 2024, 3, 514):
+    Σ (E − E_ref)² / (N √A) + α Σ |F − F_ref|² / (N A), over the N frames of a batch, A atoms each. The random streams of a member
+    are seeded by (*seed, its index), so a member gets the same numbers whichever others it trains with. On one machine, with
+    one number of threads and the same members together, the weights are the same to the last bit.
+
+    Args:
+        dataset: labelled frames.
+        splits: for each member of the whole ensemble, its rows.
+        settings: how to train.
+        network: hidden layers and activation; those of `initial` if weights are carried over.
+        seed: of the random streams.
+        members: which members to train; all if not given.
+        initial: the whole ensemble to start from; fresh weights if None.
+        checkpoint: file to write now and then, and to go on from if it is there and of this very training.
+        threads: number of threads; set for torch during the call, then set back.
+        progress: called after each epoch with (epochs done, epochs in all).
+
+    Raises:
+        TrainingError: there is nothing to train on, or the loss is not finite.
+        StructureError: `initial` does not know an element of the dataset.
+    """
+    chosen = list(range(len(splits))) if members is None else list(members)
+    _check(dataset, splits, chosen)
+    functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
+    key = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
+    with torch_threads(threads), sharing(threads) as share:
+        data = prepare(dataset, functions, settings.memory_limit_gb, threads)
+        start, self_energies = _start(data, network, seed, chosen, initial)
+        trainer = Trainer(data, [splits[member] for member in chosen], settings, start, self_energies, share)
+        trainer.resume(checkpoint, key)
+        _run(trainer, [[*seed, member] for member in chosen], initial is not None, checkpoint, key, progress)
+        ensemble = ANIEnsemble(functions, trainer.returned(), self_energies)
+        return ensemble, trainer.report(chosen)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Set the number of torch's threads, which is one for the whole process, and set it back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Trainer:
+    """Weights, optimiser and what is best so far of the members that train together."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        splits: Sequence[Split],
+        settings: TrainingSettings,
+        start: Networks,
+        self_energies: FloatArray,
+        share: Share,
+    ) -> None:
+        """Start from the given networks; `self_energies` are (M, E) eV."""
+        self.data, self.splits, self.settings, self.share = data, splits, settings, share
+        self.members = len(splits)
+        self.device = _device(settings)
+        self.references = data.energies - (self_energies @ data.counts.T)
+        self.parameters = from_networks(start, self.device)
+        self.gradient = self.parameters.like(torch.zeros_like(self.parameters.flat))
+        self.optimiser = Optimiser(settings, self.parameters, self.gradient)
+        self.plateau = Plateau.of(self.members)
+        flat = self.parameters.flat.detach()
+        self.average, self.best = flat.clone(), flat.clone()
+        self.best_error, self.best_epoch = [float("inf")] * self.members, [0] * self.members
+        self.epoch = self.step_count = 0
+        self.activate: Activate = activation_for(start.activation, self.device, share)
+
+    @torch.no_grad()
+    def train_epoch(self, permutations: Sequence[IntArray], epochs: int, largest_rate: float) -> None:
+        """Go once through the training rows of every member, in the order given."""
+        steps = -(-max(len(rows) for rows in permutations) // self.settings.batch_size)
+        parts = [np.array_split(rows, steps) for rows in permutations]
+        for step in range(steps):
+            errors = self._run([part[step] for part in parts], self.parameters, train=True)
+            rate = scheduled_rate(self.settings, largest_rate, self.step_count / (epochs * steps))
+            self.optimiser.step([rate * factor for factor in self.plateau.factors])
+            if self.settings.averaging:
+                average_into(self.average, self.parameters.flat, self.settings.averaging, self.step_count)
+            self.step_count += 1
+            if step == steps - 1 and not bool(torch.isfinite(errors.loss).all()):
+                raise TrainingError(
+                    f"The loss must stay finite: it was not after epoch {self.epoch + 1} at a learning rate of "
+                    f"{rate:.1e}. Lower training.learning_rate, or look for absurd labels in the dataset."
+                )
+        self.epoch += 1
+
+    @torch.no_grad()
+    def keep_best(self, *, last: bool) -> None:
+        """Validate if the settings ask for it, and keep the weights of the best epoch of each member."""
+        settings = self.settings
+        flat = self.average if settings.averaging else self.parameters.flat
+        if settings.criterion != "last" or settings.schedule == "plateau":
+            errors = self._validation_errors(self.parameters.like(flat), forces=settings.criterion == "loss")
+            if settings.schedule == "plateau":
+                self.plateau.update(errors)
+            if settings.criterion != "last":
+                self._take_better(flat, errors)
+        if settings.criterion == "last" and last:
+            self.best.copy_(flat)
+            self.best_epoch = [self.epoch] * self.members
+
+    @torch.no_grad()
+    def report(self, indices: Sequence[int]) -> tuple[Member, ...]:
+        """Return each member's errors with the weights that are returned."""
+        everything = np.arange(len(self.data))
+        chunks = np.array_split(everything, -(-len(everything) // VALIDATION_BATCH))
+        parameters = self.parameters.like(self.best)
+        found = [self._run([chunk] * self.members, parameters, train=False, forces=True) for chunk in chunks]
+        energies = [errors.energies.cpu().numpy().reshape(self.members, -1) for errors in found]
+        forces = [_by_member(errors, self.members) for errors in found]
+        energy, force = np.concatenate(energies, axis=1), np.concatenate(forces, axis=1)
+        frame_of = np.repeat(everything, self.data.atoms)
+        return tuple(
+            Member(
+                index=index,
+                split=split,
+                train_errors=_summary(energy[m], force[m], split.train, frame_of),
+                valid_errors=_summary(energy[m], force[m], split.valid, frame_of),
+                all_errors=_summary(energy[m], force[m], everything, frame_of),
+                best_epoch=self.best_epoch[m],
+                epochs=self.epoch,
+            )
+            for m, (index, split) in enumerate(zip(indices, self.splits, strict=True))
+        )
+
+    def returned(self) -> Networks:
+        """Return the networks of the best epoch of each member."""
+        return self.parameters.like(self.best).to_networks()
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a checkpoint."""
+        plateau = (self.plateau.factors, self.plateau.best, self.plateau.waited)
+        checkpoints.write(
+            path,
+            key,
+            checkpoints.Progress(
+                epoch=self.epoch,
+                step=self.step_count,
+                flat=self.parameters.flat.detach(),
+                average=self.average,
+                best=self.best,
+                best_error=self.best_error,
+                best_epoch=self.best_epoch,
+                plateau=plateau,
+                optimiser=self.optimiser.state(),
+            ),
+        )
+
+    @torch.no_grad()
+    def resume(self, path: Path | None, key: str) -> None:
+        """Go on from a checkpoint of this training, if there is one."""
+        saved = checkpoints.read(path, key, self.device)
+        if saved is None:
+            return
+        self.epoch, self.step_count = saved.epoch, saved.step
+        self.parameters.flat.copy_(saved.flat)
+        self.average, self.best = saved.average, saved.best
+        self.best_error, self.best_epoch = saved.best_error, saved.best_epoch
+        self.plateau = Plateau(*saved.plateau)
+        self.optimiser.restore(saved.optimiser)
+
+    def _run(
+        self, frames_of: list[IntArray], parameters: Parameters, *, train: bool, forces: bool | None = None
+    ) -> Errors:
+        """Run one batch; the force part is left out where it has no weight."""
+        with_forces = self.settings.force_weight > 0 if forces is None else forces
+        batch = lay_out(self.data, frames_of)
+        contraction = contraction_for(batch, self.device, self.share) if with_forces else None
+        return run_batch(
+            parameters,
+            self.activate,
+            batch,
+            torch.from_numpy(batch.vectors).to(self.device),
+            contraction,
+            self._targets(batch, frames_of),
+            self.gradient if train else None,
+        )
+
+    def _targets(self, batch: Batch, frames_of: list[IntArray]) -> Targets:
+        """Gather what a batch is fitted to, and the weights of eq. 3."""
+        atoms = self.data.atoms[batch.frames].astype(np.float64)
+        sizes = np.repeat([len(part) for part in frames_of], [len(part) for part in frames_of])
+        atom_frame = np.repeat(np.arange(len(batch.frames)), self.data.atoms[batch.frames])
+        force_weight = (self.settings.force_weight / (sizes * atoms))[atom_frame]
+
+        def single(array: FloatArray) -> torch.Tensor:
+            return torch.from_numpy(array.astype(np.float32)).to(self.device)
+
+        return Targets(
+            energies=single(self.references[batch.member, batch.frames]),
+            forces=torch.from_numpy(self.data.forces[batch.frame_atoms]).to(self.device),
+            energy_weight=single(1.0 / (sizes * np.sqrt(atoms))),
+            force_weight=single(force_weight[:, None]),
+            padded_rows=torch.from_numpy(batch.padded_rows).to(self.device),
+            rows=torch.from_numpy(batch.rows).to(self.device),
+            atom_frame=torch.from_numpy(atom_frame).to(self.device),
+            member=torch.from_numpy(batch.member).to(self.device),
+        )
+
+    def _validation_errors(self, parameters: Parameters, *, forces: bool) -> list[float]:
+        """Return each member's mean squared energy error, or its loss, on its own validation rows."""
+        found = []
+        for member, split in enumerate(self.splits):
+            chunks = np.array_split(split.valid, max(1, -(-len(split.valid) // VALIDATION_BATCH)))
+            total = 0.0
+            for chunk in chunks:
+                frames_of = [chunk if m == member else chunk[:0] for m in range(self.members)]
+                errors = self._run(frames_of, parameters, train=False, forces=forces)
+                total += float(errors.loss.sum() if forces else (errors.energies**2).mean()) * len(chunk)
+            found.append(total / max(1, len(split.valid)))
+        return found
+
+    def _take_better(self, flat: torch.Tensor, errors: list[float]) -> None:
+        """Keep the weights of the members whose error is the least so far."""
+        kept, now = self.parameters.like(self.best), self.parameters.like(flat)
+        for member, error in enumerate(errors):
+            if error < self.best_error[member]:
+                self.best_error[member], self.best_epoch[member] = error, self.epoch
+                for old, new in zip((kept.weights, kept.biases), (now.weights, now.biases), strict=True):
+                    for old_element, new_element in zip(old, new, strict=True):
+                        for old_layer, new_layer in zip(old_element, new_element, strict=True):
+                            old_layer[member].copy_(new_layer[member])
+
+
+@dataclass
+class _Clock:
+    """Says when the next checkpoint is due."""
+
+    interval_s: float
+    last: float
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self.last < self.interval_s:
+            return False
+        self.last = now
+        return True
+
+
+def _run(
+    trainer: Trainer,
+    seeds: list[list[int]],
+    carried_over: bool,
+    checkpoint: Path | None,
+    key: str,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Train all epochs that are left."""
+    epochs, rate = trainer.settings.for_start(carried_over=carried_over)
+    clock = _Clock(trainer.settings.checkpoint_every_s, time.monotonic())
+    while trainer.epoch < epochs:
+        # One stream an epoch: a training that is resumed shuffles as if it had not been killed.
+        streams = [np.random.default_rng([*seed, 1, trainer.epoch]) for seed in seeds]
+        rows = [rng.permutation(split.train) for rng, split in zip(streams, trainer.splits, strict=True)]
+        trainer.train_epoch(rows, epochs, rate)
+        trainer.keep_best(last=trainer.epoch == epochs)
+        if checkpoint is not None and clock.due():
+            trainer.save(checkpoint, key)
+        if progress is not None:
+            progress(trainer.epoch, epochs)
+
+
+def _start(
+    data: TrainingData, network: ANISettings, seed: Sequence[int], members: list[int], initial: ANIEnsemble | None
+) -> tuple[Networks, FloatArray]:
+    """Return the networks to start from, and the self-energies (M, E) of the members."""
+    if initial is not None:
+        chosen = initial.select(members)
+        return chosen.networks, chosen.self_energies
+    functions = data.functions
+    generators = [np.random.default_rng([*seed, member, 0]) for member in members]
+    hidden = [network.layers(SYMBOLS.get(element, str(element))) for element in functions.elements]
+    fitted = fit_self_energies(data.counts, data.energies)
+    networks = fresh_networks(functions.length, hidden, network.activation, generators)
+    return networks, np.tile(fitted, (len(members), 1))
+
+
+def _check(dataset: Dataset, splits: Sequence[Split], members: list[int]) -> None:
+    for member in members:
+        if not 0 <= member < len(splits):
+            raise TrainingError(
+                f"Each member needs a split: member {member} was asked for, {len(splits)} splits were given. "
+                "Give one split for each member of the ensemble."
+            )
+        split = splits[member]
+        if len(split.train) == 0:
+            raise TrainingError(f"A member needs at least one frame to train on: the split of member {member} has none.")
+        rows = np.concatenate([split.train, split.valid])
+        if rows.min() < 0 or rows.max() >= len(dataset):
+            raise TrainingError(
+                f"A split counts the rows of the dataset from 0 to {len(dataset) - 1}: that of member {member} goes "
+                f"from {rows.min()} to {rows.max()}. Make the splits anew for this dataset."
+            )
+
+
+def _elements(dataset: Dataset) -> tuple[int, ...]:
+    return tuple(sorted({int(number) for group in dataset.groups for number in group.frames.numbers}))
+
+
+def _device(settings: TrainingSettings) -> torch.device:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "training.device is 'cuda', and torch finds no CUDA device here. Set it to 'auto' or 'cpu', or run the "
+            "training on a machine with one."
+        )
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda")
+
+
+def _by_member(errors: Errors, members: int) -> FloatArray:
+    if errors.forces is None:
+        raise TrainingError("A report of force errors was asked of a batch without forces: this is a fault of alflow.")
+    return errors.forces.cpu().numpy().reshape(members, -1, 3)
+
+
+def _summary(energy: FloatArray, force: FloatArray, rows: IntArray, frame_of: IntArray) -> MemberErrors:
+    """Return errors over some rows, from (F,) eV and (n, 3) eV/Å."""
+    if len(rows) == 0:
+        return MemberErrors(float("nan"), float("nan"), float("nan"), float("nan"))
+    chosen = energy[rows].astype(np.float64)
+    components = force[np.isin(frame_of, rows)].astype(np.float64)
+    return MemberErrors(
+        energy_mae_ev=float(np.abs(chosen).mean()),
+        energy_rmse_ev=float(np.sqrt((chosen**2).mean())),
+        force_mae_ev_per_angstrom=float(np.abs(components).mean()),
+        force_rmse_ev_per_angstrom=float(np.sqrt((components**2).mean())),
+    )
