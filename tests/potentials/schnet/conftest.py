@@ -45,5 +45,5 @@ def splits():
 @pytest.fixture(scope="session")
 def small():
     return SchNetSettings(
-        features=16, gaussians=12, interactions=2, epochs=12, batch_size=8, learning_rate=3e-3, averaging=0.9
+        features=16, gaussians=12, interactions=2, epochs=12, batch_size=8, learning_rate=1e-2, averaging=0.9
     )
