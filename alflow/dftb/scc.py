@@ -30,8 +30,8 @@ _LARGEST_STEP = 1.0
 """Electrons; no charge moves further in one cycle."""
 _HALVINGS = 4
 _ROUGH, _WARM, _COOLING = 0.1, 0.02, 0.4
-"""While a residual is above _ROUGH electrons, Newton's step is taken at an electronic temperature of _WARM Hartree
-that falls by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
+"""While a residual is above _ROUGH electrons, a step is taken at an electronic temperature of _WARM Hartree that falls
+by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
 
 
 class SelfConsistency(NamedTuple):
