@@ -5,27 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numba
-import numpy as np
 import torch
 
-from alflow.potentials.ani.kernels import FAST
-from alflow.potentials.ani.layers import SingleArray, gelu_parts
+from alflow.potentials.ani.kernels import gelu_to_second
 from alflow.potentials.ani.network import Activation
 from alflow.potentials.ani.parallel import Share
 
 Activate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 """From values z to the activation, its slope and its curvature; z may be overwritten."""
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        share, density = gelu_parts(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
-        curvatures[n] = density * (2.0 - x * x)
 
 
 def compiled_gelu(share: Share) -> Activate:
@@ -34,7 +21,7 @@ def compiled_gelu(share: Share) -> Activate:
     def activate(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         slopes, curvatures = torch.empty_like(z), torch.empty_like(z)
         flat = [tensor.view(-1).numpy() for tensor in (z, slopes, curvatures)]
-        share(lambda start, stop: _gelu_to_second(*(part[start:stop] for part in flat)), z.numel())
+        share(lambda start, stop: gelu_to_second(*(part[start:stop] for part in flat)), z.numel())
         return z, slopes, curvatures
 
     return activate

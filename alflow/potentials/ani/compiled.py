@@ -2,115 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numba
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.kernels import (
-    Functions,
-    Workspace,
-    count_neighbours,
-    fill_descriptors,
-    fill_forces,
-    make_workspace,
-)
-from alflow.potentials.ani.layers import PackedNetworks, SingleArray, pass_through
+from alflow.potentials.ani.kernels import Composition, Room, Workspace, make_workspace, step
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import Evaluation, FloatArray, IntArray
-
-
-class Room(NamedTuple):
-    """Arrays that one structure after the other is worked out in. A atoms, L functions, H layers."""
-
-    vectors: FloatArray
-    """(A, L)."""
-    inputs: SingleArray
-    """(A, L) sorted by element."""
-    sorted_gradient: SingleArray
-    """(A, L) sorted by element."""
-    gradient: FloatArray
-    """(A, L)."""
-    values: SingleArray
-    slopes: SingleArray
-    """(H, V): see `layers.pass_through`."""
-    energies: FloatArray
-    """(M,) eV."""
-    forces: FloatArray
-    """(A, 3) eV/Å."""
-    counts: IntArray
-    """(1, 4): see `kernels.count_neighbours`."""
-
-
-class Composition(NamedTuple):
-    """What follows from the atomic numbers alone."""
-
-    species: IntArray
-    """(A,) rows of the elements."""
-    order: IntArray
-    """(A,) atoms sorted by element."""
-    bounds: IntArray
-    """(E + 1,) first sorted atom of each element."""
-
-
-@numba.njit(cache=True, nogil=True)
-def fits(positions: FloatArray, functions: Functions, work: Workspace, room: Room) -> bool:
-    """Say whether the workspace is large enough for (A, 3) positions."""
-    count_neighbours(positions.reshape(1, -1, 3), functions.scalars[0], functions.scalars[3], room.counts)
-    return (
-        room.counts[0, 0] <= len(work.pair_atoms)
-        and room.counts[0, 1] <= work.near_atom.shape[1]
-        and room.counts[0, 2] <= len(work.triple_cosine)
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_inputs(
-    positions: FloatArray, composition: Composition, functions: Functions, work: Workspace, room: Room
-) -> None:
-    """Work out the descriptors of (A, 3) positions."""
-    fill_descriptors(positions, composition.species, functions, work, room.vectors)
-    for row in range(len(composition.order)):
-        room.inputs[row] = room.vectors[composition.order[row]]
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_member(
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    shares: FloatArray,
-    work: Workspace,
-    room: Room,
-) -> None:
-    """Work out energies (M,) and the forces (A, 3) of the shared energy, after `fill_inputs`."""
-    pass_through(
-        networks, composition.bounds, room.inputs, shares, room.values, room.slopes, room.energies, room.sorted_gradient
-    )
-    for row in range(len(composition.order)):
-        room.gradient[composition.order[row]] = room.sorted_gradient[row]
-    room.forces[:] = 0.0
-    fill_forces(composition.species, functions, work, room.gradient, room.forces)
-
-
-@numba.njit(cache=True, nogil=True)
-def step(
-    positions: FloatArray,
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    shares: FloatArray,
-    work: Workspace,
-    room: Room,
-) -> bool:
-    """Work out energies (M,) and forces (A, 3) in `room`; False if the workspace is too small."""
-    if not fits(positions, functions, work, room):
-        return False
-    fill_inputs(positions, composition, functions, work, room)
-    fill_member(composition, functions, networks, shares, work, room)
-    return True
 
 
 def compose(functions: SymmetryFunctions, numbers: IntArray) -> Composition:

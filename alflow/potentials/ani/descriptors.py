@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from alflow.potentials.ani.jacobian import Jacobian, SingleArray
@@ -14,9 +13,9 @@ from alflow.potentials.ani.kernels import (
     Functions,
     Workspace,
     count_neighbours,
-    fill_descriptors,
-    fill_forces,
-    fill_near_blocks,
+    descriptors_of,
+    forces_of,
+    jacobian_of,
     make_workspace,
 )
 from alflow.potentials.ani.parallel import sharing
@@ -58,54 +57,6 @@ def room(functions: SymmetryFunctions, positions: FloatArray, threads: int = 1) 
     return make_workspace(positions.shape[1], pairs, sizes.most_near, sizes.triples, packed)
 
 
-@numba.njit(cache=True, nogil=True)
-def _descriptors_of(
-    positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
-) -> None:
-    for frame in range(len(positions)):
-        fill_descriptors(positions[frame], species, functions, work, vectors[frame])
-
-
-@numba.njit(cache=True, nogil=True)
-def _forces_of(
-    positions: FloatArray,
-    species: IntArray,
-    functions: Functions,
-    work: Workspace,
-    gradient: Array,
-    forces: FloatArray,
-) -> None:
-    vectors = np.zeros((len(species), gradient.shape[2]))
-    for frame in range(len(positions)):
-        fill_descriptors(positions[frame], species, functions, work, vectors)
-        fill_forces(species, functions, work, gradient[frame], forces[frame])
-
-
-@numba.njit(cache=True, nogil=True)
-def _jacobian_of(
-    positions: FloatArray, functions: Functions, work: Workspace, vectors: Array, first: int, jacobian: Jacobian
-) -> None:
-    """Fill the rows of the frames from `first` on in (n, L) vectors of all atoms and in the Jacobian."""
-    atoms = positions.shape[1]
-    for frame in range(len(positions)):
-        at = first + frame
-        atom = jacobian.atom_start[at]
-        species = jacobian.species[atom : atom + atoms]
-        fill_descriptors(positions[frame], species, functions, work, vectors[atom : atom + atoms])
-        start, stop = jacobian.pair_start[at], jacobian.pair_start[at + 1]
-        jacobian.pair_atoms[start:stop] = work.pair_atoms[: stop - start]
-        jacobian.pair_unit[start:stop] = work.pair_unit[: stop - start]
-        jacobian.pair_slope[start:stop] = work.pair_slope[: stop - start]
-        near = jacobian.near_start[atom]
-        begin = near
-        for i in range(atoms):
-            for row in range(work.near_count[i]):
-                jacobian.near_atom[near] = work.near_atom[i, row]
-                near += 1
-            jacobian.near_start[atom + i + 1] = near
-        fill_near_blocks(species, functions, work, jacobian.near_block[begin:near])
-
-
 def descriptors(functions: SymmetryFunctions, numbers: IntArray, positions: FloatArray, threads: int = 1) -> FloatArray:
     """Return (F, A, L) descriptor vectors of F structures of one composition.
 
@@ -123,7 +74,7 @@ def descriptors(functions: SymmetryFunctions, numbers: IntArray, positions: Floa
 
     def work(start: int, stop: int) -> None:
         part = np.ascontiguousarray(positions[start:stop])
-        _descriptors_of(part, species, packed, room(functions, part), vectors[start:stop])
+        descriptors_of(part, species, packed, room(functions, part), vectors[start:stop])
 
     with sharing(threads) as share:
         share(work, len(positions))
@@ -147,7 +98,7 @@ def forces_from_gradient(
 
     def work(start: int, stop: int) -> None:
         part = np.ascontiguousarray(positions[start:stop])
-        _forces_of(part, species, packed, room(functions, part), gradient[start:stop], forces[start:stop])
+        forces_of(part, species, packed, room(functions, part), gradient[start:stop], forces[start:stop])
 
     with sharing(threads) as share:
         share(work, len(positions))
@@ -175,7 +126,7 @@ def descriptors_with_jacobian(
 
             def work(start: int, stop: int, group: Frames = group, first: int = first) -> None:
                 part = np.ascontiguousarray(group.positions[start:stop])
-                _jacobian_of(part, functions.packed, room(functions, part), vectors, first + start, jacobian)
+                jacobian_of(part, functions.packed, room(functions, part), vectors, first + start, jacobian)
 
             share(work, len(group))
             first += len(group)

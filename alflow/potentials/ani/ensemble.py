@@ -7,22 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numba
 import numpy as np
 
 from alflow.errors import InputError
-from alflow.potentials.ani.compiled import (
-    CompiledForceModel,
-    Composition,
-    Room,
-    compose,
-    fill_inputs,
-    fill_member,
-    make_room,
-)
+from alflow.potentials.ani.compiled import CompiledForceModel, compose, make_room
 from alflow.potentials.ani.descriptors import room as workspace_for
-from alflow.potentials.ani.kernels import Functions, Workspace
-from alflow.potentials.ani.layers import PackedNetworks
+from alflow.potentials.ani.kernels import evaluate_frames
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
@@ -66,7 +56,7 @@ class ANIEnsemble:
             part = np.ascontiguousarray(frames.positions[start:stop])
             room = make_room(self.functions, self.networks, len(frames.numbers))
             work = workspace_for(self.functions, part)
-            _evaluate(
+            evaluate_frames(
                 part, composition, self.functions.packed, networks, work, room, energies[start:stop], forces[start:stop]
             )
 
@@ -181,30 +171,6 @@ def join(parts: Sequence[ANIEnsemble]) -> ANIEnsemble:
         first.networks.activation,
     )
     return ANIEnsemble(first.functions, joined, np.concatenate([part.self_energies for part in parts]))
-
-
-@numba.njit(cache=True, nogil=True)
-def _evaluate(
-    positions: FloatArray,
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    work: Workspace,
-    room: Room,
-    energies: FloatArray,
-    forces: FloatArray,
-) -> None:
-    """Fill energies (F, M) and forces (F, M, A, 3); the descriptors of a frame are worked out once for all members."""
-    members = energies.shape[1]
-    shares = np.zeros(members)
-    for frame in range(len(positions)):
-        fill_inputs(positions[frame], composition, functions, work, room)
-        for member in range(members):
-            shares[:] = -1.0
-            shares[member] = 1.0
-            fill_member(composition, functions, networks, shares, work, room)
-            forces[frame, member] = room.forces
-            energies[frame, member] = room.energies[member]
 
 
 def _takes_torchani(route: Route, atoms: int) -> bool:

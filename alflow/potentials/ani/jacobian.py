@@ -14,10 +14,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from alflow.potentials.ani.kernels import FAST
 from alflow.types import FloatArray, IntArray
 
 SingleArray = npt.NDArray[np.float32]
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""Allow vector sums and fused products; NaN and infinity keep their meaning."""
 
 
 class Jacobian(NamedTuple):

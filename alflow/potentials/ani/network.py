@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks, SingleArray
+from alflow.potentials.ani.kernels import CELU, GELU, PackedNetworks, SingleArray
 
 Activation = Literal["gelu", "celu"]
 
@@ -47,9 +47,7 @@ class Networks:
         elements, layers = len(self.weights), len(self.weights[0])
         shape = np.array([[layer.shape[1:] for layer in element] for element in self.weights], np.int64)
         weight_size, bias_size = shape.prod(axis=2), shape[:, :, 1]
-        starts = [
-            (np.cumsum(size) - size.ravel()).reshape(elements, layers) for size in (weight_size, bias_size)
-        ]
+        starts = [(np.cumsum(size) - size.ravel()).reshape(elements, layers) for size in (weight_size, bias_size)]
         step = [np.arange(self.members)[:, None, None] * size.sum() for size in (weight_size, bias_size)]
         order = [(m, e, h) for m in range(self.members) for e in range(elements) for h in range(layers)]
         return PackedNetworks(

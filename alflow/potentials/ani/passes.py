@@ -52,7 +52,9 @@ class Targets:
     """(B,)."""
 
 
-def forward(parameters: Parameters, activate: Activate, element: int, inputs: torch.Tensor) -> tuple[torch.Tensor, Tape]:
+def forward(
+    parameters: Parameters, activate: Activate, element: int, inputs: torch.Tensor
+) -> tuple[torch.Tensor, Tape]:
     """Return the energies (M, R) of the rows of one element, and the tape."""
     weights, biases = parameters.weights[element], parameters.biases[element]
     tape = Tape(inputs, [], [], [])

@@ -338,7 +338,9 @@ def _check(dataset: Dataset, splits: Sequence[Split], members: list[int]) -> Non
             )
         split = splits[member]
         if len(split.train) == 0:
-            raise TrainingError(f"A member needs at least one frame to train on: the split of member {member} has none.")
+            raise TrainingError(
+                f"A member needs at least one frame to train on: the split of member {member} has none."
+            )
         rows = np.concatenate([split.train, split.valid])
         if rows.min() < 0 or rows.max() >= len(dataset):
             raise TrainingError(
