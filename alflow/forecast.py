@@ -142,8 +142,11 @@ def _stages(
     new = settings.selection.cap * (1 + settings.augmentation.copies)
     iterations = settings.iterations
     chunks = chunk_sizes(new, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
+    carried = settings.training.start == "carried-over"
     trained = sum(
-        settings.training.epochs_at(iteration) * (first + iteration * new) * settings.split.train_fraction
+        settings.training.for_start(carried_over=carried and iteration > 0)[0]
+        * (first + iteration * new)
+        * settings.split.train_fraction
         for iteration in range(iterations)
     )
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))

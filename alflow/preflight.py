@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from alflow.config.campaign import CampaignSettings
-from alflow.errors import ConfigError, InputError, LabelError
+from alflow.errors import ConfigError
 from alflow.labeling import make_engine
-from alflow.labeling.base import compute_checked
+from alflow.labeling.base import label_frames
 from alflow.plan import molecules
+from alflow.types import Frames
 
 
 def check_campaign(settings: CampaignSettings) -> None:
@@ -19,13 +20,9 @@ def check_campaign(settings: CampaignSettings) -> None:
     labels = settings.labels
     engine = make_engine(labels.engine, labels.settings)
     for molecule in found:
-        try:
-            compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)
-        except LabelError as error:
+        batch = label_frames(engine, Frames(molecule.numbers, molecule.positions[None], molecule.charge))
+        for failure in batch.failures:
             raise ConfigError(
                 f"system: the label engine must be able to label every starting structure; {labels.engine} "
-                f"cannot label {molecule.name}: {error}"
-            ) from error
-
-
-__all__ = ["InputError", "check_campaign"]
+                f"cannot label {molecule.name}: {failure.reason}: {failure.detail}"
+            )

@@ -9,6 +9,9 @@ import typer
 
 from alflow.cli.config import CampaignFile, Overrides, find_campaign
 
+TABLE_WIDTH = 130
+"""Columns of the table where the output is no terminal."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -86,10 +89,13 @@ def _launch(console: Console, settings: object, site: str, options: dict[str, st
 
 def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     """Print the table, and where everything lies."""
+    from rich.console import Console
+
     from alflow.analysis.summary import draw_work
     from alflow.progress import iteration_table
 
-    console.print(iteration_table(list(run.records())))
+    table_width = None if console.is_terminal else TABLE_WIDTH
+    Console(width=table_width).print(iteration_table(list(run.records())))
     figure = draw_work(run)
     console.print(f"The campaign ended: {reason}.")
     for what, path in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from alflow.config.base import Settings
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
@@ -58,7 +58,7 @@ class LabelSettings(Settings):
 
     engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase", "sleep"] = "dftb3"
     """Label engine; `sleep` is none, but stands in for one in benchmarks and rehearsals."""
-    settings: EngineSettings = Field(default_factory=DFTB3Settings)
+    settings: EngineSettings = Field(default_factory=dict, validate_default=True)  # type: ignore[arg-type]
     """Settings of that engine; `dftb3` and `dftbplus` take the same ones."""
     frames_per_task: int = Field(default=0, ge=0)
     """Frames that one label task carries; 0: as many as last `task_seconds`, from measured label times."""
@@ -76,16 +76,11 @@ class LabelSettings(Settings):
     memory_gb: float | None = Field(default=None, gt=0)
     """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 
-    @model_validator(mode="before")
+    @field_validator("settings", mode="before")
     @classmethod
-    def _settings_of_engine(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        model = ENGINE_SETTINGS.get(str(data.get("engine", "dftb3")))
-        given = data.get("settings", {})
-        if model is None or not isinstance(given, dict):
-            return data
-        return {**data, "settings": model.model_validate(given)}
+    def _settings_of_engine(cls, given: Any, info: ValidationInfo) -> Any:
+        model = ENGINE_SETTINGS.get(info.data.get("engine", ""))
+        return model.model_validate(given) if model is not None and isinstance(given, dict) else given
 
 
 class FirstDataSettings(Settings):
