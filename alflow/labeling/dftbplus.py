@@ -1,7 +1,7 @@
 """The same theory as `dftb3` by an external DFTB+ binary, kept alive over the i-PI socket protocol.
 
-One DFTB+ process serves all structures of a composition and charge. The i-PI protocol hands over the Mermin free energy,
-from which the forces derive. Written for the input format of DFTB+ 22.2 and later (parser version 12).
+One DFTB+ process serves all structures of a composition and charge. The i-PI protocol hands over the Mermin free
+energy, from which the forces derive. Written for the input format of DFTB+ 22.2 and later (parser version 12).
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def dftbplus_input(
         "  ConvergentSCCOnly = Yes",
         f"  Charge = {charge}",
         f"  Filling = Fermi {{ Temperature [Kelvin] = {settings.electronic_temperature_k!r} }}",
-        f'  SlaterKosterFiles = Type2FileNames {{\n    Prefix = "{folder}/"\n    Separator = "-"\n    Suffix = ".skf"\n  }}',
+        f'  SlaterKosterFiles = Type2FileNames {{\n    Prefix = "{folder}/"',
+        '    Separator = "-"\n    Suffix = ".skf"\n  }',
         "  MaxAngularMomentum {",
         *(f'    {known.symbols[kind]} = "{"spd"[known.elements[kind].max_angular_momentum]}"' for kind in kinds),
         "  }",
@@ -148,7 +149,12 @@ class DFTBPlusEngine:
         atoms = Atoms(numbers=numbers, positions=positions)
         server = self._serve(atoms, charge)
         silent = threading.Event()
-        watchdog = threading.Timer(self._settings.timeout_s, lambda: (silent.set(), server.kill()))
+
+        def give_up() -> None:
+            silent.set()
+            server.kill()
+
+        watchdog = threading.Timer(self._settings.timeout_s, give_up)
         watchdog.start()
         try:
             server.calculator.calculate(atoms, ["energy", "forces"], [])
@@ -205,8 +211,8 @@ def _find_binary(command: str) -> list[str]:
     binary = shutil.which(words[0]) if words else None
     if binary is None:
         raise ConfigError(
-            f"The engine dftbplus needs the DFTB+ binary; {command!r} is not on the PATH. Install DFTB+, set command to "
-            "its path, or use the engine dftb3, which has the same settings and needs no binary."
+            f"The engine dftbplus needs the DFTB+ binary; {command!r} is not on the PATH. Install DFTB+, set command "
+            "to its path, or use the engine dftb3, which has the same settings and needs no binary."
         )
     return [binary, *words[1:]]
 
