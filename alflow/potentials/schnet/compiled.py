@@ -12,7 +12,6 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.layers import add_product
 from alflow.potentials.schnet.filters import MARGIN
 from alflow.potentials.schnet.messages import FAST
 from alflow.potentials.schnet.network import Architecture, Parameters, filter_table, grid_tensors
@@ -155,6 +154,31 @@ def find_pairs(positions: FloatArray, scalars: FloatArray, pairs: FloatArray) ->
                 row[6 + k] *= value
             count += 1
     return count
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def add_product(a: FloatArray, b: FloatArray, out: FloatArray) -> None:
+    """Add the product of (A, K) and (K, N) to (A, N).
+
+    Two rows by four columns of `a` at a time stay in registers. With so few rows this keeps up with a linear algebra
+    library, needs no threads of its own, and gives the same bits on every run.
+    """
+    atoms, inner = a.shape
+    for i in range(0, atoms, 2):
+        j = min(i + 1, atoms - 1)
+        o, q = out[i], out[j]
+        both = 1.0 if j > i else 0.0
+        for k in range(0, inner - inner % 4, 4):
+            a0, a1, a2, a3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
+            c0, c1, c2, c3 = both * a[j, k], both * a[j, k + 1], both * a[j, k + 2], both * a[j, k + 3]
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            for n in range(b.shape[1]):
+                o[n] += a0 * b0[n] + a1 * b1[n] + a2 * b2[n] + a3 * b3[n]
+                q[n] += c0 * b0[n] + c1 * b1[n] + c2 * b2[n] + c3 * b3[n]
+        for k in range(inner - inner % 4, inner):
+            for n in range(b.shape[1]):
+                o[n] += a[i, k] * b[k, n]
+                q[n] += both * a[j, k] * b[k, n]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
