@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from alflow.cli import campaign, config, label, status
+from alflow.cli import campaign, config, label, ledger, status
 from alflow.errors import AlflowError, CampaignError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ config.add_to(app)
 campaign.add_to(app)
 status.add_to(app)
 label.add_to(app)
+ledger.add_to(app)
 
 
 def main() -> None:

@@ -1,0 +1,83 @@
+"""``alflow ledger``: check, export, import labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alflow.cli.campaign import RunDir
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group to the application."""
+    group = typer.Typer(help="The label ledger of a run.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("check", epilog="Example: alflow ledger check runs/quickstart")(check)
+    example = "Example: alflow ledger export runs/quickstart labels.xyz --format extxyz"
+    group.command("export", epilog=example)(export)
+    group.command("import", epilog="Example: alflow ledger import runs/quickstart mine.xyz")(import_labels)
+    app.add_typer(group, name="ledger")
+
+
+def check(run: RunDir) -> None:
+    """Check every row: file integrity, keys, sizes, finite numbers, orphans; exit code 1 if something is wrong."""
+    from alflow.ledger import LedgerReader, check_ledger
+    from alflow.rundir import RunDirectory
+
+    with LedgerReader.open(RunDirectory(run).ledger) as ledger:
+        report = check_ledger(ledger)
+        counts = ledger.counts()
+        typer.echo(f"{counts.labelled} labels, {counts.failed} failures, {len(ledger.theories())} theories")
+        for reason, count in ledger.failures_by_reason().items():
+            typer.echo(f"  failed: {count} {reason}")
+    for problem in report.problems:
+        typer.echo(f"  problem: {problem}")
+    typer.echo("The ledger is sound." if report.sound else "The ledger is damaged.")
+    if not report.sound:
+        raise typer.Exit(1)
+
+
+def export(
+    run: RunDir,
+    target: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
+    form: Annotated[
+        str, typer.Option("--format", help="extxyz, ase-db, torchani-h5 or npz.")
+    ] = "extxyz",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Write all labels to a file that other programs read."""
+    from alflow.ledger import LedgerReader
+    from alflow.ledger_io import export_labels
+    from alflow.rundir import RunDirectory
+
+    with LedgerReader.open(RunDirectory(run).ledger) as ledger:
+        count = export_labels(ledger, target, form, overwrite=overwrite)
+    typer.echo(f"{count} labels written to {target}")
+
+
+def import_labels(
+    run: RunDir,
+    source: Annotated[Path, typer.Argument(help="Extended XYZ file with energies and forces.", show_default=False)],
+    theory: Annotated[
+        str | None,
+        typer.Option(help="Theory of the labels if the file names none; the campaign's own is the default."),
+    ] = None,
+) -> None:
+    """Take labels that you have already into a run; the members learn from them from the next iteration on."""
+    from alflow.labeling import make_engine
+    from alflow.ledger import Ledger
+    from alflow.ledger_io import import_extxyz
+    from alflow.rundir import RunDirectory, RunLock
+
+    directory = RunDirectory(run)
+    settings = directory.settings()
+    with RunLock(directory.path):
+        own = make_engine(settings.labels.engine, settings.labels.settings).theory
+        ledger = Ledger.open(directory.ledger)
+        try:
+            iteration = len(directory.records())
+            imported = import_extxyz(ledger, source, theory or own, iteration=iteration)
+        finally:
+            ledger.close()
+    typer.echo(f"{imported.new} labels imported, {imported.known} were known (theory {imported.theory[:12]})")
