@@ -54,6 +54,7 @@ def make_config(
             max_workers_per_node=count,
             cores_per_worker=1e-6,  # as many workers as asked for
             available_accelerators=accelerators,
+            prefetch_capacity=count,  # the next tasks wait beside the workers: one pool, so none waits behind another
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
             interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],

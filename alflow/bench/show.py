@@ -1,0 +1,66 @@
+"""A benchmark as a table and a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from alflow.bench import BenchReport
+
+
+def bench_table(report: BenchReport) -> Table:
+    """Return one line a case."""
+    table = Table(
+        title=f"labelling on {report.site}: {report.workload}, {report.workers} workers",
+        caption=(
+            f"first result after {report.first_worker_s:.1f} s, every worker after {report.all_workers_s:.1f} s; "
+            f"one worker alone: {report.one_worker_labels_per_second:.4g} labels/s"
+        ),
+    )
+    for heading in ("workers", "frames/task", "labels", "labels/s", "per worker", "efficiency", "busy", "start"):
+        table.add_column(heading, justify="right")
+    for heading in ("dispatch", "stragglers", "dispatch/label", "failed"):
+        table.add_column(heading, justify="right")
+    for row in report.rows:
+        part = row.account
+        held = part.workers * part.wall_s
+        table.add_row(
+            str(part.workers),
+            str(row.case.frames_per_task) if row.case.frames_per_task else f"guided ({part.labels / part.tasks:.1f})",
+            str(part.labels),
+            f"{part.labels_per_second:.4g}",
+            f"{part.labels_per_second / part.workers:.4g}",
+            f"{row.efficiency:.1%}",
+            f"{part.utilisation:.2%}",
+            f"{part.start_s / held:.2%}",
+            f"{part.dispatch_s / held:.2%}",
+            f"{part.straggler_s / held:.2%}",
+            f"{part.dispatch_ms_per_label:.3f} ms",
+            str(row.failed),
+        )
+    return table
+
+
+def draw_bench(report: BenchReport, path: Path) -> Path:
+    """Draw labels a second over workers, and where the workers' time went in each case."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - drawing alone needs it
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    rates, parts = figure.subplots(1, 2)
+    ordered = sorted(report.rows, key=lambda row: row.account.workers)
+    counts = [row.account.workers for row in ordered]
+    rates.plot(counts, [row.account.labels_per_second for row in ordered], "o-", label="measured")
+    rates.plot([0, max(counts)], [0, max(counts) * report.one_worker_labels_per_second], "--", label="one worker x n")
+    rates.set(xlabel="workers", ylabel="labels / s", xlim=(0, None), ylim=(0, None))
+    rates.legend(frameon=False)
+    names = [f"{row.account.workers} w, {row.case.frames_per_task or 'guided'}" for row in report.rows]
+    left = [0.0] * len(names)
+    for what in ("busy_s", "start_s", "dispatch_s", "straggler_s"):
+        shares = [getattr(row.account, what) / (row.account.workers * row.account.wall_s) for row in report.rows]
+        parts.barh(names, shares, left=left, label=what.removesuffix("_s"))
+        left = [start + share for start, share in zip(left, shares, strict=True)]
+    parts.set(xlabel="share of held worker-seconds", xlim=(0, 1))
+    parts.legend(frameon=False, fontsize="small")
+    figure.savefig(path)
+    return path
