@@ -79,7 +79,7 @@ class DFTB3Engine:
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         if not np.isfinite(positions).all():
             raise LabelError("implausible-structure", "Coordinates must be finite numbers; some are not.")
-        details = self._molecule(numbers, charge).compute(positions, start)
+        details = self.molecule(numbers, charge).compute(positions, start)
         if self._settings.dispersion == "none":
             return details
         energy, forces = d3bj(numbers, positions, self._set.dispersion)
@@ -90,7 +90,8 @@ class DFTB3Engine:
             forces=details.forces + forces,
         )
 
-    def _molecule(self, numbers: IntArray, charge: int) -> Molecule:
+    def molecule(self, numbers: IntArray, charge: int) -> Molecule:
+        """Return what was set up for a composition and charge; set it up if it was not."""
         key = numbers.tobytes(), charge
         if key in self._molecules:
             self._molecules.move_to_end(key)
