@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from alflow.potentials.ani.kernels import gelu_to_second
+from alflow.potentials.ani.layers import gelu_to_second
 from alflow.potentials.ani.network import Activation
 from alflow.potentials.ani.parallel import Share
 

@@ -1,14 +1,28 @@
-"""Energies and forces of structures by the compiled route: descriptors, networks, forces in one call."""
+"""Energies and forces of one structure after the other by the compiled route: descriptors, networks, forces."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.kernels import Composition, Room, Workspace, make_workspace, step
+from alflow.potentials.ani.kernels import Workspace, count_neighbours, fill_descriptors, fill_forces, make_workspace
+from alflow.potentials.ani.layers import LayerRoom, pass_through
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import Evaluation, FloatArray, IntArray
+
+
+class Composition(NamedTuple):
+    """What follows from the atomic numbers alone."""
+
+    species: IntArray
+    """(A,) rows of the elements."""
+    order: IntArray
+    """(A,) atoms sorted by element."""
+    bounds: IntArray
+    """(E + 1,) first sorted atom of each element."""
 
 
 def compose(functions: SymmetryFunctions, numbers: IntArray) -> Composition:
@@ -23,60 +37,103 @@ def compose(functions: SymmetryFunctions, numbers: IntArray) -> Composition:
     return Composition(species, np.argsort(species, kind="stable").astype(np.int64), bounds)
 
 
-def make_room(functions: SymmetryFunctions, networks: Networks, atoms: int) -> Room:
-    """Allocate room for structures of so many atoms."""
-    widest = max(max(widths) for widths in networks.hidden)
-    layers = len(networks.hidden[0])
-    shape = (atoms, functions.length)
-    return Room(
-        vectors=np.zeros(shape),
-        inputs=np.zeros(shape, np.float32),
-        sorted_gradient=np.zeros(shape, np.float32),
-        gradient=np.zeros(shape),
-        values=np.zeros((layers, atoms * widest), np.float32),
-        slopes=np.zeros((layers, atoms * widest), np.float32),
-        energies=np.zeros(networks.members),
-        forces=np.zeros((atoms, 3)),
-        counts=np.zeros((1, 4), np.int64),
-    )
-
-
-def grown_workspace(functions: SymmetryFunctions, atoms: int, counts: IntArray) -> Workspace:
-    """Return a workspace for structures a third more crowded than the (1, 4) counts of one."""
-    pairs, near, triples, _ = (int(count) for count in counts[0])
-    return make_workspace(
-        atoms,
-        min(pairs * 4 // 3 + 8, atoms * (atoms - 1) // 2),
-        min(near * 4 // 3 + 2, atoms - 1),
-        triples * 5 // 3 + 8,
-        functions.packed,
-    )
-
-
-class CompiledForceModel:
-    """Energy, forces and spread of one composition, in a fraction of a millisecond; see `alflow.types.ForceModel`.
+class CompiledNetworks:
+    """An ensemble bound to one composition, with room to work in; not to be shared between threads.
 
     Descriptors are worked out in double precision, networks in single: energies are smooth to about 1e-6 eV, and forces
     are their derivative to about 1e-5 eV/Å. The same positions give the same bits in every run.
     """
 
     def __init__(
-        self,
-        functions: SymmetryFunctions,
-        networks: Networks,
-        self_energies: FloatArray,
-        numbers: IntArray,
-        shares: FloatArray,
+        self, functions: SymmetryFunctions, networks: Networks, self_energies: FloatArray, numbers: IntArray
     ) -> None:
-        """Bind to (A,) atomic numbers; `shares` (M,) say how much each member drives, `self_energies` are (M, E) eV."""
+        """Bind to (A,) atomic numbers; `self_energies` are (M, E) eV."""
+        self.composition = compose(functions, numbers)
         self._functions = functions
-        self._composition = compose(functions, numbers)
-        self._networks = networks.packed()
+        self._packed, self._networks = functions.packed, networks.packed()
+        self._constant = self_energies @ np.diff(self.composition.bounds)
+        atoms = len(numbers)
+        volume = atoms * max(max(widths) for widths in networks.hidden)
+        shape, layers = (atoms, functions.length), len(networks.hidden[0])
+        self._room = LayerRoom(
+            inputs=np.zeros(shape, np.float32),
+            gradient=np.zeros(shape, np.float32),
+            values=np.zeros((layers, volume), np.float32),
+            slopes=np.zeros((layers, volume), np.float32),
+        )
+        self._vectors, self._gradient = np.zeros(shape), np.zeros(shape)
+        self._energies = np.zeros(networks.members)
+        self._counts = np.zeros((1, 4), np.int64)
+        self._work = make_workspace(atoms, 1, 1, 1, self._packed)
+
+    def place(self, positions: FloatArray) -> None:
+        """Work out the descriptors at (A, 3) Å.
+
+        Raises:
+            StructureError: there are not as many positions as atoms.
+        """
+        atoms = len(self.composition.species)
+        if positions.shape != (atoms, 3):
+            raise StructureError(
+                f"A force model takes one position for each of its atoms: it was bound to {atoms} atoms and "
+                f"was given an array of shape {positions.shape}. Bind a new one to this structure."
+            )
+        positions = np.ascontiguousarray(positions, dtype=np.float64)
+        scalars = self._packed.scalars
+        count_neighbours(positions[None], scalars[0], scalars[3], self._counts)
+        if not self._fits():
+            self._work = self._grown_workspace()
+        fill_descriptors(positions, self.composition.species, self._packed, self._work, self._vectors)
+
+    def pass_through(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return energies (M,) eV, and forces (A, 3) eV/Å of the shared energy, at the place last given.
+
+        Args:
+            shares: (M,) see `layers.pass_through`.
+        """
+        composition = self.composition
+        pass_through(
+            self._networks,
+            composition.bounds,
+            composition.order,
+            self._vectors,
+            shares,
+            self._room,
+            self._energies,
+            self._gradient,
+        )
+        forces = np.empty((len(composition.species), 3))
+        fill_forces(composition.species, self._packed, self._work, self._gradient, forces)
+        return self._energies + self._constant, forces
+
+    def _fits(self) -> bool:
+        pairs, near, triples, _ = self._counts[0]
+        work = self._work
+        return bool(
+            pairs <= len(work.pair_atoms) and near <= work.near_atom.shape[1] and triples <= len(work.triple_cosine)
+        )
+
+    def _grown_workspace(self) -> Workspace:
+        """Return a workspace for structures a third more crowded than the last."""
+        atoms = len(self.composition.species)
+        pairs, near, triples, _ = (int(count) for count in self._counts[0])
+        most_pairs = atoms * (atoms - 1) // 2
+        return make_workspace(
+            atoms,
+            min(pairs * 4 // 3 + 8, most_pairs),
+            min(near * 4 // 3 + 2, atoms - 1),
+            triples * 5 // 3 + 8,
+            self._packed,
+        )
+
+
+class CompiledForceModel:
+    """Energy, forces and spread of one composition, in a fraction of a millisecond; see `alflow.types.ForceModel`."""
+
+    def __init__(self, networks: CompiledNetworks, shares: FloatArray) -> None:
+        """Drive by a share (M,) of each member."""
+        self._networks = networks
         self._shares = np.ascontiguousarray(shares, dtype=np.float64)
-        counts = np.diff(self._composition.bounds)
-        self._constant = self_energies @ counts
-        self._room = make_room(functions, networks, len(numbers))
-        self._work = make_workspace(len(numbers), 1, 1, 1, functions.packed)
 
     def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
         """Return energy, forces and spread at (A, 3) Å. `start` has no meaning here.
@@ -85,17 +142,7 @@ class CompiledForceModel:
             StructureError: there are not as many positions as atoms.
         """
         del start
-        atoms = len(self._composition.species)
-        if positions.shape != (atoms, 3):
-            raise StructureError(
-                f"A force model takes one position for each of its atoms: it was bound to {atoms} atoms and "
-                f"was given an array of shape {positions.shape}. Bind a new one to this structure."
-            )
-        positions = np.ascontiguousarray(positions, dtype=np.float64)
-        arguments = (positions, self._composition, self._functions.packed, self._networks, self._shares)
-        if not step(*arguments, self._work, self._room):
-            self._work = grown_workspace(self._functions, atoms, self._room.counts)
-            step(*arguments, self._work, self._room)
-        energies = self._room.energies + self._constant
+        self._networks.place(positions)
+        energies, forces = self._networks.pass_through(self._shares)
         spread = float(energies.std()) if len(energies) > 1 else 0.0
-        return Evaluation(float(energies @ self._shares), self._room.forces.copy(), spread)
+        return Evaluation(float(energies @ self._shares), forces, spread)

@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray
+from alflow.potentials.ani.jacobian import Jacobian, SingleArray, store_geometry
 from alflow.potentials.ani.kernels import (
     Array,
-    Functions,
     Workspace,
     count_neighbours,
-    descriptors_of,
-    forces_of,
-    jacobian_of,
+    fill_descriptors,
+    fill_forces,
+    fill_near_blocks,
     make_workspace,
 )
 from alflow.potentials.ani.parallel import sharing
@@ -70,11 +69,13 @@ def descriptors(functions: SymmetryFunctions, numbers: IntArray, positions: Floa
         StructureError: an element is unknown to the functions.
     """
     species, packed = functions.species(numbers), functions.packed
+    positions = np.ascontiguousarray(positions)
     vectors = np.zeros((*positions.shape[:2], functions.length))
 
     def work(start: int, stop: int) -> None:
-        part = np.ascontiguousarray(positions[start:stop])
-        descriptors_of(part, species, packed, room(functions, part), vectors[start:stop])
+        space = room(functions, positions[start:stop])
+        for frame in range(start, stop):
+            fill_descriptors(positions[frame], species, packed, space, vectors[frame])
 
     with sharing(threads) as share:
         share(work, len(positions))
@@ -94,11 +95,15 @@ def forces_from_gradient(
         threads: number of threads to use.
     """
     species, packed = functions.species(numbers), functions.packed
+    positions = np.ascontiguousarray(positions)
     forces = np.zeros(positions.shape)
 
     def work(start: int, stop: int) -> None:
-        part = np.ascontiguousarray(positions[start:stop])
-        forces_of(part, species, packed, room(functions, part), gradient[start:stop], forces[start:stop])
+        space = room(functions, positions[start:stop])
+        vectors = np.zeros(gradient.shape[1:])
+        for frame in range(start, stop):
+            fill_descriptors(positions[frame], species, packed, space, vectors)
+            fill_forces(species, packed, space, gradient[frame], forces[frame])
 
     with sharing(threads) as share:
         share(work, len(positions))
@@ -125,12 +130,27 @@ def descriptors_with_jacobian(
         for group in groups:
 
             def work(start: int, stop: int, group: Frames = group, first: int = first) -> None:
-                part = np.ascontiguousarray(group.positions[start:stop])
-                jacobian_of(part, functions.packed, room(functions, part), vectors, first + start, jacobian)
+                _fill_frames(functions, group.positions[start:stop], first + start, vectors, jacobian)
 
             share(work, len(group))
             first += len(group)
     return vectors, jacobian
+
+
+def _fill_frames(
+    functions: SymmetryFunctions, positions: FloatArray, first: int, vectors: SingleArray, jacobian: Jacobian
+) -> None:
+    """Fill the rows of the frames from `first` on."""
+    space, packed = room(functions, positions), functions.packed
+    for frame, place in enumerate(positions, start=first):
+        start, stop = jacobian.atom_start[frame], jacobian.atom_start[frame + 1]
+        species = jacobian.species[start:stop]
+        fill_descriptors(np.ascontiguousarray(place), species, packed, space, vectors[start:stop])
+        store_geometry(
+            jacobian, frame, space.pair_atoms, space.pair_unit, space.pair_slope, space.near_count, space.near_atom
+        )
+        blocks = jacobian.near_block[jacobian.near_start[start] : jacobian.near_start[stop]]
+        fill_near_blocks(species, packed, space, blocks)
 
 
 def cache_bytes(functions: SymmetryFunctions, groups: Sequence[Frames], threads: int = 1) -> int:
@@ -162,7 +182,7 @@ def _empty_jacobian(functions: SymmetryFunctions, groups: Sequence[Frames], size
         pair_slope=np.empty((pairs, len(functions.radial_shifts)), np.float32),
         near_start=near_start,
         near_atom=np.empty(near, np.int64),
-        near_block=np.empty((near, 3, len(functions.elements) * functions.angular_block), np.float32),
+        near_block=np.zeros((near, 3, len(functions.elements) * functions.angular_block), np.float32),
         pair_blocks=functions.pair_blocks(),
     )
 

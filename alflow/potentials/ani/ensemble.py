@@ -10,9 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from alflow.errors import InputError
-from alflow.potentials.ani.compiled import CompiledForceModel, compose, make_room
-from alflow.potentials.ani.descriptors import room as workspace_for
-from alflow.potentials.ani.kernels import evaluate_frames
+from alflow.potentials.ani.compiled import CompiledForceModel, CompiledNetworks
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
@@ -47,23 +45,21 @@ class ANIEnsemble:
         Raises:
             StructureError: an element is unknown to the ensemble.
         """
-        composition = compose(self.functions, frames.numbers)
-        networks = self.networks.packed()
-        energies = np.zeros((len(frames), self.members))
-        forces = np.zeros((len(frames), self.members, len(frames.numbers), 3))
+        energies = np.zeros((self.members, len(frames)))
+        forces = np.zeros((self.members, *frames.positions.shape))
+        alone = 2.0 * np.eye(self.members) - 1.0
 
         def work(start: int, stop: int) -> None:
-            part = np.ascontiguousarray(frames.positions[start:stop])
-            room = make_room(self.functions, self.networks, len(frames.numbers))
-            work = workspace_for(self.functions, part)
-            evaluate_frames(
-                part, composition, self.functions.packed, networks, work, room, energies[start:stop], forces[start:stop]
-            )
+            networks = CompiledNetworks(self.functions, self.networks, self.self_energies, frames.numbers)
+            for frame in range(start, stop):
+                networks.place(frames.positions[frame])
+                for member in range(self.members):
+                    found, forces[member, frame] = networks.pass_through(alone[member])
+                    energies[member, frame] = found[member]
 
         with sharing(threads) as share:
             share(work, len(frames))
-        constant = self.self_energies @ np.diff(composition.bounds)
-        return energies.T + constant[:, None], np.ascontiguousarray(forces.swapaxes(0, 1))
+        return energies, forces
 
     def select(self, members: Sequence[int]) -> ANIEnsemble:
         """Return an ensemble of some members, in the order given."""
@@ -105,7 +101,8 @@ class ANIEnsemble:
             from alflow.potentials.ani.interop import TorchANIForceModel  # noqa: PLC0415 - torch is heavy
 
             return TorchANIForceModel(self, numbers, shares, threads)
-        return CompiledForceModel(self.functions, self.networks, self.self_energies, numbers, shares)
+        networks = CompiledNetworks(self.functions, self.networks, self.self_energies, numbers)
+        return CompiledForceModel(networks, shares)
 
     def save(self, path: Path) -> None:
         """Write all members to one file, which `load` and ``torch.load(weights_only=True)`` can read."""

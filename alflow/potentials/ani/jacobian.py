@@ -51,6 +51,34 @@ class Jacobian(NamedTuple):
         return sum(part.nbytes for part in self)
 
 
+@numba.njit(cache=True, nogil=True)
+def store_geometry(
+    jacobian: Jacobian,
+    frame: int,
+    pair_atoms: IntArray,
+    pair_unit: FloatArray,
+    pair_slope: FloatArray,
+    near_count: IntArray,
+    near_atom: IntArray,
+) -> None:
+    """Copy what a workspace keeps of one frame: see `kernels.Workspace`."""
+    start = jacobian.pair_start[frame]
+    for pair in range(jacobian.pair_start[frame + 1] - start):
+        for side in range(2):
+            jacobian.pair_atoms[start + pair, side] = pair_atoms[pair, side]
+        for axis in range(3):
+            jacobian.pair_unit[start + pair, axis] = pair_unit[pair, axis]
+        for m in range(pair_slope.shape[1]):
+            jacobian.pair_slope[start + pair, m] = pair_slope[pair, m]
+    first = jacobian.atom_start[frame]
+    near = jacobian.near_start[first]
+    for i in range(jacobian.atom_start[frame + 1] - first):
+        for row in range(near_count[i]):
+            jacobian.near_atom[near] = near_atom[i, row]
+            near += 1
+        jacobian.near_start[first + i + 1] = near
+
+
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def forces_of_batch(
     jacobian: Jacobian,

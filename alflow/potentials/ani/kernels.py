@@ -1,12 +1,12 @@
 """Compiled loops: descriptors, their Jacobian, networks, forces.
 
 One pass over pairs and one over triples fill the descriptors and keep what depends on geometry alone; the Jacobian and
-the forces are then contractions of what was kept. The products of the networks are written out rather than given to a linear algebra library: with
-a dozen rows an own loop is faster, needs no threads of its own, and gives the same bits on every run. Every kernel
-releases the interpreter lock, so that threads can work on different structures at once.
+the forces are then contractions of what was kept. Every kernel releases the interpreter lock, so that threads can work on
+different structures at once.
 
-All kernels that call one another stand in this one file: what numba has compiled and cached for a function is thrown away
-when its own file changes, not when that of a function it calls does.
+Kernels that call one another stand in one file: what numba has compiled and cached for a function is thrown away when
+its own file changes, not when that of a function it calls does. And they are few and shallow: each level compiles all
+below it once more.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from alflow.potentials.ani.jacobian import Jacobian
+from alflow.potentials.ani.jacobian import FAST
 from alflow.types import FloatArray, IntArray
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-"""Allow vector sums and fused products; NaN and infinity keep their meaning, so that a blown-up trajectory shows."""
 
 Array = npt.NDArray[Any]
-SingleArray = npt.NDArray[np.float32]
 
 
 class Functions(NamedTuple):
@@ -72,61 +69,6 @@ class Workspace(NamedTuple):
     """(C, 3) derivatives with respect to the neighbours of one centre."""
 
 
-GELU, CELU = 0, 1
-"""Activations: Gaussian error linear unit, and CELU with α = 0.1 as the published ANI models have it."""
-
-
-class PackedNetworks(NamedTuple):
-    """All weights of an ensemble in flat arrays. M members, E elements, H layers."""
-
-    activation: int
-    layers: int
-    shape: IntArray
-    """(E, H, 2) inputs and outputs of each layer."""
-    weight_start: IntArray
-    """(M, E, H) first entry in `weights` and `turned`."""
-    bias_start: IntArray
-    """(M, E, H)."""
-    weights: SingleArray
-    """Each layer (inputs, outputs), one after the other."""
-    turned: SingleArray
-    """Each layer (outputs, inputs)."""
-    biases: SingleArray
-
-
-class Room(NamedTuple):
-    """Arrays that one structure after the other is worked out in. A atoms, L functions, H layers."""
-
-    vectors: FloatArray
-    """(A, L)."""
-    inputs: SingleArray
-    """(A, L) sorted by element."""
-    sorted_gradient: SingleArray
-    """(A, L) sorted by element."""
-    gradient: FloatArray
-    """(A, L)."""
-    values: SingleArray
-    slopes: SingleArray
-    """(H, V): see `layers.pass_through`."""
-    energies: FloatArray
-    """(M,) eV."""
-    forces: FloatArray
-    """(A, 3) eV/Å."""
-    counts: IntArray
-    """(1, 4): see `kernels.count_neighbours`."""
-
-
-class Composition(NamedTuple):
-    """What follows from the atomic numbers alone."""
-
-    species: IntArray
-    """(A,) rows of the elements."""
-    order: IntArray
-    """(A,) atoms sorted by element."""
-    bounds: IntArray
-    """(E + 1,) first sorted atom of each element."""
-
-
 def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functions: Functions) -> Workspace:
     """Allocate room for structures of at most these sizes."""
     radial, angular, sections = len(functions.radial_shifts), len(functions.angular_shifts), functions.bends.shape[2]
@@ -152,24 +94,30 @@ def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functi
 def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff: float, counts: IntArray) -> None:
     """Fill (F, 4) counts: pairs, most angular neighbours of an atom, triples, directed angular neighbours."""
     frames, atoms, _ = positions.shape
-    near = np.zeros(atoms, np.int64)
+    near = np.empty(atoms, np.int64)
     for frame in range(frames):
-        near[:] = 0
-        pairs = 0
+        pairs, most, triples, total = 0, 0, 0, 0
+        for i in range(atoms):
+            near[i] = 0
         for i in range(atoms):
             for j in range(i):
                 square = 0.0
                 for axis in range(3):
-                    square += (positions[frame, i, axis] - positions[frame, j, axis]) ** 2
+                    offset = positions[frame, i, axis] - positions[frame, j, axis]
+                    square += offset * offset
                 if square < radial_cutoff * radial_cutoff:
                     pairs += 1
                 if square < angular_cutoff * angular_cutoff:
                     near[i] += 1
                     near[j] += 1
+        for i in range(atoms):
+            most = max(most, near[i])
+            triples += near[i] * (near[i] - 1) // 2
+            total += near[i]
         counts[frame, 0] = pairs
-        counts[frame, 1] = near.max()
-        counts[frame, 2] = (near * (near - 1) // 2).sum()
-        counts[frame, 3] = near.sum()
+        counts[frame, 1] = most
+        counts[frame, 2] = triples
+        counts[frame, 3] = total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
@@ -218,7 +166,7 @@ def _fill_bend(cosine: float, bends: FloatArray, angular: FloatArray) -> None:
 def _pass_over_pairs(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
-    """Add the radial functions to (A, L) vectors, keep their slopes, and list the angular neighbours."""
+    """Start (A, L) vectors with the radial functions, keep their slopes, and list the angular neighbours."""
     cutoff, eta, step, near_cutoff = (
         functions.scalars[0],
         functions.scalars[1],
@@ -227,9 +175,11 @@ def _pass_over_pairs(
     )
     shifts = functions.radial_shifts
     count = len(shifts)
-    work.near_count[:] = 0
     pair = 0
     for i in range(len(species)):
+        work.near_count[i] = 0
+        for column in range(vectors.shape[1]):
+            vectors[i, column] = 0.0
         for j in range(i):
             x = positions[j, 0] - positions[i, 0]
             y = positions[j, 1] - positions[i, 1]
@@ -317,22 +267,24 @@ def fill_descriptors(
         work: room for this structure.
         vectors: (A, L), overwritten.
     """
-    vectors[:] = 0.0
     _pass_over_pairs(positions, species, functions, work, vectors)
     _pass_over_triples(species, functions, work, vectors)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def fill_forces(species: IntArray, functions: Functions, work: Workspace, gradient: Array, forces: FloatArray) -> None:
-    """Subtract from (A, 3) forces the derivative of the energy, from ∂E/∂G and what `fill_descriptors` kept.
+    """Fill (A, 3) forces, from ∂E/∂G and what `fill_descriptors` kept.
 
     Args:
         species: (A,) rows of the elements.
         functions: the symmetry functions.
         work: as `fill_descriptors` left it for this structure.
         gradient: (A, L) ∂E/∂G, eV.
-        forces: (A, 3) eV/Å, added to.
+        forces: (A, 3) eV/Å, overwritten.
     """
+    for i in range(len(species)):
+        for axis in range(3):
+            forces[i, axis] = 0.0
     count = len(functions.radial_shifts)
     for pair in range(work.counts[0]):
         i, j = work.pair_atoms[pair, 0], work.pair_atoms[pair, 1]
@@ -348,7 +300,9 @@ def fill_forces(species: IntArray, functions: Functions, work: Workspace, gradie
     count, sections = len(shifts), functions.bends.shape[2]
     triple = 0
     for i in range(len(species)):
-        work.near_force[: work.near_count[i]] = 0.0
+        for a in range(work.near_count[i]):
+            for axis in range(3):
+                work.near_force[a, axis] = 0.0
         for a in range(1, work.near_count[i]):
             for b in range(a):
                 angular, radial = work.triple_angular[triple], work.triple_radial[triple]
@@ -389,13 +343,12 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
         species: (A,) rows of the elements.
         functions: the symmetry functions.
         work: as `fill_descriptors` left it for this structure.
-        blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre; columns [element of the other neighbour, B functions].
+        blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre, 0 before the call; columns [element of the other neighbour, B functions].
             The derivative with respect to the centre is minus the sum over its neighbours.
     """
     eta, shifts = functions.scalars[4], functions.angular_shifts
     count, sections = len(shifts), functions.bends.shape[2]
     width = count * sections
-    blocks[:] = 0.0
     triple, base = 0, 0
     for i in range(len(species)):
         for a in range(1, work.near_count[i]):
@@ -423,340 +376,3 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
                             column += 1
                 triple += 1
         base += work.near_count[i]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
-    """Add the product of (R, K) and (K, N) to (R, N).
-
-    Three rows by eight columns of `a` at a time keep the sums of a vector of columns in registers.
-    """
-    rows, inner = a.shape
-    columns = b.shape[1]
-    whole = inner - inner % 8
-    r = 0
-    while r + 3 <= rows:
-        o0, o1, o2 = out[r], out[r + 1], out[r + 2]
-        for k in range(0, whole, 8):
-            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
-            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
-            a10, a11, a12, a13 = a[r + 1, k], a[r + 1, k + 1], a[r + 1, k + 2], a[r + 1, k + 3]
-            a14, a15, a16, a17 = a[r + 1, k + 4], a[r + 1, k + 5], a[r + 1, k + 6], a[r + 1, k + 7]
-            a20, a21, a22, a23 = a[r + 2, k], a[r + 2, k + 1], a[r + 2, k + 2], a[r + 2, k + 3]
-            a24, a25, a26, a27 = a[r + 2, k + 4], a[r + 2, k + 5], a[r + 2, k + 6], a[r + 2, k + 7]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
-            for n in range(columns):
-                o0[n] += (
-                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
-                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
-                )  # fmt: skip
-                o1[n] += (
-                    a10 * b0[n] + a11 * b1[n] + a12 * b2[n] + a13 * b3[n]
-                    + a14 * b4[n] + a15 * b5[n] + a16 * b6[n] + a17 * b7[n]
-                )  # fmt: skip
-                o2[n] += (
-                    a20 * b0[n] + a21 * b1[n] + a22 * b2[n] + a23 * b3[n]
-                    + a24 * b4[n] + a25 * b5[n] + a26 * b6[n] + a27 * b7[n]
-                )  # fmt: skip
-        for k in range(whole, inner):
-            a0, a1, a2 = a[r, k], a[r + 1, k], a[r + 2, k]
-            for n in range(columns):
-                o0[n] += a0 * b[k, n]
-                o1[n] += a1 * b[k, n]
-                o2[n] += a2 * b[k, n]
-        r += 3
-    while r < rows:
-        o0 = out[r]
-        for k in range(0, whole, 8):
-            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
-            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
-            for n in range(columns):
-                o0[n] += (
-                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
-                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
-                )  # fmt: skip
-        for k in range(whole, inner):
-            a0 = a[r, k]
-            for n in range(columns):
-                o0[n] += a0 * b[k, n]
-        r += 1
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def gelu_parts(x: float) -> tuple[float, float]:
-    """Return Φ(x) and φ(x), the normal distribution and its density.
-
-    φ(x) = exp(−x²/2)/√2π is a Taylor sum at x²/128 squared six times, and Φ(−|x|) = φ(x) M(|x|), with Mills' ratio M a
-    polynomial in 1/(1 + 0.3 |x|), fitted by least squares on 0..6: right to 2e-9, and free of calls, so that
-    loops over it run in vectors.
-    """
-    a = min(abs(x), 6.0)
-    y = -a * a / 128.0
-    e = 1.0 + y * (1.0 + y / 2 * (1.0 + y / 3 * (1.0 + y / 4 * (1.0 + y / 5 * (1.0 + y / 6 * (1.0 + y / 7))))))
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    density = 0.3989422804014327 * e
-    t = 1.0 / (1.0 + 0.3 * a)
-    mills = (-0.00513712657063) + t * (
-        0.36084577108
-        + t
-        * (
-            (-0.0106446628962)
-            + t
-            * (
-                1.16080363673
-                + t * ((-1.31345263179) + t * (1.72628310608 + t * ((-0.791448213887) + t * 0.12606425518)))
-            )
-        )
-    )
-    tail = density * mills
-    share = tail if x < 0.0 else 1.0 - tail
-    return share, density
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gelu(values: SingleArray, slopes: SingleArray) -> None:
-    """Replace flat values x by x Φ(x) and fill the slopes Φ(x) + x φ(x)."""
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        share, density = gelu_parts(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def celu(values: SingleArray, slopes: SingleArray) -> None:
-    """Replace flat values x by max(x, 0) + min(0.1 (exp(x/0.1) − 1), 0) and fill the slopes."""
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        if x < 0.0:
-            e = math.exp(10.0 * x)
-            values[n] = 0.1 * (e - 1.0)
-            slopes[n] = e
-        else:
-            slopes[n] = 1.0
-
-
-@numba.njit(cache=True, nogil=True)
-def _layer(flat: SingleArray, start: int, rows: int, columns: int) -> SingleArray:
-    return flat[start : start + rows * columns].reshape(rows, columns)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def pass_through(
-    networks: PackedNetworks,
-    bounds: IntArray,
-    inputs: SingleArray,
-    shares: FloatArray,
-    values: SingleArray,
-    slopes: SingleArray,
-    energies: FloatArray,
-    gradient: SingleArray,
-) -> None:
-    """Fill the energy of every member, and the gradient of the shared energy with respect to the descriptors.
-
-    Args:
-        networks: of M members.
-        bounds: (E + 1,) first row of each element in `inputs`.
-        inputs: (A, L) descriptors, sorted by element.
-        shares: (M,) how much of the gradient each member gives; a member with 0 is passed through forward only,
-            one with a negative number is left out.
-        values: (H, V) room for hidden values; V is the most rows of an element times the widest layer.
-        slopes: (H, V) room for the slopes of the activations.
-        energies: (M,) eV, overwritten.
-        gradient: (A, L) eV, overwritten.
-    """
-    members, elements, layers = networks.weight_start.shape
-    energies[:] = 0.0
-    gradient[:] = 0.0
-    for e in range(elements):
-        rows = bounds[e + 1] - bounds[e]
-        if rows == 0:
-            continue
-        for m in range(members):
-            if shares[m] < 0.0:
-                continue
-            hidden = inputs[bounds[e] : bounds[e + 1]]
-            for layer in range(layers - 1):
-                wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
-                start = networks.bias_start[m, e, layer]
-                out = _layer(values[layer], 0, rows, narrow)
-                out[:] = networks.biases[start : start + narrow]
-                add_product(hidden, _layer(networks.weights, networks.weight_start[m, e, layer], wide, narrow), out)
-                if networks.activation == GELU:
-                    gelu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
-                else:
-                    celu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
-                hidden = out
-            wide, start = networks.shape[e, layers - 1, 0], networks.weight_start[m, e, layers - 1]
-            last = networks.weights[start : start + wide]
-            total = rows * np.float64(networks.biases[networks.bias_start[m, e, layers - 1]])
-            for row in range(rows):
-                for n in range(wide):
-                    total += np.float64(hidden[row, n]) * np.float64(last[n])
-            energies[m] += total
-            if shares[m] == 0.0:
-                continue
-            back = _layer(slopes[layers - 2], 0, rows, wide)
-            for row in range(rows):
-                for n in range(wide):
-                    back[row, n] *= np.float32(shares[m]) * last[n]
-            for layer in range(layers - 2, 0, -1):
-                wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
-                front = _layer(values[layer - 1], 0, rows, wide)
-                front[:] = np.float32(0.0)
-                add_product(back, _layer(networks.turned, networks.weight_start[m, e, layer], narrow, wide), front)
-                back = _layer(slopes[layer - 1], 0, rows, wide)
-                for n in range(rows * wide):
-                    slopes[layer - 1, n] *= values[layer - 1, n]
-            wide, narrow = networks.shape[e, 0, 0], networks.shape[e, 0, 1]
-            turned = _layer(networks.turned, networks.weight_start[m, e, 0], narrow, wide)
-            add_product(back, turned, gradient[bounds[e] : bounds[e + 1]])
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
-    """Replace flat values x by x Φ(x), and fill the slopes and the curvatures φ(x) (2 − x²)."""
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        share, density = gelu_parts(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
-        curvatures[n] = density * (2.0 - min(x * x, 36.0))
-
-
-@numba.njit(cache=True, nogil=True)
-def fits(positions: FloatArray, functions: Functions, work: Workspace, room: Room) -> bool:
-    """Say whether the workspace is large enough for (A, 3) positions."""
-    count_neighbours(positions.reshape(1, -1, 3), functions.scalars[0], functions.scalars[3], room.counts)
-    return (
-        room.counts[0, 0] <= len(work.pair_atoms)
-        and room.counts[0, 1] <= work.near_atom.shape[1]
-        and room.counts[0, 2] <= len(work.triple_cosine)
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_inputs(
-    positions: FloatArray, composition: Composition, functions: Functions, work: Workspace, room: Room
-) -> None:
-    """Work out the descriptors of (A, 3) positions."""
-    fill_descriptors(positions, composition.species, functions, work, room.vectors)
-    for row in range(len(composition.order)):
-        room.inputs[row] = room.vectors[composition.order[row]]
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_member(
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    shares: FloatArray,
-    work: Workspace,
-    room: Room,
-) -> None:
-    """Work out energies (M,) and the forces (A, 3) of the shared energy, after `fill_inputs`."""
-    pass_through(
-        networks, composition.bounds, room.inputs, shares, room.values, room.slopes, room.energies, room.sorted_gradient
-    )
-    for row in range(len(composition.order)):
-        room.gradient[composition.order[row]] = room.sorted_gradient[row]
-    room.forces[:] = 0.0
-    fill_forces(composition.species, functions, work, room.gradient, room.forces)
-
-
-@numba.njit(cache=True, nogil=True)
-def step(
-    positions: FloatArray,
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    shares: FloatArray,
-    work: Workspace,
-    room: Room,
-) -> bool:
-    """Work out energies (M,) and forces (A, 3) in `room`; False if the workspace is too small."""
-    if not fits(positions, functions, work, room):
-        return False
-    fill_inputs(positions, composition, functions, work, room)
-    fill_member(composition, functions, networks, shares, work, room)
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def descriptors_of(
-    positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
-) -> None:
-    for frame in range(len(positions)):
-        fill_descriptors(positions[frame], species, functions, work, vectors[frame])
-
-
-@numba.njit(cache=True, nogil=True)
-def forces_of(
-    positions: FloatArray,
-    species: IntArray,
-    functions: Functions,
-    work: Workspace,
-    gradient: Array,
-    forces: FloatArray,
-) -> None:
-    vectors = np.zeros((len(species), gradient.shape[2]))
-    for frame in range(len(positions)):
-        fill_descriptors(positions[frame], species, functions, work, vectors)
-        fill_forces(species, functions, work, gradient[frame], forces[frame])
-
-
-@numba.njit(cache=True, nogil=True)
-def jacobian_of(
-    positions: FloatArray, functions: Functions, work: Workspace, vectors: Array, first: int, jacobian: Jacobian
-) -> None:
-    """Fill the rows of the frames from `first` on in (n, L) vectors of all atoms and in the Jacobian."""
-    atoms = positions.shape[1]
-    for frame in range(len(positions)):
-        at = first + frame
-        atom = jacobian.atom_start[at]
-        species = jacobian.species[atom : atom + atoms]
-        fill_descriptors(positions[frame], species, functions, work, vectors[atom : atom + atoms])
-        start, stop = jacobian.pair_start[at], jacobian.pair_start[at + 1]
-        jacobian.pair_atoms[start:stop] = work.pair_atoms[: stop - start]
-        jacobian.pair_unit[start:stop] = work.pair_unit[: stop - start]
-        jacobian.pair_slope[start:stop] = work.pair_slope[: stop - start]
-        near = jacobian.near_start[atom]
-        begin = near
-        for i in range(atoms):
-            for row in range(work.near_count[i]):
-                jacobian.near_atom[near] = work.near_atom[i, row]
-                near += 1
-            jacobian.near_start[atom + i + 1] = near
-        fill_near_blocks(species, functions, work, jacobian.near_block[begin:near])
-
-
-@numba.njit(cache=True, nogil=True)
-def evaluate_frames(
-    positions: FloatArray,
-    composition: Composition,
-    functions: Functions,
-    networks: PackedNetworks,
-    work: Workspace,
-    room: Room,
-    energies: FloatArray,
-    forces: FloatArray,
-) -> None:
-    """Fill energies (F, M) and forces (F, M, A, 3); the descriptors of a frame are worked out once for all members."""
-    members = energies.shape[1]
-    shares = np.zeros(members)
-    for frame in range(len(positions)):
-        fill_inputs(positions[frame], composition, functions, work, room)
-        for member in range(members):
-            shares[:] = -1.0
-            shares[member] = 1.0
-            fill_member(composition, functions, networks, shares, work, room)
-            forces[frame, member] = room.forces
-            energies[frame, member] = room.energies[member]

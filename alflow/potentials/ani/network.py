@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.potentials.ani.kernels import CELU, GELU, PackedNetworks, SingleArray
+from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks, SingleArray
 
 Activation = Literal["gelu", "celu"]
 

@@ -1,0 +1,268 @@
+"""Compiled passes through the small dense networks of one structure: products, activations, ∂E/∂G.
+
+Written out rather than given to a linear algebra library: with a dozen rows an own loop is faster, needs no threads of its
+own, and gives the same bits on every run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from alflow.potentials.ani.jacobian import FAST, SingleArray
+from alflow.types import FloatArray, IntArray
+
+GELU, CELU = 0, 1
+"""Activations: Gaussian error linear unit, and CELU with α = 0.1 as the published ANI models have it."""
+
+
+class PackedNetworks(NamedTuple):
+    """All weights of an ensemble in flat arrays. M members, E elements, H layers."""
+
+    activation: int
+    layers: int
+    shape: IntArray
+    """(E, H, 2) inputs and outputs of each layer."""
+    weight_start: IntArray
+    """(M, E, H) first entry in `weights` and `turned`."""
+    bias_start: IntArray
+    """(M, E, H)."""
+    weights: SingleArray
+    """Each layer (inputs, outputs), one after the other."""
+    turned: SingleArray
+    """Each layer (outputs, inputs)."""
+    biases: SingleArray
+
+
+class LayerRoom(NamedTuple):
+    """Arrays that the passes work in. A atoms, L functions, H hidden layers, V = A times the widest layer."""
+
+    inputs: SingleArray
+    """(A, L) sorted by element."""
+    gradient: SingleArray
+    """(A, L) sorted by element."""
+    values: SingleArray
+    """(H, V)."""
+    slopes: SingleArray
+    """(H, V)."""
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
+    """Add the product of (R, K) and (K, N) to (R, N).
+
+    Three rows by eight columns of `a` at a time keep the sums of a vector of columns in registers.
+    """
+    rows, inner = a.shape
+    columns = b.shape[1]
+    whole = inner - inner % 8
+    r = 0
+    while r + 3 <= rows:
+        o0, o1, o2 = out[r], out[r + 1], out[r + 2]
+        for k in range(0, whole, 8):
+            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
+            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
+            a10, a11, a12, a13 = a[r + 1, k], a[r + 1, k + 1], a[r + 1, k + 2], a[r + 1, k + 3]
+            a14, a15, a16, a17 = a[r + 1, k + 4], a[r + 1, k + 5], a[r + 1, k + 6], a[r + 1, k + 7]
+            a20, a21, a22, a23 = a[r + 2, k], a[r + 2, k + 1], a[r + 2, k + 2], a[r + 2, k + 3]
+            a24, a25, a26, a27 = a[r + 2, k + 4], a[r + 2, k + 5], a[r + 2, k + 6], a[r + 2, k + 7]
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
+            for n in range(columns):
+                o0[n] += (
+                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
+                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
+                )  # fmt: skip
+                o1[n] += (
+                    a10 * b0[n] + a11 * b1[n] + a12 * b2[n] + a13 * b3[n]
+                    + a14 * b4[n] + a15 * b5[n] + a16 * b6[n] + a17 * b7[n]
+                )  # fmt: skip
+                o2[n] += (
+                    a20 * b0[n] + a21 * b1[n] + a22 * b2[n] + a23 * b3[n]
+                    + a24 * b4[n] + a25 * b5[n] + a26 * b6[n] + a27 * b7[n]
+                )  # fmt: skip
+        for k in range(whole, inner):
+            a0, a1, a2 = a[r, k], a[r + 1, k], a[r + 2, k]
+            for n in range(columns):
+                o0[n] += a0 * b[k, n]
+                o1[n] += a1 * b[k, n]
+                o2[n] += a2 * b[k, n]
+        r += 3
+    while r < rows:
+        o0 = out[r]
+        for k in range(0, whole, 8):
+            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
+            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
+            for n in range(columns):
+                o0[n] += (
+                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
+                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
+                )  # fmt: skip
+        for k in range(whole, inner):
+            a0 = a[r, k]
+            for n in range(columns):
+                o0[n] += a0 * b[k, n]
+        r += 1
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+def gelu_parts(x: float) -> tuple[float, float]:
+    """Return Φ(x) and φ(x), the normal distribution and its density.
+
+    φ(x) = exp(−x²/2)/√2π is a Taylor sum at x²/128 squared six times, and Φ(−|x|) = φ(x) M(|x|), with Mills' ratio M a
+    polynomial in 1/(1 + 0.3 |x|), fitted by least squares on 0..6: right to 2e-9, and free of calls, so that
+    loops over it run in vectors.
+    """
+    a = min(abs(x), 6.0)
+    y = -a * a / 128.0
+    e = 1.0 + y * (1.0 + y / 2 * (1.0 + y / 3 * (1.0 + y / 4 * (1.0 + y / 5 * (1.0 + y / 6 * (1.0 + y / 7))))))
+    e *= e
+    e *= e
+    e *= e
+    e *= e
+    e *= e
+    e *= e
+    density = 0.3989422804014327 * e
+    t = 1.0 / (1.0 + 0.3 * a)
+    mills = (-0.00513712657063) + t * (
+        0.36084577108
+        + t
+        * (
+            (-0.0106446628962)
+            + t
+            * (
+                1.16080363673
+                + t * ((-1.31345263179) + t * (1.72628310608 + t * ((-0.791448213887) + t * 0.12606425518)))
+            )
+        )
+    )
+    tail = density * mills
+    share = tail if x < 0.0 else 1.0 - tail
+    return share, density
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gelu(values: SingleArray, slopes: SingleArray) -> None:
+    """Replace flat values x by x Φ(x) and fill the slopes Φ(x) + x φ(x)."""
+    for n in range(len(values)):
+        x = np.float64(values[n])
+        share, density = gelu_parts(x)
+        values[n] = x * share
+        slopes[n] = share + x * density
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def celu(values: SingleArray, slopes: SingleArray) -> None:
+    """Replace flat values x by max(x, 0) + min(0.1 (exp(x/0.1) − 1), 0) and fill the slopes."""
+    for n in range(len(values)):
+        x = np.float64(values[n])
+        if x < 0.0:
+            e = math.exp(10.0 * x)
+            values[n] = 0.1 * (e - 1.0)
+            slopes[n] = e
+        else:
+            slopes[n] = 1.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _layer(flat: SingleArray, start: int, rows: int, columns: int) -> SingleArray:
+    return flat[start : start + rows * columns].reshape(rows, columns)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def pass_through(
+    networks: PackedNetworks,
+    bounds: IntArray,
+    order: IntArray,
+    vectors: FloatArray,
+    shares: FloatArray,
+    room: LayerRoom,
+    energies: FloatArray,
+    gradient: FloatArray,
+) -> None:
+    """Fill the energy of every member, and the gradient of the shared energy with respect to the descriptors.
+
+    Args:
+        networks: of M members.
+        bounds: (E + 1,) first sorted atom of each element.
+        order: (A,) atoms sorted by element.
+        vectors: (A, L) descriptors.
+        shares: (M,) how much of the gradient each member gives; a member with 0 is passed through forward only,
+            one with a negative number is left out.
+        room: to work in.
+        energies: (M,) eV, overwritten.
+        gradient: (A, L) eV, overwritten.
+    """
+    members, elements, layers = networks.weight_start.shape
+    inputs, sorted_gradient, values, slopes = room
+    for m in range(members):
+        energies[m] = 0.0
+    for row in range(len(order)):
+        for column in range(vectors.shape[1]):
+            inputs[row, column] = vectors[order[row], column]
+            sorted_gradient[row, column] = np.float32(0.0)
+    for e in range(elements):
+        rows = bounds[e + 1] - bounds[e]
+        if rows == 0:
+            continue
+        for m in range(members):
+            if shares[m] < 0.0:
+                continue
+            hidden = inputs[bounds[e] : bounds[e + 1]]
+            for layer in range(layers - 1):
+                wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
+                start = networks.bias_start[m, e, layer]
+                out = _layer(values[layer], 0, rows, narrow)
+                for row in range(rows):
+                    for n in range(narrow):
+                        out[row, n] = networks.biases[start + n]
+                add_product(hidden, _layer(networks.weights, networks.weight_start[m, e, layer], wide, narrow), out)
+                if networks.activation == GELU:
+                    gelu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
+                else:
+                    celu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
+                hidden = out
+            wide, start = networks.shape[e, layers - 1, 0], networks.weight_start[m, e, layers - 1]
+            last = networks.weights[start : start + wide]
+            total = rows * np.float64(networks.biases[networks.bias_start[m, e, layers - 1]])
+            for row in range(rows):
+                for n in range(wide):
+                    total += np.float64(hidden[row, n]) * np.float64(last[n])
+            energies[m] += total
+            if shares[m] == 0.0:
+                continue
+            back = _layer(slopes[layers - 2], 0, rows, wide)
+            for row in range(rows):
+                for n in range(wide):
+                    back[row, n] *= np.float32(shares[m]) * last[n]
+            for layer in range(layers - 2, 0, -1):
+                wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
+                front = _layer(values[layer - 1], 0, rows, wide)
+                for n in range(rows * wide):
+                    values[layer - 1, n] = np.float32(0.0)
+                add_product(back, _layer(networks.turned, networks.weight_start[m, e, layer], narrow, wide), front)
+                back = _layer(slopes[layer - 1], 0, rows, wide)
+                for n in range(rows * wide):
+                    slopes[layer - 1, n] *= values[layer - 1, n]
+            wide, narrow = networks.shape[e, 0, 0], networks.shape[e, 0, 1]
+            turned = _layer(networks.turned, networks.weight_start[m, e, 0], narrow, wide)
+            add_product(back, turned, sorted_gradient[bounds[e] : bounds[e + 1]])
+    for row in range(len(order)):
+        for column in range(vectors.shape[1]):
+            gradient[order[row], column] = np.float64(sorted_gradient[row, column])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
+    """Replace flat values x by x Φ(x), and fill the slopes and the curvatures φ(x) (2 − x²)."""
+    for n in range(len(values)):
+        x = np.float64(values[n])
+        share, density = gelu_parts(x)
+        values[n] = x * share
+        slopes[n] = share + x * density
+        curvatures[n] = density * (2.0 - min(x * x, 36.0))
