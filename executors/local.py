@@ -55,7 +55,7 @@ def make_config(
 
     def executor(label: str, count: int, threads_each: int) -> HighThroughputExecutor:
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        lines = [f"export PATH={scripts}:$PATH"]
+        lines = [f"export PATH={scripts}:$PATH", "export OMP_WAIT_POLICY=PASSIVE"]  # idle threads leave the cores
         if numba_cache:
             lines.append(f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}")
         lines += [f"export {name}={threads_each}" for name in variables]
