@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rich.table import Table
@@ -40,6 +41,11 @@ def bench_table(report: BenchReport) -> Table:
             str(row.failed),
         )
     return table
+
+
+def save_bench(report: BenchReport, path: Path) -> None:
+    """Write the numbers as JSON."""
+    path.write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
 
 
 def draw_bench(report: BenchReport, path: Path) -> Path:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from alflow.cli import campaign, config, label, ledger, status
+from alflow.cli import bench, campaign, config, label, ledger, site, status
 from alflow.errors import AlflowError, CampaignError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ campaign.add_to(app)
 status.add_to(app)
 label.add_to(app)
 ledger.add_to(app)
+site.add_to(app)
+bench.add_to(app)
 
 
 def main() -> None:

