@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from alflow.analysis.figures import WorkCurve, work_figure
+from alflow.analysis.figures import SpreadCurve, WorkCurve, work_figure
 from alflow.rundir import RunDirectory, load_segment
 from alflow.types import FloatArray, Segment
+
+_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev=(\S+)")
 
 
 def stored_segments(folder: Path) -> list[Segment]:
     """Read the segments of one trajectory, in order."""
     return [load_segment(path) for path in sorted(folder.glob("segment-*.npz"))]
+
+
+def column(folder: Path, name: str) -> FloatArray:
+    """Read one array of a trajectory, its segments joined; nothing else of the files is read."""
+    parts = []
+    for path in sorted(folder.glob("segment-*.npz")):
+        with np.load(path, allow_pickle=False) as data:
+            parts.append(data[name])
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def pull_folders(run: RunDirectory, iteration: int) -> list[Path]:
@@ -27,28 +40,69 @@ def reference_folders(run: RunDirectory) -> list[Path]:
     return sorted(path for path in (run.path / "reference").glob("*/pull-*") if path.is_dir())
 
 
-def work_curve(segments: Sequence[Segment], label: str) -> WorkCurve:
+def work_curve(folder: Path, label: str) -> WorkCurve:
     """Return the work of the spring against its target distance."""
-    distance = np.concatenate([segment.target_distance for segment in segments])
-    return WorkCurve(label, distance, np.concatenate([segment.work for segment in segments]))
+    return WorkCurve(label, column(folder, "target_distance"), column(folder, "work"))
+
+
+def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
+    """Return the work curves of one pull of the plan, an iteration each."""
+    return [
+        work_curve(run.iteration(record.iteration) / f"pull-{pull:02d}", f"iteration {record.iteration}")
+        for record in run.records()
+    ]
+
+
+def reference_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
+    """Return the work curve of one reference pull; empty if there is none yet."""
+    curves = [work_curve(folder, "reference") for folder in reference_folders(run)[pull : pull + 1]]
+    return [curve for curve in curves if len(curve.work)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A frame that was selected."""
+
+    pull: int
+    step: int
+    distance: float
+    """Å between the pulled atoms."""
+    spread: float
+
+
+def chosen_frames(run: RunDirectory, iteration: int) -> list[Chosen]:
+    """Read which frames an iteration selected, from the comment lines of ``selected.xyz``."""
+    path = run.iteration(iteration) / "selected.xyz"
+    if not path.exists():
+        return []
+    matches = _CHOSEN.finditer(path.read_text(encoding="utf-8"))
+    return [Chosen(int(match[1]), int(match[2]), float(match[3]), float(match[4])) for match in matches]
+
+
+def spread_curve(run: RunDirectory, iteration: int, threshold: float, pull: int = 0) -> SpreadCurve:
+    """Return the spread of the energy along one pull of an iteration, and the frames chosen from it."""
+    folder = run.iteration(iteration) / f"pull-{pull:02d}"
+    steps, distance, spread = (column(folder, name) for name in ("steps", "target_distance", "spread"))
+    rows = np.searchsorted(steps, [frame.step for frame in chosen_frames(run, iteration) if frame.pull == pull])
+    rows = rows[rows < len(steps)]
+    return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows])
+
+
+def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | None]:
+    """Return iterations (I,), barriers (I, R) and reference barriers (R,) in eV; None without references."""
+    records = run.records()
+    barriers = np.array([record.barrier_ev.values for record in records])
+    last = records[-1].reference_barrier_ev if records else None
+    return [record.iteration for record in records], barriers, None if last is None else np.array(last.values)
 
 
 def draw_work(run: RunDirectory, pull: int = 0) -> Path:
-    """Draw all work curves of one pull of the plan against its reference, and the barriers; return the figure's file."""
-    records = run.records()
-    curves = []
-    for record in records:
-        segments = stored_segments(run.iteration(record.iteration) / f"pull-{pull:02d}")
-        curves.append(work_curve(segments, f"iteration {record.iteration}"))
-    references = []
-    for folder in reference_folders(run)[pull : pull + 1]:
-        segments = stored_segments(folder)
-        if segments:
-            references.append(work_curve(segments, "reference"))
+    """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
     path = run.figures / "work.png"
-    barriers = np.array([record.barrier_ev.values for record in records])
-    reference: FloatArray | None = None
-    if records and records[-1].reference_barrier_ev is not None:
-        reference = np.array(records[-1].reference_barrier_ev.values)
-    work_figure(path, curves, references, [record.iteration for record in records], barriers, reference)
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run))
     return path
+
+
+def mean_or_nan(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else float("nan")

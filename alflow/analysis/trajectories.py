@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.io import write
 
 from alflow.plan import Molecule
-from alflow.types import SelectedFrame, Segment
+from alflow.types import Segment, SelectedFrame
 
 TRAJECTORY_STRIDE = 10
 """Recorded frames per frame written; all of them are in the segments' ``.npz`` files."""
@@ -18,7 +18,7 @@ TRAJECTORY_STRIDE = 10
 
 def write_trajectory(path: Path, segments: Sequence[Segment], stride: int = TRAJECTORY_STRIDE) -> None:
     """Write a trajectory: every `stride`-th record, and the last one. Energies in eV, distances in Å."""
-    images = [_image(segment, row) for segment in segments for row in np.flatnonzero(segment.steps % stride == 0)]
+    images = [_image(segment, int(row)) for segment in segments for row in np.flatnonzero(segment.steps % stride == 0)]
     last = next((segment for segment in reversed(segments) if len(segment.steps)), None)
     if last is not None and last.steps[-1] % stride:
         images.append(_image(last, -1))

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from alflow.cli import bench, campaign, config, label, ledger, site, status
+from alflow.cli import bench, campaign, config, label, ledger, report, site, status
 from alflow.errors import AlflowError, CampaignError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ label.add_to(app)
 ledger.add_to(app)
 site.add_to(app)
 bench.add_to(app)
+report.add_to(app)
 
 
 def main() -> None:

@@ -1,0 +1,83 @@
+"""Which bond of a pulled molecule breaks, when, and what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.formula import Formula
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from alflow.types import FloatArray, IntArray
+
+BOND_FACTOR = 1.5
+"""Two atoms are bonded while nearer than this many times the sum of their covalent radii: C-C up to 2.28 Å."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """The first bond that breaks."""
+
+    row: int
+    """First frame in which it is broken."""
+    bond: tuple[int, int]
+    """Atoms."""
+
+
+def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """Return the bonded pairs of one structure: (B, 2), from (A,) atomic numbers and (A, 3) Å."""
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    radii = covalent_radii[numbers]
+    near = np.triu(distances < BOND_FACTOR * (radii[:, None] + radii[None]), k=1)
+    return np.asarray(np.argwhere(near), dtype=np.int64)
+
+
+def heavy_bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """Return the bonded pairs without hydrogen: (B, 2)."""
+    found = bonds(numbers, positions)
+    return np.asarray(found[(numbers[found] > 1).all(axis=1)], dtype=np.int64)
+
+
+def bond_lengths(positions: FloatArray, pairs: IntArray) -> FloatArray:
+    """Return the lengths (F, B) in Å of B pairs in F frames (F, A, 3)."""
+    return np.asarray(np.linalg.norm(positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]], axis=-1))
+
+
+def first_break(numbers: IntArray, positions: FloatArray) -> Break | None:
+    """Return the first bond between heavy atoms that breaks along a trajectory (F, A, 3) Å; None if all hold."""
+    pairs = heavy_bonds(numbers, positions[0])
+    longest = BOND_FACTOR * covalent_radii[numbers[pairs]].sum(axis=1)
+    rows, columns = np.nonzero(bond_lengths(positions, pairs) > longest)
+    if not len(rows):
+        return None
+    left, right = pairs[columns[0]].tolist()
+    return Break(int(rows[0]), (left, right))
+
+
+def fragments(numbers: IntArray, positions: FloatArray) -> tuple[str, ...]:
+    """Return the formulas of what is bonded together in one structure, the largest first."""
+    atoms = len(numbers)
+    pairs = bonds(numbers, positions)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(atoms, atoms))
+    count, owner = connected_components(graph, directed=False)
+    parts = sorted((numbers[owner == index] for index in range(count)), key=len, reverse=True)
+    return tuple(_formula(part) for part in parts)
+
+
+def _formula(numbers: IntArray) -> str:
+    symbols, counts = np.unique([chemical_symbols[number] for number in numbers], return_counts=True)
+    return f"{Formula.from_dict(dict(zip(symbols.tolist(), counts.tolist(), strict=True))):hill}"
+
+
+def telling_rows(frames: int, broken: Break | None) -> tuple[int, ...]:
+    """Return the frames that show a pull: its start, half way, just before the break, at it, after it, its end."""
+    last = frames - 1
+    if broken is None:
+        rows = [0, last // 3, 2 * last // 3, last]
+    else:
+        around = max(1, frames // 100)
+        row = broken.row
+        rows = [0, row // 2, row - around, row, row + around, last]
+    return tuple(dict.fromkeys(min(max(row, 0), last) for row in rows))

@@ -1,0 +1,83 @@
+"""The report of a run: one HTML page that opens anywhere, rewritten after every iteration."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from alflow.analysis import costs, page, sections
+from alflow.analysis.rundata import RunData
+from alflow.rundir import RunDirectory, write_atomically
+
+Section = Callable[[RunData], str]
+
+SECTIONS: tuple[tuple[str, Section], ...] = (
+    ("Barrier", sections.barrier),
+    ("Work curves", sections.work),
+    ("The breaking molecule", sections.snapshots),
+    ("Errors", sections.errors),
+    ("Spread along the pull", sections.spread),
+    ("What was selected, and why", sections.selection),
+    ("Labels", costs.labels),
+    ("Time", costs.seconds),
+    ("Executors", costs.executors),
+    ("Forecast and fact", costs.forecast),
+    ("Settings and versions", costs.settings),
+    ("What to cite", costs.cite),
+)
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write ``report.html`` of a run, finished or not, and return its path.
+
+    A section that cannot be made says so in its place; the others are there.
+
+    Raises:
+        RunError: the directory is not a campaign's.
+        OSError: the file cannot be written.
+    """
+    data = RunData(run, run.settings())
+    parts = [_head(data)]
+    parts += [_section(heading, make, data) for heading, make in SECTIONS]
+    target = run.path / "report.html"
+    write_atomically(target, page.page(f"{data.settings.name}: alflow", "".join(parts)).encode())
+    return target
+
+
+def refresh_report(run: RunDirectory) -> str:
+    """Write the report in the middle of a campaign, which must not fail for it.
+
+    Returns:
+        Nothing, or a sentence that says why the page is not new.
+    """
+    try:
+        write_report(run)
+    except Exception as error:  # noqa: BLE001 - a page is no reason to end a campaign
+        return f"The report could not be written: {type(error).__name__}: {error}"
+    return ""
+
+
+def _section(heading: str, make: Section, data: RunData) -> str:
+    body = _guarded(make, data)
+    return f"<section><h2>{escape(heading)}</h2>{body}</section>" if body else ""
+
+
+def _guarded(make: Section, data: RunData) -> str:
+    try:
+        return make(data)
+    except Exception as error:  # noqa: BLE001 - the other sections are worth having
+        return page.paragraph(f"This section could not be made: {type(error).__name__}: {error}", "soft")
+
+
+def _head(data: RunData) -> str:
+    status = data.run.path / "status.json"
+    state = json.loads(status.read_text(encoding="utf-8")) if status.exists() else {}
+    done, planned = len(data.records), data.settings.iterations
+    line = f"{done} of {planned} iterations committed. Written {time.strftime('%Y-%m-%d %H:%M:%S %Z')}."
+    if state.get("state") in ("finished", "failed"):
+        line = f"The campaign {state['state']}: {state['message']}. {line}"
+    what = f"<h1>{escape(data.settings.name)}</h1>{page.paragraph(line, 'soft')}"
+    return what + _guarded(sections.overview, data)
