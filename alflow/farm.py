@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,15 @@ from alflow.chunking import chunk_sizes
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
 from alflow.graph import TaskGraph, WorkerGoneError
+from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, Origin, label_rows
-from alflow.tasks import Outcome
+from alflow.tasks import EngineModel, Outcome
 from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
 COMMIT_SECONDS = 1.0
 """Longest time between the arrival of a label and its commit to the disk."""
+COMMIT_SHARE = 0.05
+"""Share of the driver's time that commits may take; a quick disk has them sooner than after `COMMIT_SECONDS`."""
 FIRST_GUESS_LABEL_SECONDS = 0.01
 NOTHING, ZERO, UNKNOWN = np.empty(0, dtype=np.int64), np.zeros(1), np.full(1, -1, dtype=np.int64)
 
@@ -46,6 +49,7 @@ class LabelFarm:
 
     graph: TaskGraph
     ledger: Ledger
+    model: EngineModel
     settings: LabelSettings
     theory: str
     wanted: int = 0
@@ -58,6 +62,9 @@ class LabelFarm:
     """Worker-seconds spent on the labels that arrived."""
     _measured: int = 0
     _committed: float = 0.0
+    _commit_seconds: float = 0.0
+    _usual: dict[bytes, float] = field(default_factory=dict)
+    """Median energy of the first data of each composition, eV."""
     _first: float | None = None
 
     def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
@@ -94,10 +101,12 @@ class LabelFarm:
         return self.in_flight == 0
 
     def tick(self) -> None:
-        """Commit what arrived, at least once a second."""
-        if time.monotonic() - self._committed > COMMIT_SECONDS:
+        """Commit what arrived: as soon as the disk's pace allows, at the latest after a second."""
+        began = time.monotonic()
+        if self.ledger.pending and began - self._committed > min(COMMIT_SECONDS, self._commit_seconds / COMMIT_SHARE):
             self.ledger.commit()
             self._committed = time.monotonic()
+            self._commit_seconds = self._committed - began
 
     def check_failures(self, iteration: int) -> None:
         """Raise a CampaignError if more labels failed than the settings accept."""
@@ -124,12 +133,14 @@ class LabelFarm:
         frames = chunk.frames
         self.graph.submit(
             "label",
-            self.settings.engine,
-            self.settings.settings.model_dump(mode="json"),
+            self.model.engine,
+            self.model.settings,
             frames.numbers,
             frames.positions,
             frames.charge,
-            self.settings.timeout_s,
+            self.model.timeout_s,
+            self.model.memory_gb,
+            self.model.canary,
             handler=handle,
             frames=len(frames),
             iteration=chunk.origins[0].iteration,
@@ -156,7 +167,9 @@ class LabelFarm:
         else:
             reason: FailureReason = "out-of-memory" if isinstance(error, MemoryError) else "engine-crash"
             failure = LabelFailure(0, reason, str(error), socket.gethostname())
-            self._store(chunk, LabelBatch(NOTHING, Labels(np.empty(0), np.empty((0, 0, 3))), (failure,), ZERO, UNKNOWN), "")
+            self._store(
+                chunk, LabelBatch(NOTHING, Labels(np.empty(0), np.empty((0, 0, 3))), (failure,), ZERO, UNKNOWN), ""
+            )
 
     def _take(self, chunk: _Chunk, outcome: Outcome) -> None:
         value: dict[str, Any] = outcome.value
@@ -171,10 +184,25 @@ class LabelFarm:
         labels = Labels(value["energies"], value["forces"])
         failures = tuple(LabelFailure(*failure) for failure in value["failures"])
         batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"])
-        self._store(chunk, batch, outcome.report.host)
+        usual, host = self._usual_energy(chunk.frames), outcome.report.host
+        if usual is not None:
+            batch = refuse_outliers(batch, usual, self.settings.max_energy_offset_ev, host)
+        self._store(chunk, batch, host)
+
+    def _usual_energy(self, frames: Frames) -> float | None:
+        """Return the median energy of the first data of a composition, eV; None without any."""
+        if not self._usual:
+            first_data, _ = self.ledger.dataset(self.theory, kinds=("first-data",))
+            for group in first_data.groups:
+                self._usual[_composition(group.frames)] = float(np.median(group.labels.energies))
+        return self._usual.get(_composition(frames))
 
     def _store(self, chunk: _Chunk, batch: LabelBatch, host: str) -> None:
         rows = label_rows(self.theory, chunk.frames, batch, chunk.origins, host, time.time())
         self.done += len(rows)
         self.failed += sum(row.reason is not None for row in rows)
         self.ledger.add(rows)
+
+
+def _composition(frames: Frames) -> bytes:
+    return np.asarray(frames.numbers, dtype=np.int64).tobytes() + str(frames.charge).encode()

@@ -7,6 +7,7 @@ watches what Parsl itself does not notice: an interchange that died, an executor
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import time
@@ -18,14 +19,14 @@ from typing import Any
 from parsl import Config, python_app
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.dataflow.errors import DependencyError
-from parsl.executors import HighThroughputExecutor
 from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 from alflow import tasks
-from alflow.errors import AlflowError, CampaignError
+from alflow.errors import AlflowError, CampaignError, CanaryError
 from alflow.events import EventLog
 from alflow.tasks import Outcome
+from alflow.watch import ExecutorWatch
 
 INFRASTRUCTURE_RETRIES = 10
 """How often a task whose worker, manager or block died is tried again without being charged."""
@@ -73,18 +74,20 @@ class TaskGraph:
         config: Config,
         events: EventLog,
         tick: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
         apps: Mapping[str, tuple[Callable[..., Outcome], str]] = APPS,
     ) -> None:
         config.retries = INFRASTRUCTURE_RETRIES
-        config.retry_handler = _retry_cost
+        config.retry_handler = self._retry_cost
         self._events = events
         self._tick = tick
         self._numbers = itertools.count()
         self._finished: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._pending: dict[int, Task] = {}
-        self._workers: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         self._dfk = DataFlowKernel(config)
+        sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
+        self._watch = ExecutorWatch(sites, events.write, say)
         self._apps = {
             what: python_app(function, executors=[executor], data_flow_kernel=self._dfk)
             for what, (function, executor) in apps.items()
@@ -114,14 +117,11 @@ class TaskGraph:
 
     def workers(self, executor: str) -> int:
         """Return how many workers an executor has connected; 1 for a thread pool's own count of threads."""
-        found = self._dfk.executors[executor]
-        if isinstance(found, HighThroughputExecutor):
-            return sum(int(manager["worker_count"]) for manager in found.connected_managers() if manager["active"])
-        return int(getattr(found, "max_threads", 1))
+        return self._watch.workers(executor)
 
     def capacity(self, executor: str) -> int:
         """Return the workers that an executor has now or will have at its start (at least 1)."""
-        return max(1, self._workers.get(executor, 0))
+        return max(1, self._watch.workers(executor))
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """Handle finished tasks until `done` says so.
@@ -131,18 +131,16 @@ class TaskGraph:
         """
         watched = 0.0
         while not done():
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._handle(self._finished.get(timeout=TICK_SECONDS))
-            except queue.Empty:
-                pass
             if time.monotonic() - watched > 1.0:
                 watched = time.monotonic()
-                self._watch()
+                self._watch.check()
             self._tick()
 
     def close(self) -> None:
-        """End all executors; what is still running is dropped."""
-        self._dfk.cleanup()
+        """End all executors, in bounded time; what is still running is dropped."""
+        self._watch.close(self._dfk.cleanup)
 
     def _handle(self, task: Task) -> None:
         del self._pending[task.number]
@@ -164,35 +162,16 @@ class TaskGraph:
         tries = int(task.future.task_record["fail_count"]) if hasattr(task.future, "task_record") else 0
         self._events.write(task.what, **fields, retries=tries)
 
-    def _watch(self) -> None:
-        """Look at what Parsl does not notice by itself."""
-        for label, executor in self._dfk.executors.items():
-            if not isinstance(executor, HighThroughputExecutor):
-                self._note_workers(label, self.workers(label))
-                continue
-            if executor.bad_state_is_set:
-                raise CampaignError(f"The executor {label!r} cannot run tasks any more: {executor.executor_exception}")
-            process = executor.interchange_proc
-            if process is not None and process.poll() is not None:
-                raise CampaignError(
-                    f"The interchange of executor {label!r} died (exit code {process.poll()}); its tasks are lost. "
-                    "Nothing that was committed is: run the same command again."
-                )
-            self._note_workers(label, self.workers(label))
-
-    def _note_workers(self, label: str, workers: int) -> None:
-        if self._workers.get(label) != workers:
-            self._events.write("workers", executor=label, workers=workers, before=self._workers.get(label, 0))
-            self._workers[label] = workers
-
-
-def _retry_cost(error: Exception, record: dict[str, Any]) -> float:
-    """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
-    if isinstance(error, ManagerLost):
-        return 1.0
-    if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
-        return 1.0
-    return INFRASTRUCTURE_RETRIES + 1.0
+    def _retry_cost(self, error: Exception, record: dict[str, Any]) -> float:
+        """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
+        if isinstance(error, CanaryError) and error.pool:
+            self._watch.take_out(str(record["executor"]), error)
+            return 1.0
+        if isinstance(error, ManagerLost):
+            return 1.0
+        if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
+            return 1.0
+        return INFRASTRUCTURE_RETRIES + 1.0
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from alflow.campaign import Finished, run_campaign
+from alflow.canary import make_canary
 from alflow.config.campaign import CampaignSettings
-from alflow.errors import AlflowError
+from alflow.errors import AlflowError, RunError
 from alflow.events import EventLog
 from alflow.farm import LabelFarm
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
 from alflow.ledger import Ledger
+from alflow.plan import molecules
 from alflow.preflight import check_campaign
 from alflow.progress import Display, View
 from alflow.rundir import RunDirectory, RunLock, write_atomically
 from alflow.sites import find_site, load_site
 from alflow.stages import Stages
+from alflow.tasks import EngineModel
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
@@ -124,21 +129,24 @@ def launch(
     with RunLock(run.path):
         run.open(settings)
         config = load_site(site_file, run.path, options)
-        engine = make_engine(settings.labels.engine, settings.labels.settings)
+        model, theory = _engine_model(settings)
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         ledger = Ledger.open(run.ledger)
         with _terminated_by_signal(ticker):
-            graph = TaskGraph(config, events, ticker)
+            graph = TaskGraph(config, events, ticker, display.note)
             ticker.graph = graph
-            ticker.farm = LabelFarm(graph, ledger, settings.labels, engine.theory)
+            ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
             stages = Stages(settings, run, graph, ledger, ticker.farm, view, display.note)
             state, message = "failed", ""
             try:
                 finished = run_campaign(settings, stages)
                 state, message = "finished", finished.reason
+            except OSError as error:
+                message = str(error)
+                raise _unwritable(run, error) from error
             except BaseException as error:
                 message = f"{type(error).__name__}: {error}"
                 raise
@@ -147,10 +155,33 @@ def launch(
     return finished
 
 
-def _close(
-    graph: TaskGraph, ledger: Ledger, events: EventLog, write_status: Callable[[], None], state: str
-) -> None:
-    """Commit what arrived, end Parsl, close the files: each even if the one before fails."""
+def _engine_model(settings: CampaignSettings) -> tuple[EngineModel, str]:
+    """Return what workers need to make the label engine and to prove it, and its theory."""
+    labels, molecule = settings.labels, molecules(settings)[0]
+    engine = make_engine(labels.engine, labels.settings)
+    canary = make_canary(engine, molecule.numbers, molecule.positions, molecule.charge, labels.canary_tolerance_ev)
+    known = tuple(getattr(canary, part.name) for part in fields(canary))
+    timeout_s = labels.timeout_s if labels.guard else 0.0
+    model = EngineModel(labels.engine, labels.settings.model_dump(mode="json"), timeout_s, labels.memory_gb, known)
+    return model, engine.theory
+
+
+def _unwritable(run: RunDirectory, error: OSError) -> Exception:
+    """Return the sentence for a disk that takes no more; any other error as it is."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE):
+        return error
+    return RunError(
+        f"A run needs a disk that takes writes; {run.path} does not: {error.strerror}. Make room and run the same "
+        "command again."
+    )
+
+
+def _close(graph: TaskGraph, ledger: Ledger, events: EventLog, write_status: Callable[[], None], state: str) -> None:
+    """Commit what arrived, end Parsl, close the files: each even if the one before fails.
+
+    A failure of these is raised only where no other error is on its way: it would hide the cause.
+    """
+    on_its_way = sys.exc_info()[1]
     steps: list[Callable[[], Any]] = [
         ledger.close,
         write_status,
@@ -164,7 +195,7 @@ def _close(
             step()
         except Exception as error:  # noqa: BLE001 - the others must still run
             failure = failure or error
-    if failure is not None:
+    if failure is not None and on_its_way is None:
         raise failure
 
 

@@ -95,19 +95,15 @@ class Stages:
         folder = self.run.path / "reference" / self.farm.theory[:12]
         for spec in pulls(self.settings):
             start = StoredState(self.graph, folder / f"start-{spec.index:02d}.npz")
-            chain = self._chain("reference-segment", folder / f"pull-{spec.index:02d}", spec, self._engine_model())
+            chain = self._chain("reference-segment", folder / f"pull-{spec.index:02d}", spec, self.farm.model)
             self.references.append(Reference(spec, start, chain))
             if self._needs_reference():
-                state = start.get("relax", *self._relax_arguments(spec, self._engine_model()), pull=spec.index)
+                state = start.get("relax", *self._relax_arguments(spec, self.farm.model), pull=spec.index)
                 if self.settings.sampling.reference:
                     chain.start(state)
 
     def _needs_reference(self) -> bool:
         return self.settings.sampling.reference or self.settings.sampling.relax_with == "label-engine"
-
-    def _engine_model(self) -> EngineModel:
-        labels = self.settings.labels
-        return EngineModel(labels.engine, labels.settings.model_dump(mode="json"))
 
     def _relax_arguments(self, spec: PullSpec, model: ModelReference) -> tuple[Any, ...]:
         """Velocities depend on the replica alone: the same in every iteration and in the reference."""
@@ -148,11 +144,13 @@ class Stages:
             seed = integer_seed(self.settings.seed, 0, "first-data", index)
 
             def arguments(previous: Any, steps: int, *, of: Any = molecule, seed: int = seed) -> tuple[Any, ...]:
-                return self._engine_model(), of.numbers, previous, md, steps, seed, of.charge
+                return self.farm.model, of.numbers, previous, md, steps, seed, of.charge
 
             steps = md.equilibration_steps + md.steps
             lengths = segment_lengths(steps, self.settings.first_data.segment_steps)
-            chain = SegmentChain(self.graph, folder, "md-segment", lengths, arguments, detail={"molecule": molecule.name})
+            chain = SegmentChain(
+                self.graph, folder, "md-segment", lengths, arguments, detail={"molecule": molecule.name}
+            )
             state = StoredState(self.graph, folder / "start.npz")
             words = self._words(0, "first-velocities", index)
             chain.start(state.get("first-state", molecule.numbers, molecule.positions, md.temperature_k, words))

@@ -178,7 +178,7 @@ def _tail(path: Path) -> list[dict[str, Any]]:
 
 def _last_error(path: Path) -> str:
     for event in reversed(_tail(path)):
-        if event.get("what") == "error":
+        if event.get("what") in ("canary", "block"):
             return str(event.get("message", ""))
         if event.get("outcome", "ok") != "ok":
             return f"{event.get('what')} task {event.get('task', '?')}: {event['outcome']}"

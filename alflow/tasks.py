@@ -18,9 +18,21 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
+from alflow.canary import Canary, prove
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.training import ANISettings, TrainingSettings
-from alflow.types import Dataset, Evaluation, FloatArray, ForceModel, IntArray, LabelEngine, MDState, Member, Segment, Split
+from alflow.types import (
+    Dataset,
+    Evaluation,
+    FloatArray,
+    ForceModel,
+    IntArray,
+    LabelEngine,
+    MDState,
+    Member,
+    Segment,
+    Split,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,10 +59,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EngineModel:
-    """A label engine as the driver of a trajectory."""
+    """A label engine as the driver of a trajectory, and what its worker has to know to make it."""
 
     engine: str
     settings: dict[str, Any]
+    timeout_s: float = 0.0
+    """Longest time of one structure, in a child process that can be ended, s; 0: no child process."""
+    memory_gb: float | None = None
+    """Largest address space of the child process, GB."""
+    canary: tuple[Any, ...] | None = None
+    """Fields of the `Canary` that the engine has to pass before it is used."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +118,30 @@ def threads() -> int:
     return max(1, int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
 
 
-def engine_of(name: str, settings: dict[str, Any]) -> LabelEngine:
-    """Return this worker's engine for a name and settings; it is made at the first call."""
+def engine_of(model: EngineModel) -> LabelEngine:
+    """Return this worker's engine; it is made, and has to prove itself, at the first call.
+
+    Raises:
+        CanaryError: it labels a known structure wrongly, or far too slowly.
+    """
+    kept = _keep()
+    key = json.dumps([model.engine, model.settings, model.timeout_s, model.memory_gb], sort_keys=True)
+    if key not in kept.engines:
+        engine = _make_engine(model)
+        if model.canary is not None:
+            prove(engine, Canary(*model.canary))
+        kept.engines[key] = engine
+    return kept.engines[key]
+
+
+def _make_engine(model: EngineModel) -> LabelEngine:
     from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415
     from alflow.labeling import make_engine  # noqa: PLC0415
+    from alflow.labeling.guard import GuardedEngine  # noqa: PLC0415
 
-    kept = _keep()
-    key = name + json.dumps(settings, sort_keys=True)
-    if key not in kept.engines:
-        kept.engines[key] = make_engine(name, ENGINE_SETTINGS[name].model_validate(settings))
-    return kept.engines[key]
+    if model.timeout_s:
+        return GuardedEngine(model.engine, model.settings, model.timeout_s, model.memory_gb)
+    return make_engine(model.engine, ENGINE_SETTINGS[model.engine].model_validate(model.settings))
 
 
 def _keep() -> _Kept:
@@ -132,7 +164,7 @@ def _ensemble(path: str) -> Any:
 
 def _force_model(model: ModelReference, numbers: IntArray, charge: int) -> ForceModel:
     if isinstance(model, EngineModel):
-        engine = engine_of(model.engine, model.settings)
+        engine = engine_of(model)
 
         def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
             return engine.compute(numbers, positions, charge, start)
@@ -150,8 +182,20 @@ def label(
     positions: FloatArray,
     charge: int = 0,
     timeout_s: float = 0.0,
+    memory_gb: float | None = None,
+    canary: tuple[Any, ...] | None = None,
 ) -> dict[str, Any]:
     """Label (F, A, 3) Å; plain arguments and a plain result, so that it travels between versions.
+
+    Args:
+        engine: name of the label engine.
+        settings: of the engine.
+        numbers: (A,) atomic numbers.
+        positions: (F, A, 3) Å.
+        charge: total charge.
+        timeout_s: see `EngineModel`.
+        memory_gb: see `EngineModel`.
+        canary: see `EngineModel`.
 
     Returns:
         rows (N,), energies (N,) eV, forces (N, A, 3) eV/Å, failures [(frame, reason, detail, host)], seconds (F,),
@@ -160,7 +204,7 @@ def label(
     from alflow.labeling import label_frames  # noqa: PLC0415
     from alflow.types import Frames  # noqa: PLC0415
 
-    worker = engine_of(engine, settings)
+    worker = engine_of(EngineModel(engine, settings, timeout_s, memory_gb, canary))
     frames = Frames(np.asarray(numbers, dtype=np.int64), np.ascontiguousarray(positions, dtype=np.float64), int(charge))
     batch = label_frames(worker, frames)
     return {
@@ -175,9 +219,7 @@ def label(
 
 
 @reported
-def first_state(
-    numbers: IntArray, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]
-) -> MDState:
+def first_state(numbers: IntArray, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]) -> MDState:
     """Draw velocities for a structure."""
     from alflow.sampling.md import initial_state  # noqa: PLC0415
     from alflow.types import Frames  # noqa: PLC0415
@@ -198,7 +240,9 @@ def md_segment(
     """Run one segment of molecular dynamics from where the last one ended."""
     from alflow.sampling.md import run_md  # noqa: PLC0415
 
-    return run_md(_force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed, charge=charge)
+    return run_md(
+        _force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed, charge=charge
+    )
 
 
 @reported
@@ -240,7 +284,9 @@ def pull_segment(
     if state.spring is None:
         state = start_pull(state, pair, settings)
     stop = _spread_watch(early_stop, previous) if early_stop is not None else None
-    segment = run_segment(_force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop, charge=charge)
+    segment = run_segment(
+        _force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop, charge=charge
+    )
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
 
 

@@ -70,6 +70,9 @@ class LabelSettings(Settings):
     """A label further than this from the median of the first data, eV, is refused as an outlier."""
     timeout_s: float = Field(default=600.0, gt=0)
     """A single label that takes longer is given up, s."""
+    canary_tolerance_ev: float = Field(default=1e-6, gt=0)
+    """Before it labels, a worker labels the first starting structure; its energy may differ by so much from what the
+    driver's own engine gives, eV. Calculators in single precision need more."""
     guard: bool = True
     """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
     failed label and not a lost worker. Costs a tenth of a millisecond a label."""

@@ -19,7 +19,16 @@ from alflow.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
-MAY_CHANGE = ("iterations", "stop", "labels.timeout_s", "labels.task_seconds", "labels.frames_per_task")
+_LABELS_MAY_CHANGE = (
+    "timeout_s",
+    "task_seconds",
+    "frames_per_task",
+    "max_failed_share",
+    "guard",
+    "memory_gb",
+    "canary_tolerance_ev",
+)
+MAY_CHANGE = ("iterations", "stop", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
 """Settings that a resumed campaign may change: they alter no number that was already computed."""
 
 
@@ -126,7 +135,12 @@ def _keys_at(model: type[BaseModel], steps: list[Any]) -> list[str]:
     """Names of the keys allowed in the table that `steps` lead to."""
     models: list[type[BaseModel]] = [model]
     for step in steps:
-        models = [inner for outer in models if step in outer.model_fields for inner in _models_in(outer.model_fields[step].annotation)]
+        models = [
+            inner
+            for outer in models
+            if step in outer.model_fields
+            for inner in _models_in(outer.model_fields[step].annotation)
+        ]
     return [name for found in models for name in found.model_fields]
 
 

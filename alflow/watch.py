@@ -1,0 +1,186 @@
+"""Watches over executors for what Parsl itself does not notice.
+
+An interchange that dies leaves its tasks waiting for ever, and so does a command sent to it; a pool of workers that
+gives wrong numbers goes on getting tasks; a block all of whose workers are gone may count as running. This module
+knows the executors only by the few attributes that it reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from alflow.errors import CampaignError, CanaryError
+
+LOOK_SECONDS = 1.0
+SILENT_SECONDS = 120.0
+"""An interchange that does not answer for so long is taken for dead."""
+EMPTY_BLOCK_SECONDS = 180.0
+"""A block that had workers and has none for so long is given back, so that the provider may get another one."""
+CLOSE_SECONDS = 60.0
+CLOSE_BROKEN_SECONDS = 10.0
+"""With a dead interchange Parsl's own end would wait for ever; it gets this long."""
+
+
+@dataclass
+class _Seen:
+    """What the last look at an executor found."""
+
+    managers: list[dict[str, Any]] = field(default_factory=list)
+    answered: float = field(default_factory=time.monotonic)
+    workers: int = 0
+    empty_since: dict[str, float] = field(default_factory=dict)
+    """Blocks that had workers and have none, and since when."""
+    populated: set[str] = field(default_factory=set)
+
+
+class ExecutorWatch:
+    """Looks at the executors once a second in a thread of its own: asking a dead interchange never ends."""
+
+    def __init__(
+        self,
+        executors: Mapping[str, Any],
+        log: Callable[..., None] = lambda *_, **__: None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Start watching.
+
+        Args:
+            executors: Parsl's executors by label; those without an interchange are only counted.
+            log: writes an event: what, and fields.
+            say: shows a sentence to the user.
+        """
+        self._executors = executors
+        self._log, self._say = log, say
+        self._seen = {label: _Seen() for label in executors}
+        self._held: dict[str, dict[str, str]] = {label: {} for label in executors}
+        self._broken: set[str] = set()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._look, args=(label,), name=f"watch-{label}", daemon=True)
+            for label, executor in executors.items()
+            if has_interchange(executor)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def workers(self, label: str) -> int:
+        """Return how many workers were connected and fit for work at the last look."""
+        executor = self._executors[label]
+        if not has_interchange(executor):
+            return int(getattr(executor, "max_threads", 1))
+        return sum(int(manager["worker_count"]) for manager in self._seen[label].managers if manager["active"])
+
+    def check(self) -> None:
+        """Say what changed, and raise what cannot be healed.
+
+        Raises:
+            CampaignError: an executor is in a bad state for good, its interchange died or is silent, or all of its
+                workers were found unfit.
+        """
+        for label, executor in self._executors.items():
+            if has_interchange(executor):
+                self._check_interchange(label, executor)
+                self._check_fit(label)
+                self._give_back_empty_blocks(label, executor)
+            self._note_workers(label)
+
+    def take_out(self, label: str, error: CanaryError) -> None:
+        """Give no more tasks to the pool of workers that failed its canary."""
+        if error.pool and error.pool not in self._held[label]:
+            self._held[label][error.pool] = str(error)
+            self._executors[label]._hold_manager(error.pool)  # noqa: SLF001 - Parsl has no public way
+            self._log("canary", executor=label, pool=error.pool, message=str(error))
+            self._say(f"{error} Its pool of workers gets no more tasks.")
+
+    def close(self, cleanup: Callable[[], None]) -> None:
+        """End all executors in bounded time; where Parsl's own end hangs, give blocks and processes back directly."""
+        self._stopped.set()
+        broken = [self._executors[label] for label in self._broken]
+        for executor in broken:
+            give_back(executor, executor.blocks_to_job_id)
+            executor.set_bad_state_and_fail_all(CampaignError("its interchange died"))
+        thread = threading.Thread(target=cleanup, name="close", daemon=True)
+        thread.start()
+        thread.join(CLOSE_BROKEN_SECONDS if broken else CLOSE_SECONDS)
+        if thread.is_alive():
+            for executor in self._executors.values():
+                if has_interchange(executor):
+                    give_back(executor, executor.blocks_to_job_id)
+                    executor.interchange_proc.kill()
+
+    def _look(self, label: str) -> None:
+        executor, seen = self._executors[label], self._seen[label]
+        while not self._stopped.wait(LOOK_SECONDS):
+            with contextlib.suppress(Exception):  # an executor that is being closed; silence is judged by `check`
+                seen.managers = list(executor.connected_managers())
+                seen.answered = time.monotonic()
+
+    def _check_interchange(self, label: str, executor: Any) -> None:
+        if executor.bad_state_is_set:
+            raise CampaignError(f"The executor {label!r} cannot run tasks any more: {executor.executor_exception}")
+        process, silent = executor.interchange_proc, time.monotonic() - self._seen[label].answered
+        if process is not None and process.poll() is not None:
+            found = f"died (exit code {process.poll()})"
+        elif silent > SILENT_SECONDS:
+            found = f"has not answered for {silent:.0f} s"
+        else:
+            return
+        self._broken.add(label)
+        raise CampaignError(
+            f"The interchange of executor {label!r} {found}; its tasks are lost. Nothing that was committed is: run the "
+            "same command again."
+        )
+
+    def _check_fit(self, label: str) -> None:
+        """Raise a CampaignError if all pools of an executor were taken out."""
+        managers, held = self._seen[label].managers, self._held[label]
+        if held and managers and all(manager["manager"] in held for manager in managers):
+            raise CampaignError(f"No worker of executor {label!r} is fit for work. {next(iter(held.values()))}")
+
+    def _give_back_empty_blocks(self, label: str, executor: Any) -> None:
+        """Cancel blocks that count as running and whose workers have all been gone for long."""
+        seen, now = self._seen[label], time.monotonic()
+        populated = {str(manager["block_id"]) for manager in seen.managers}
+        seen.populated |= populated
+        for block in seen.populated - populated:
+            if block in executor.status_facade and executor.status_facade[block].terminal:
+                seen.empty_since.pop(block, None)
+                continue
+            since = seen.empty_since.setdefault(block, now)
+            if now - since > EMPTY_BLOCK_SECONDS:
+                seen.populated.discard(block)
+                message = (
+                    f"Block {block} of executor {label!r} has had no workers for {now - since:.0f} s; it is given back."
+                )
+                self._log("block", executor=label, block=block, message=message)
+                self._say(message)
+                give_back(executor, [block])
+        for block in populated & seen.empty_since.keys():
+            del seen.empty_since[block]
+
+    def _note_workers(self, label: str) -> None:
+        now, seen = self.workers(label), self._seen[label]
+        if now == seen.workers:
+            return
+        self._log("workers", executor=label, workers=now, before=seen.workers)
+        if now < seen.workers:
+            self._say(f"Executor {label!r} has {now} workers, {seen.workers} before; tasks of the lost ones run again.")
+        seen.workers = now
+
+
+def has_interchange(executor: Any) -> bool:
+    """Say whether an executor talks to its workers through a process that can die."""
+    return hasattr(executor, "connected_managers") and hasattr(executor, "interchange_proc")
+
+
+def give_back(executor: Any, blocks: Iterable[str]) -> None:
+    """Cancel the jobs of blocks; what the scheduler answers does not matter any more."""
+    jobs = [executor.blocks_to_job_id[block] for block in blocks if block in executor.blocks_to_job_id]
+    if jobs:
+        with contextlib.suppress(Exception):
+            executor.provider.cancel(jobs)

@@ -1,0 +1,195 @@
+"""What Parsl does not notice by itself: dead interchanges, unfit workers, empty blocks, an end that hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from alflow import watch
+from alflow.errors import CampaignError, CanaryError
+from alflow.watch import ExecutorWatch
+
+
+class Process:
+    code: int | None = None
+    killed = False
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Status:
+    terminal = False
+
+
+class Provider:
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    def cancel(self, jobs: list[str]) -> None:
+        self.cancelled += jobs
+
+
+class Executor:
+    """What the watch sees of Parsl's HighThroughputExecutor."""
+
+    bad_state_is_set = False
+    executor_exception: Exception | None = None
+
+    def __init__(self, *managers: tuple[str, str, int]) -> None:
+        self.interchange_proc = Process()
+        self.provider = Provider()
+        self.blocks_to_job_id = {"0": "job-0", "1": "job-1"}
+        self.status_facade = {"0": Status(), "1": Status()}
+        self.answers = threading.Event()
+        self.answers.set()
+        self.managers = [
+            {"manager": name, "block_id": block, "worker_count": count, "active": True}
+            for name, block, count in managers
+        ]
+
+    def connected_managers(self) -> list[dict[str, Any]]:
+        self.answers.wait()
+        return list(self.managers)
+
+    def _hold_manager(self, name: str) -> None:
+        for manager in self.managers:
+            if manager["manager"] == name:
+                manager["active"] = False
+
+    def set_bad_state_and_fail_all(self, error: Exception) -> None:
+        self.bad_state_is_set = True
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "CLOSE_BROKEN_SECONDS", 0.2)
+
+
+def settle(seen: ExecutorWatch, workers: int) -> None:
+    deadline = time.monotonic() + 5.0
+    while seen.workers("cpu") != workers:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_workers_are_counted_and_their_loss_is_told() -> None:
+    executor, said, events = Executor(("a", "0", 4), ("b", "0", 4)), [], []
+    seen = ExecutorWatch({"cpu": executor}, lambda what, **fields: events.append((what, fields)), said.append)
+    settle(seen, 8)
+    seen.check()
+    assert events == [("workers", {"executor": "cpu", "workers": 8, "before": 0})]
+    assert said == []
+    executor.managers.pop()
+    settle(seen, 4)
+    seen.check()
+    assert "4 workers, 8 before" in said[0]
+
+
+def test_dead_interchange_ends_the_campaign_even_while_it_is_asked() -> None:
+    executor = Executor(("a", "0", 1))
+    executor.answers.clear()
+    seen = ExecutorWatch({"cpu": executor})
+    time.sleep(0.05)
+    seen.check()
+    executor.interchange_proc.code = -9
+    with pytest.raises(CampaignError, match=r"exit code -9.*run the same command again"):
+        seen.check()
+
+
+def test_silent_interchange_counts_as_dead(monkeypatch) -> None:
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 0.05)
+    executor = Executor(("a", "0", 1))
+    executor.answers.clear()
+    seen = ExecutorWatch({"cpu": executor})
+    time.sleep(0.1)
+    with pytest.raises(CampaignError, match="has not answered"):
+        seen.check()
+
+
+def test_executor_in_a_bad_state_ends_the_campaign() -> None:
+    executor = Executor()
+    executor.bad_state_is_set, executor.executor_exception = True, ValueError("sbatch: invalid partition")
+    with pytest.raises(CampaignError, match="invalid partition"):
+        ExecutorWatch({"cpu": executor}).check()
+
+
+def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign() -> None:
+    executor, said = Executor(("a", "0", 2), ("b", "1", 3)), []
+    seen = ExecutorWatch({"cpu": executor}, say=said.append)
+    settle(seen, 5)
+    seen.take_out("cpu", CanaryError("process 1 on node7 gave 2 eV.", "a"))
+    seen.take_out("cpu", CanaryError("process 2 on node7 gave 2 eV.", "a"))
+    settle(seen, 3)
+    seen.check()
+    assert said[0].startswith("process 1 on node7")
+    assert sum("node7" in sentence for sentence in said) == 1
+    seen.take_out("cpu", CanaryError("process 9 on node8 gave 3 eV.", "b"))
+    with pytest.raises(CampaignError, match="No worker of executor 'cpu' is fit.*node7"):
+        seen.check()
+
+
+def test_block_without_workers_is_given_back_once(monkeypatch) -> None:
+    monkeypatch.setattr(watch, "EMPTY_BLOCK_SECONDS", 0.05)
+    executor = Executor(("a", "0", 2), ("b", "1", 2))
+    seen = ExecutorWatch({"cpu": executor})
+    settle(seen, 4)
+    seen.check()
+    executor.managers.pop()
+    settle(seen, 2)
+    for _ in range(3):
+        seen.check()
+        time.sleep(0.06)
+    assert executor.provider.cancelled == ["job-1"]
+
+
+def test_block_that_ended_is_not_given_back(monkeypatch) -> None:
+    monkeypatch.setattr(watch, "EMPTY_BLOCK_SECONDS", 0.0)
+    executor = Executor(("a", "0", 2))
+    seen = ExecutorWatch({"cpu": executor})
+    settle(seen, 2)
+    seen.check()
+    executor.managers.clear()
+    executor.status_facade["0"].terminal = True
+    settle(seen, 0)
+    seen.check()
+    seen.check()
+    assert executor.provider.cancelled == []
+
+
+def test_end_is_bounded_and_gives_blocks_back() -> None:
+    executor = Executor(("a", "0", 1))
+    seen = ExecutorWatch({"cpu": executor})
+    began = time.monotonic()
+    seen.close(lambda: time.sleep(30.0))
+    assert time.monotonic() - began < 10.0
+    assert executor.provider.cancelled == ["job-0", "job-1"]
+    assert executor.interchange_proc.killed
+
+
+def test_end_with_a_dead_interchange_gives_blocks_back_first() -> None:
+    executor, order = Executor(("a", "0", 1)), []
+    seen = ExecutorWatch({"cpu": executor})
+    executor.interchange_proc.code = -9
+    with pytest.raises(CampaignError):
+        seen.check()
+    seen.close(lambda: order.append((list(executor.provider.cancelled), executor.bad_state_is_set)))
+    assert order == [(["job-0", "job-1"], True)]
+
+
+def test_thread_pool_is_counted_only() -> None:
+    class Threads:
+        max_threads = 3
+
+    seen = ExecutorWatch({"cpu": Threads()})
+    seen.check()
+    assert seen.workers("cpu") == 3
+    seen.close(lambda: None)
