@@ -27,6 +27,8 @@ class WorkerReport:
     machine_cores: int
     threads: int
     """OMP_NUM_THREADS; 0 if unset."""
+    numba_cache: str
+    """NUMBA_CACHE_DIR; empty if unset."""
     visible: dict[str, str]
     """Variables that pin it to a GPU."""
     gpus: tuple[str, ...]

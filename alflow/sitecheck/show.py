@@ -15,6 +15,7 @@ from alflow.sitecheck.findings import WorkerReport
 def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
     """Yield the workers, the speeds, the versions where they differ, and what is wrong."""
     yield _workers(check)
+    yield _proofs(check)
     yield _speeds(check)
     different = _versions(check)
     if different.row_count:
@@ -30,29 +31,41 @@ def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
 
 def _workers(check: SiteCheck) -> Table:
     table = Table(title=f"workers of site {check.site}")
-    for heading in ("executor", "host", "rank", "pid", "cores", "threads", "pinned to", "torch sees"):
+    for heading in ("executor", "host", "rank", "cores", "threads", "pinned to", "torch sees"):
         table.add_column(heading)
-    table.add_column(f"{check.engine} energy off / eV", justify="right")
-    table.add_column("first label / s", justify="right")
-    table.add_column("clock off / s", justify="right")
-    table.add_column("run directory")
-    for report in sorted(check.workers, key=lambda item: (item.executor, item.host, item.rank)):
+    for report in _ordered(check):
         pins = sorted(set(report.visible.values()))
         table.add_row(
             report.executor,
             report.host,
             report.rank or "-",
-            str(report.pid),
             _ranges(report.cores),
             str(report.threads or "all"),
             ", ".join(pins) or "-",
             ", ".join(report.gpus) or "no GPU",
+        )
+    return table
+
+
+def _proofs(check: SiteCheck) -> Table:
+    table = Table(title=f"ethane by {check.engine}: {check.energy_ev:.6f} eV at the driver")
+    for heading in ("executor", "host", "rank", "energy off / eV", "first label / s", "clock off / s", "run directory"):
+        table.add_column(heading)
+    for report in _ordered(check):
+        table.add_row(
+            report.executor,
+            report.host,
+            report.rank or "-",
             "failed" if report.energy is None else f"{report.energy - check.energy_ev:.1e}",
             f"{report.first_label_s:.2f}",
             f"{report.skew_s:+.1f}",
             _folder(report),
         )
     return table
+
+
+def _ordered(check: SiteCheck) -> list[WorkerReport]:
+    return sorted(check.workers, key=lambda item: (item.executor, item.host, item.rank))
 
 
 def _folder(report: WorkerReport) -> str:
