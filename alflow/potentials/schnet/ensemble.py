@@ -46,7 +46,7 @@ class SchNetEnsemble:
         Raises:
             StructureError: an element is unknown to the ensemble.
         """
-        constant = self._constant(frames.numbers)
+        constant = self.constant(frames.numbers)
         weights = weights_of(self.architecture, self.parameters, frames.numbers.tolist())
         energies = np.zeros((len(frames), self.members))
         forces = np.zeros((len(frames), self.members, len(frames.numbers), 3))
@@ -139,17 +139,29 @@ class SchNetEnsemble:
         parameters = tuple(content["parameters"])
         return cls(architecture, tuple(content["elements"]), parameters, content["self_energies"].numpy())
 
-    def _constant(self, numbers: IntArray) -> FloatArray:
-        """Return the sum of the self-energies (M,), eV."""
+    def constant(self, numbers: IntArray) -> FloatArray:
+        """Return the sum of the self-energies (M,), eV, of (A,) atomic numbers.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        self.check_elements(numbers.tolist())
+        counts = np.array([np.count_nonzero(numbers == element) for element in self.elements])
+        return np.asarray(self.self_energies @ counts, dtype=np.float64)
+
+    def check_elements(self, numbers: Sequence[int]) -> None:
+        """Refuse atomic numbers that the ensemble was not trained on.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
         for atom, number in enumerate(numbers):
-            if int(number) not in self.elements:
+            if number not in self.elements:
                 raise StructureError(
                     f"A potential knows only the elements that it was trained on: atom {atom} has the atomic number "
                     f"{number}, the potential knows {', '.join(map(str, self.elements))}. "
                     "Train it on data with this element, or take the atom out."
                 )
-        counts = np.array([np.count_nonzero(numbers == element) for element in self.elements])
-        return np.asarray(self.self_energies @ counts, dtype=np.float64)
 
 
 class SchNetForceModel:
@@ -157,7 +169,7 @@ class SchNetForceModel:
 
     def __init__(self, ensemble: SchNetEnsemble, numbers: IntArray, shares: FloatArray) -> None:
         """Bind to (A,) atomic numbers; `shares` (M,) say how much each member drives."""
-        self._constant = ensemble._constant(numbers)  # noqa: SLF001 - of the same module
+        self._constant = ensemble.constant(numbers)
         self._weights = weights_of(ensemble.architecture, ensemble.parameters, numbers.tolist())
         self._room = make_room(self._weights)
         self._reach = ensemble.architecture.repulsion_reach

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import torch
 
 from alflow.config.schnet import SchNetSettings
 from alflow.errors import TrainingError
-from alflow.potentials.schnet.network import Parameters
+from alflow.potentials.schnet.network import Architecture, Parameters
+from alflow.types import Split
 
 
 class TrainingState:
@@ -95,21 +98,23 @@ class TrainingState:
 class Checkpoint:
     """A file that a killed training goes on from."""
 
-    def __init__(self, stem: Path | None, index: int, every_s: float) -> None:
+    def __init__(self, stem: Path | None, index: int, every_s: float = 0.0, key: str = "") -> None:
         self._path = None if stem is None else stem.with_name(f"{stem.name}-{index}")
-        self._every, self._last = every_s, time.monotonic()
+        self._every, self._last, self._key = every_s, time.monotonic(), key
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from the file, if there is one."""
+        """Go on from the file, if there is one of this training."""
         if self._path is not None and self._path.exists():
-            state.restore(torch.load(self._path, weights_only=True))
+            content = torch.load(self._path, weights_only=True)
+            if content["key"] == self._key:
+                state.restore(content)
 
     def keep(self, state: TrainingState) -> None:
         """Write the file, if the last one is old enough."""
         if self._path is None or time.monotonic() - self._last < self._every:
             return
         part = self._path.with_name(self._path.name + ".part")
-        torch.save(state.dump(), part)
+        torch.save({**state.dump(), "key": self._key}, part)
         part.replace(self._path)
         self._last = time.monotonic()
 
@@ -117,3 +122,19 @@ class Checkpoint:
         """Remove the file."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def fingerprint(
+    settings: SchNetSettings,
+    architecture: Architecture,
+    seed: Sequence[int],
+    split: Split,
+    energies: torch.Tensor,
+    start: Parameters,
+) -> str:
+    """Return what tells a training from every other one: a hash of all that it depends on."""
+    digest = hashlib.sha256(repr((settings, architecture, list(seed))).encode())
+    arrays = [split.train, split.valid, energies.numpy(), *(value.numpy() for value in start.values())]
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()

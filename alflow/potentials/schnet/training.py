@@ -24,7 +24,7 @@ from alflow.potentials.schnet.network import (
     grid_tensors,
 )
 from alflow.potentials.schnet.repulsion import repulsion
-from alflow.potentials.schnet.state import Checkpoint, TrainingState
+from alflow.potentials.schnet.state import Checkpoint, TrainingState, fingerprint
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 LARGE_BATCH = 64
@@ -62,35 +62,37 @@ def train_schnet_ensemble(
 
     Args:
         dataset: labelled frames.
-        splits: of each member.
+        splits: for each member of the whole ensemble, its rows.
         settings: of network and training.
         seed: words of the seed.
-        members: index of each member; 0, 1, … if not given. Picks its random stream and its initial weights.
-        initial: ensemble whose weights are carried over.
-        checkpoint: stem of files to go on from after a kill; removed at the end.
+        members: which members to train; all if not given.
+        initial: the whole ensemble to start from; fresh weights if None.
+        checkpoint: stem of files to go on from after a kill, if they are of this very training; removed at the end.
         threads: members trained side by side.
         progress: called with the epochs done, a mean over the members, and the epochs in all.
 
     Raises:
         TrainingError: no data, or a loss that is not finite.
+        StructureError: `initial` does not know an element of the dataset.
     """
     indices = list(range(len(splits)) if members is None else members)
-    _check(dataset, splits, indices)
+    _check(dataset, splits, indices, initial)
     architecture = initial.architecture if initial else architecture_of(settings)
     elements = tuple(int(z) for z in np.unique(np.concatenate([group.frames.numbers for group in dataset.groups])))
-    fit = initial is None or not set(elements) <= set(initial.elements)
-    if initial is not None and not fit:
+    if initial is not None:
+        initial.check_elements(elements)
         elements = initial.elements
     report = _Progress(progress, len(indices))
 
     def train(position: int) -> tuple[SchNetEnsemble, Member]:
         torch.set_num_threads(1)
-        index, split = indices[position], splits[position]
-        own = None if initial is None else index % initial.members
-        shift = _self_energies(dataset, elements) if initial is None or fit else initial.self_energies[own]
+        index = indices[position]
+        split = splits[index]
+        shift = _self_energies(dataset, elements) if initial is None else initial.self_energies[index]
         prepared = prepare(dataset, architecture, dict(zip(elements, shift, strict=True)))
-        start = fresh_parameters(architecture, _word(seed, index)) if initial is None else initial.parameters[own or 0]
-        store = Checkpoint(checkpoint, index, settings.checkpoint_every_s)
+        start = fresh_parameters(architecture, _word(seed, index)) if initial is None else initial.parameters[index]
+        key = fingerprint(settings, architecture, [*seed, index], split, prepared.energies, start)
+        store = Checkpoint(checkpoint, index, settings.checkpoint_every_s, key)
         trainer = Trainer(prepared, split, settings, architecture, (*seed, index))
         weights, best_epoch, epochs = trainer.run(start, carried_over=initial is not None, store=store, report=report)
         everything = np.arange(len(dataset))
@@ -103,7 +105,7 @@ def train_schnet_ensemble(
         results = list(pool.map(train, range(len(indices))))
     torch.set_num_threads(before)
     for index in indices:
-        Checkpoint(checkpoint, index, 0.0).remove()
+        Checkpoint(checkpoint, index).remove()
     return join([ensemble for ensemble, _ in results]), tuple(member for _, member in results)
 
 
@@ -242,10 +244,16 @@ def _word(seed: Sequence[int], index: int) -> int:
     return int(np.random.SeedSequence([*seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _check(dataset: Dataset, splits: Sequence[Split], indices: Sequence[int]) -> None:
-    if len(splits) != len(indices):
-        raise TrainingError(f"Each member has a split: {len(indices)} members, {len(splits)} splits.")
-    for index, split in zip(indices, splits, strict=True):
+def _check(dataset: Dataset, splits: Sequence[Split], indices: Sequence[int], initial: SchNetEnsemble | None) -> None:
+    most = len(splits) if initial is None else min(len(splits), initial.members)
+    if not indices or not 0 <= min(indices) <= max(indices) < most:
+        raise TrainingError(
+            f"A member to be trained needs a split, and weights if they are carried over: members {list(indices)} were "
+            f"asked for, there are {len(splits)} splits and "
+            f"{'fresh weights' if initial is None else f'weights of {initial.members} members'}. Count from 0."
+        )
+    for index in indices:
+        split = splits[index]
         if not len(split.train) or not len(split.valid):
             raise TrainingError(
                 f"A member needs frames to train on and frames to validate: member {index} has {len(split.train)} "

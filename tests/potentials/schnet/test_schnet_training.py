@@ -46,10 +46,10 @@ def test_errors_are_those_of_the_ensemble(trained, dataset):
 
 
 def test_a_member_depends_on_seed_index_and_split_alone(trained, dataset, splits, small):
-    alone, members = train_schnet_ensemble(dataset, splits[1:], small, seed=(7,), members=[1], threads=2)
+    alone, members = train_schnet_ensemble(dataset, splits, small, seed=(7,), members=[1], threads=2)
     assert members[0].index == 1
     assert torch.equal(weights(alone)[0], weights(trained[0])[1])
-    other, _ = train_schnet_ensemble(dataset, splits[1:], small, seed=(8,), members=[1])
+    other, _ = train_schnet_ensemble(dataset, splits, small, seed=(8,), members=[1])
     assert not torch.equal(weights(other)[0], weights(trained[0])[1])
 
 
@@ -74,9 +74,24 @@ def test_goes_on_from_a_checkpoint_as_if_nothing_had_happened(trained, dataset, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_checkpoint_of_another_training_is_left_alone(dataset, splits, small, tmp_path):
+    often = small.model_copy(update={"checkpoint_every_s": 0.0, "epochs": 3})
+
+    def killed(epoch, _):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "e.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        train_schnet_ensemble(dataset, splits[:1], often, seed=(7,), checkpoint=path, progress=killed)
+    other, _ = train_schnet_ensemble(dataset, splits[:1], often, seed=(8,), checkpoint=path)
+    alone, _ = train_schnet_ensemble(dataset, splits[:1], often, seed=(8,))
+    assert torch.equal(weights(other)[0], weights(alone)[0])
+
+
 def test_carried_over_weights_are_where_it_starts(trained, dataset, splits, small):
     still = small.model_copy(update={"learning_rate_carried_over": 1e-12, "averaging": 0.0})
-    ensemble, members = train_schnet_ensemble(dataset, splits[1:], still, seed=(9,), members=[1], initial=trained[0])
+    ensemble, members = train_schnet_ensemble(dataset, splits, still, seed=(9,), members=[1], initial=trained[0])
     torch.testing.assert_close(weights(ensemble)[0], weights(trained[0])[1], rtol=0, atol=1e-7)
     assert members[0].epochs == 8
 
@@ -129,8 +144,8 @@ def test_plateau_ends_at_the_least_learning_rate(dataset, splits, small):
 def test_refuses_no_data_and_a_loss_that_is_not_finite(dataset, splits, small):
     with pytest.raises(TrainingError, match="member 0 has 60 and 0"):
         train_schnet_ensemble(dataset, [Split(np.arange(60), np.arange(0))], small, seed=(1,))
-    with pytest.raises(TrainingError, match="1 members, 2 splits"):
-        train_schnet_ensemble(dataset, splits, small, seed=(1,), members=[0])
+    with pytest.raises(TrainingError, match=r"members \[2\] were asked for, there are 2 splits"):
+        train_schnet_ensemble(dataset, splits, small, seed=(1,), members=[2])
     group = dataset.groups[0]
     bad = Labels(np.full(30, np.nan), group.labels.forces)
     with pytest.raises(TrainingError, match="must stay finite"):
