@@ -42,7 +42,7 @@ class TrainingSettings(Settings):
     """How members are trained. What is not given comes from the preset."""
 
     preset: Literal["fast", "paper"] = "fast"
-    """`fast`: the setting that reaches the paper's validation error soonest; `paper`: Digital Discovery 2024, 3, 514."""
+    """`fast`: what reaches the paper's validation error soonest; `paper`: as in Digital Discovery 2024, 3, 514."""
     epochs: int = Field(default=120, ge=1)
     """Epochs of a training from fresh weights."""
     batch_size: int = Field(default=16, ge=1)
@@ -52,7 +52,7 @@ class TrainingSettings(Settings):
     schedule: Literal["cosine", "one-cycle", "plateau"] = "cosine"
     """Cosine to zero, a rise and fall, or halving after 100 epochs without a better validation energy."""
     force_weight: float = Field(default=5.0, ge=0)
-    """α of the paper's eq. 3; 0 trains on energies alone."""
+    """Weight of the forces in the paper's eq. 3; 0 trains on energies alone."""
     optimizer: Literal["adamw", "adamw-sgd"] = "adamw"
     """AdamW for all, or AdamW for weights and plain gradient descent for biases."""
     weight_decay: tuple[float, ...] | float = 1e-5

@@ -14,6 +14,7 @@ import torch
 
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.kernels import Array
 from alflow.types import Dataset, Split
 
 
@@ -50,7 +51,7 @@ def fingerprint(
     digest.update(settings.model_dump_json(exclude=free).encode())
     digest.update(network.model_dump_json().encode())
     digest.update(repr((list(seed), list(members))).encode())
-    arrays = [array for split in splits for array in (split.train, split.valid)]
+    arrays: list[Array] = [array for split in splits for array in (split.train, split.valid)]
     for group in dataset.groups:
         arrays += [group.frames.numbers, group.frames.positions, group.labels.energies, group.labels.forces]
     if initial is not None:

@@ -136,12 +136,14 @@ class CompiledForceModel:
         self._shares = np.ascontiguousarray(shares, dtype=np.float64)
 
     def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-        """Return energy, forces and spread at (A, 3) Å. `start` has no meaning here.
+        """Return energy, forces and spread at (A, 3) Å; NaN if a position is not finite. `start` has no meaning.
 
         Raises:
             StructureError: there are not as many positions as atoms.
         """
         del start
+        if not np.isfinite(positions).all():
+            return Evaluation(np.nan, np.full(positions.shape, np.nan), np.nan)
         self._networks.place(positions)
         energies, forces = self._networks.pass_through(self._shares)
         spread = float(energies.std()) if len(energies) > 1 else 0.0

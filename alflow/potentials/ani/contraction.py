@@ -18,7 +18,7 @@ class Contraction(Protocol):
     """Both products of the Jacobian of one batch."""
 
     def forces(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return (n, 3) −∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
+        """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
         ...
 
     def changes(self, moves: torch.Tensor) -> torch.Tensor:

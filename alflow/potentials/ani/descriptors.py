@@ -85,7 +85,7 @@ def descriptors(functions: SymmetryFunctions, numbers: IntArray, positions: Floa
 def forces_from_gradient(
     functions: SymmetryFunctions, numbers: IntArray, positions: FloatArray, gradient: Array, threads: int = 1
 ) -> FloatArray:
-    """Return (F, A, 3) forces −∂E/∂G · ∂G/∂r, eV/Å, without forming the Jacobian.
+    """Return (F, A, 3) forces -∂E/∂G · ∂G/∂r, eV/Å, without forming the Jacobian.
 
     Args:
         functions: the symmetry functions.

@@ -1,9 +1,9 @@
 """The Jacobian of the descriptors, kept only where it is not zero, and its two products.
 
-A radial function depends on a distance alone: for a pair of atoms its derivative is a number a shift, times the unit vector
-between them. An angular function of a centre depends on the neighbours within the angular cutoff, and only the pairs of
-elements that a neighbour can be part of have a derivative. The derivative with respect to the centre is minus the sum over
-its neighbours. For hexane this is a quarter of the dense Jacobian.
+A radial function depends on a distance alone: for a pair of atoms its derivative is a number a shift, times the unit
+vector between them. An angular function of a centre depends on the neighbours within the angular cutoff, and only the
+pairs of elements that a neighbour can be part of have a derivative. The derivative with respect to the centre is minus
+the sum over its neighbours. For hexane this is a quarter of the dense Jacobian.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def forces_of_batch(
     start: int,
     stop: int,
 ) -> None:
-    """Fill forces −∂E/∂G · ∂G/∂r of the frames `start` to `stop` of a batch.
+    """Fill forces -∂E/∂G · ∂G/∂r of the frames `start` to `stop` of a batch.
 
     Args:
         jacobian: of the whole dataset.

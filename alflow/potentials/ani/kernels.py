@@ -1,8 +1,8 @@
-"""Compiled loops: descriptors, their Jacobian, networks, forces.
+"""Compiled loops over atoms, pairs and triples of one structure: descriptors, Jacobian, forces.
 
 One pass over pairs and one over triples fill the descriptors and keep what depends on geometry alone; the Jacobian and
-the forces are then contractions of what was kept. Every kernel releases the interpreter lock, so that threads can work on
-different structures at once.
+the forces are then contractions of what was kept. Every kernel releases the interpreter lock, so that threads can work
+on different structures at once.
 
 Kernels that call one another stand in one file: what numba has compiled and cached for a function is thrown away when
 its own file changes, not when that of a function it calls does. And they are few and shallow: each level compiles all
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from alflow.potentials.ani.jacobian import FAST
 from alflow.types import FloatArray, IntArray
 
-
 Array = npt.NDArray[Any]
 
 
@@ -33,7 +32,7 @@ class Functions(NamedTuple):
     radial_shifts: FloatArray
     angular_shifts: FloatArray
     bends: FloatArray
-    """(K + 1, 2, Q) angular factor and its slope at evenly spaced cosines from −1 to 1."""
+    """(K + 1, 2, Q) angular factor and its slope at evenly spaced cosines from -1 to 1."""
     blocks: IntArray
     """(E, E) first column of each pair of elements."""
 
@@ -122,9 +121,9 @@ def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
 def _fill_gaussians(distance: float, eta: float, step: float, shifts: FloatArray, gaussians: FloatArray) -> None:
-    """Fill exp(−η (r − s)²) for every shift.
+    """Fill exp(-η (r - s)²) for every shift.
 
-    For even shifts s_m = s_0 + m h, each Gaussian is the one before times exp(2ηh(r − s_0)) exp(−ηh²(2m + 1)): two
+    For even shifts s_m = s_0 + m h, each Gaussian is the one before times exp(2ηh(r - s_0)) exp(-ηh²(2m + 1)): two
     exponentials do for all. The little that a rounded shift is off enters to first order. A `step` of 0 says that
     the shifts are not even.
     """
@@ -272,7 +271,9 @@ def fill_descriptors(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def fill_forces(species: IntArray, functions: Functions, work: Workspace, gradient: Array, forces: FloatArray) -> None:
+def fill_forces(  # noqa: C901, PLR0912 - a kernel
+    species: IntArray, functions: Functions, work: Workspace, gradient: Array, forces: FloatArray
+) -> None:
     """Fill (A, 3) forces, from ∂E/∂G and what `fill_descriptors` kept.
 
     Args:
@@ -343,7 +344,8 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
         species: (A,) rows of the elements.
         functions: the symmetry functions.
         work: as `fill_descriptors` left it for this structure.
-        blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre, 0 before the call; columns [element of the other neighbour, B functions].
+        blocks: (D, 3, E·B) ∂G_i/∂r_a, centre after centre, 0 before the call; columns [element of the other neighbour,
+            B functions].
             The derivative with respect to the centre is minus the sum over its neighbours.
     """
     eta, shifts = functions.scalars[4], functions.angular_shifts

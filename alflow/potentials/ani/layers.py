@@ -1,7 +1,7 @@
 """Compiled passes through the small dense networks of one structure: products, activations, ∂E/∂G.
 
-Written out rather than given to a linear algebra library: with a dozen rows an own loop is faster, needs no threads of its
-own, and gives the same bits on every run.
+Written out rather than given to a linear algebra library: with a dozen rows an own loop is faster, needs no threads of
+its own, and gives the same bits on every run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from alflow.potentials.ani.jacobian import FAST, SingleArray
 from alflow.types import FloatArray, IntArray
 
 GELU, CELU = 0, 1
-"""Activations: Gaussian error linear unit, and CELU with α = 0.1 as the published ANI models have it."""
+"""Activations: Gaussian error linear unit, and CELU with parameter 0.1 as the published ANI models have it."""
 
 
 class PackedNetworks(NamedTuple):
@@ -51,7 +51,9 @@ class LayerRoom(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
+def add_product(  # noqa: C901 - a kernel
+    a: SingleArray, b: SingleArray, out: SingleArray
+) -> None:
     """Add the product of (R, K) and (K, N) to (R, N).
 
     Three rows by eight columns of `a` at a time keep the sums of a vector of columns in registers.
@@ -114,7 +116,7 @@ def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
 def gelu_parts(x: float) -> tuple[float, float]:
     """Return Φ(x) and φ(x), the normal distribution and its density.
 
-    φ(x) = exp(−x²/2)/√2π is a Taylor sum at x²/128 squared six times, and Φ(−|x|) = φ(x) M(|x|), with Mills' ratio M a
+    φ(x) = exp(-x²/2)/√2π is a Taylor sum at x²/128 squared six times, and Φ(-|x|) = φ(x) M(|x|), with Mills' ratio M a
     polynomial in 1/(1 + 0.3 |x|), fitted by least squares on 0..6: right to 2e-9, and free of calls, so that
     loops over it run in vectors.
     """
@@ -158,7 +160,7 @@ def gelu(values: SingleArray, slopes: SingleArray) -> None:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def celu(values: SingleArray, slopes: SingleArray) -> None:
-    """Replace flat values x by max(x, 0) + min(0.1 (exp(x/0.1) − 1), 0) and fill the slopes."""
+    """Replace flat values x by max(x, 0) + min(0.1 (exp(x/0.1) - 1), 0) and fill the slopes."""
     for n in range(len(values)):
         x = np.float64(values[n])
         if x < 0.0:
@@ -175,7 +177,7 @@ def _layer(flat: SingleArray, start: int, rows: int, columns: int) -> SingleArra
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def pass_through(
+def pass_through(  # noqa: C901, PLR0912 - a kernel
     networks: PackedNetworks,
     bounds: IntArray,
     order: IntArray,
@@ -259,7 +261,7 @@ def pass_through(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
-    """Replace flat values x by x Φ(x), and fill the slopes and the curvatures φ(x) (2 − x²)."""
+    """Replace flat values x by x Φ(x), and fill the slopes and the curvatures φ(x) (2 - x²)."""
     for n in range(len(values)):
         x = np.float64(values[n])
         share, density = gelu_parts(x)

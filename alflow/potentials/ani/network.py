@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks, SingleArray
+from alflow.potentials.ani.jacobian import SingleArray
+from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks
 
 Activation = Literal["gelu", "celu"]
 

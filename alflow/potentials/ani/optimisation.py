@@ -53,7 +53,7 @@ class Plateau:
 
 
 class Optimiser:
-    """AdamW over all layers, or AdamW over weights and gradient descent over biases; a learning rate for each member."""
+    """AdamW over all, or AdamW over weights and gradient descent over biases; a learning rate for each member."""
 
     def __init__(self, settings: TrainingSettings, parameters: Parameters, gradient: Parameters) -> None:
         """Take the gradient from where the passes leave it."""
@@ -116,7 +116,7 @@ def _leaves(layers: Layers, gradients: Layers, layer: int, member: int) -> list[
     """Return one layer of one member, for every element, as tensors that an optimiser takes."""
     leaves = []
     for element, gradient in zip(layers, gradients, strict=True):
-        leaf = element[layer][member].requires_grad_(requires_grad=True)
+        leaf = element[layer][member].requires_grad_()
         leaf.grad = gradient[layer][member]
         leaves.append(leaf)
     return leaves

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 
 Work = Callable[[int, int], None]
 """Does the rows from its first argument up to its second."""
@@ -25,7 +26,7 @@ def sharing(threads: int) -> Iterator[Share]:
 
         def share(work: Work, count: int) -> None:
             bounds = [count * part // threads for part in range(threads + 1)]
-            parts = [pool.submit(work, start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+            parts = [pool.submit(work, start, stop) for start, stop in pairwise(bounds)]
             for part in parts:
                 part.result()
 

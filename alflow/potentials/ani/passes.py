@@ -1,9 +1,9 @@
 """Forward and backward passes of all members at once, and the gradient of the force-matching loss, written out.
 
-Fitting forces needs the derivative of a derivative. With g = ∂E/∂G and F = −g · ∂G/∂r, the force part of the loss changes with
-the weights as the derivative of E along v = −∂G/∂r · ∂L/∂F does, with v held fixed. So after the pass forward (values)
-and the pass backward (g), a tangent pass carries v forward, and one reverse pass gives the gradient of the energy part and
-the force part together: six matrix products a layer, the fewest there are, all members in one batched product.
+Fitting forces needs the derivative of a derivative. With g = ∂E/∂G and F = -g · ∂G/∂r, the force part of the loss
+changes with the weights as the derivative of E along v = -∂G/∂r · ∂L/∂F does, with v held fixed. So after the pass
+forward (values) and the pass backward (g), a tangent pass carries v forward, and one reverse pass gives the gradient of
+the energy part and the force part together: six matrix products a layer, all members in one batched product.
 """
 
 from __future__ import annotations
@@ -136,6 +136,16 @@ def accumulate(
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Descriptors enter the networks in training as (G - shift) · scale, each element with its own."""
+
+    shift: torch.Tensor
+    """(E, L)."""
+    scale: torch.Tensor
+    """(E, L)."""
+
+
+@dataclass(frozen=True)
 class Errors:
     """Of one batch."""
 
@@ -155,6 +165,7 @@ def run_batch(
     contraction: Contraction | None,
     targets: Targets,
     gradient: Parameters | None,
+    scaling: Scaling,
 ) -> Errors:
     """Return the errors of a batch, and fill the gradient of each member's loss if one is given.
 
@@ -166,18 +177,21 @@ def run_batch(
         contraction: the Jacobian; None leaves the forces out.
         targets: energies, forces, weights of the loss.
         gradient: where ∂L/∂(weights) goes; None for validation.
+        scaling: of the descriptors.
     """
     members, height, _ = vectors.shape
     elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
     present = [(e, int(start), int(stop)) for e, start, stop in elements if stop > start]
     atomic = vectors.new_zeros(members, height)
     slope = torch.empty_like(vectors) if contraction is not None else None
-    kept = {}
+    kept: dict[int, tuple[Tape, list[torch.Tensor], list[torch.Tensor]]] = {}
     for e, start, stop in present:
-        atomic[:, start:stop], tape = forward(parameters, activate, e, vectors[:, start:stop])
+        scaled = (vectors[:, start:stop] - scaling.shift[e]) * scaling.scale[e]
+        atomic[:, start:stop], tape = forward(parameters, activate, e, scaled)
         kept[e] = (tape, [], [])
         if slope is not None:
-            slope[:, start:stop], afters, befores = backward(parameters, e, tape)
+            scaled_slope, afters, befores = backward(parameters, e, tape)
+            torch.mul(scaled_slope, scaling.scale[e], out=slope[:, start:stop])
             kept[e] = (tape, afters, befores)
     totals = torch.cat([atomic.view(-1), atomic.new_zeros(1)])[targets.padded_rows].sum(dim=1)
     energy_errors = totals - targets.energies
@@ -197,6 +211,6 @@ def run_batch(
         seed[targets.rows] = (2.0 * targets.energy_weight * energy_errors)[targets.atom_frame]
         seed = seed.view(members, height, 1)
         for e, start, stop in present:
-            part = None if direction is None else direction[:, start:stop]
+            part = None if direction is None else direction[:, start:stop] * scaling.scale[e]
             accumulate(parameters, gradient, e, *kept[e], seed[:, start:stop], part)
     return Errors(energy_errors, force_errors, loss)

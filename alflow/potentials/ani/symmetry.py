@@ -149,9 +149,9 @@ def _even_step(shifts: FloatArray) -> float:
 
 
 def _bends(zeta: float, sections: FloatArray) -> FloatArray:
-    """Return the (K + 1, 2, Q) table of the angular factor and its slope over even cosines from −1 to 1.
+    """Return the (K + 1, 2, Q) table of the angular factor and its slope over even cosines from -1 to 1.
 
-    With c = 0.95 cos θ and s = √(1 − c²), cos(arccos c − θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
+    With c = 0.95 cos θ and s = √(1 - c²), cos(arccos c - θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
     s never falls below 0.31, so straight angles are as regular as any. Interpolation between the entries is good to
     1e-10 in value and 1e-6 in slope.
     """

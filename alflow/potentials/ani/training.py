@@ -21,7 +21,7 @@ from alflow.potentials.ani.network import Networks, fresh_networks
 from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
 from alflow.potentials.ani.parallel import Share, sharing
 from alflow.potentials.ani.parameters import Parameters, from_networks
-from alflow.potentials.ani.passes import Errors, Targets, run_batch
+from alflow.potentials.ani.passes import Errors, Scaling, Targets, run_batch
 from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
 from alflow.potentials.ani.trainingdata import Batch, TrainingData, lay_out, prepare
@@ -46,10 +46,10 @@ def train_ensemble(
 ) -> tuple[ANIEnsemble, tuple[Member, ...]]:
     """Train members on a dataset and return them with their errors.
 
-    The loss is the paper's eq. 3 (Digital Discovery 2024, 3, 514):
-    Σ (E − E_ref)² / (N √A) + α Σ |F − F_ref|² / (N A), over the N frames of a batch, A atoms each. The random streams of a member
-    are seeded by (*seed, its index), so a member gets the same numbers whichever others it trains with. On one machine, with
-    one number of threads and the same members together, the weights are the same to the last bit.
+    The loss is the paper's eq. 3 (Digital Discovery 2024, 3, 514): Σ (E - E_ref)² / (N √A) + w Σ |F - F_ref|² / (N A),
+    over the N frames of a batch, A atoms each, with w the force weight. The random streams of a member are seeded by
+    (*seed, its index), so a member gets the same numbers whichever others it trains with. On one machine, with one
+    number of threads and the same members together, the weights are the same to the last bit.
 
     Args:
         dataset: labelled frames.
@@ -117,6 +117,8 @@ class Trainer:
         self.average, self.best = flat.clone(), flat.clone()
         self.best_error, self.best_epoch = [float("inf")] * self.members, [0] * self.members
         self.epoch = self.step_count = 0
+        shape = (len(data.functions.elements), data.functions.length)
+        self.scaling = Scaling(torch.zeros(shape, device=self.device), torch.ones(shape, device=self.device))
         self.activate: Activate = activation_for(start.activation, self.device, share)
 
     @torch.no_grad()
@@ -228,6 +230,7 @@ class Trainer:
             contraction,
             self._targets(batch, frames_of),
             self.gradient if train else None,
+            self.scaling,
         )
 
     def _targets(self, batch: Batch, frames_of: list[IntArray]) -> Targets:

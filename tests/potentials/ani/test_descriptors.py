@@ -37,7 +37,7 @@ def random_molecule(rng):
 
 
 def straight_molecules():
-    """Return carbon dioxide, hydrogen cyanide's chain and a straight C-O-N-H row: angles of exactly 0 and 180 degrees."""
+    """Return a straight row of five atoms along three directions: angles of exactly 0 and 180 degrees."""
     numbers = np.array([8, 6, 8, 7, 1])
     row = np.array([0.0, 1.16, 2.32, 3.4, 4.4])
     return numbers, np.stack([np.outer(row, axis) for axis in ([1.0, 0, 0], [0, 0, 1.0], [0.6, 0.8, 0])])
@@ -46,10 +46,8 @@ def straight_molecules():
 def near_cutoffs():
     """Return three atoms with distances a little inside and outside both cutoffs."""
     numbers = np.array([6, 8, 1])
-    frames = []
-    for shift in (-1e-3, -1e-7, 1e-7, 1e-3):
-        for cutoff in (3.5, 5.1):
-            frames.append([[0.0, 0, 0], [cutoff + shift, 0, 0], [0.3, 1.0, 0.1]])
+    distances = [cutoff + shift for shift in (-1e-3, -1e-7, 1e-7, 1e-3) for cutoff in (3.5, 5.1)]
+    frames = [[[0.0, 0, 0], [distance, 0, 0], [0.3, 1.0, 0.1]] for distance in distances]
     return numbers, np.array(frames)
 
 

@@ -10,7 +10,6 @@ from alflow.potentials.ani.activation import activation_for, celu, gelu
 from alflow.potentials.ani.contraction import DenseContraction, SparseContraction
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.parallel import sharing
-from alflow.potentials.ani.parameters import from_networks
 from alflow.potentials.ani.passes import run_batch
 from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SymmetryFunctions
@@ -96,7 +95,7 @@ def torchani_loss(dataset, networks, member, frames, alpha):
         force_error = ((forces - torch.tensor(group.labels.forces[local])) ** 2).sum()
         loss = loss + ((energy - reference) ** 2 / np.sqrt(atoms) + alpha * force_error / atoms) / len(frames)
     flat = [w for e in weights for w in e] + [b for e in biases for b in e]
-    return float(loss), torch.autograd.grad(loss, flat, allow_unused=True)
+    return float(loss.detach()), torch.autograd.grad(loss, flat, allow_unused=True)
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -123,6 +122,7 @@ def test_gradient_of_the_loss_equals_autograd(dense):
                 contraction,
                 trainer._targets(batch, frames_of),
                 trainer.gradient,
+                trainer.scaling,
             )
     for member, frames in enumerate(frames_of):
         loss, expected = torchani_loss(dataset, networks, member, frames, 0.7)
@@ -192,16 +192,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, preset):
     chosen = TrainingSettings(preset=preset, epochs=4, batch_size=8, device="cpu", checkpoint_every_s=0, **decay)
     whole, members = train_ensemble(dataset, splits, chosen, NETWORK, seed=[7])
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(done, total):
         assert total == 4
         if done == 2:
-            raise Killed
+            raise KilledError
 
     path = tmp_path / "training.pt"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_ensemble(dataset, splits, chosen, NETWORK, seed=[7], checkpoint=path, progress=kill)
     epochs = []
     resumed, again = train_ensemble(

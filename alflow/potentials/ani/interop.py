@@ -1,0 +1,181 @@
+"""Exchange with TorchANI: export, import, and its own way of driving a trajectory (for large systems on a GPU)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from alflow.errors import InputError
+from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.network import Activation, Networks
+from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.units import HARTREE_IN_EV
+
+
+def to_torchani(ensemble: ANIEnsemble, members: Sequence[int] | None = None, neighbours: str = "all_pairs") -> Any:
+    """Return a ``torchani.arch.ANI`` in double precision, whose own forward gives the same energies (in Hartree).
+
+    Args:
+        ensemble: what to export.
+        members: which members; all if not given. One member gives a model without an ensemble around it.
+        neighbours: TorchANI's kind of neighbour list.
+    """
+    torchani = _torchani()
+    chosen = ensemble if members is None else ensemble.select(members)
+    functions = chosen.functions
+    symbols = tuple(torchani.constants.PERIODIC_TABLE[element] for element in functions.elements)
+    shared = chosen.self_energies.mean(axis=0)
+    containers = [_container(torchani, chosen, member, symbols, shared) for member in range(chosen.members)]
+    model = torchani.arch.ANI(
+        symbols=symbols,
+        aev_computer=_computer(torchani, functions, neighbours),
+        neural_networks=containers[0] if len(containers) == 1 else torchani.nn.Ensemble(containers),
+        energy_shifter=torchani.sae.SelfEnergy(symbols, [0.0] * len(symbols)),
+    ).double()
+    model.energy_shifter.self_energies.copy_(torch.from_numpy(shared / HARTREE_IN_EV))
+    return model.requires_grad_(requires_grad=False)
+
+
+def from_torchani(model: Any) -> ANIEnsemble:
+    """Return the members of a ``torchani.arch.ANI`` with element-specific networks.
+
+    Raises:
+        InputError: the model has parts that alflow has no equal of (other potentials, another cutoff function, shared
+            or unequal networks).
+    """
+    torchani = _torchani()
+    if model._has_extra_potentials:  # noqa: SLF001 - TorchANI has no public name for it
+        _refuse("a potential besides the networks (dispersion or repulsion)")
+    functions = _functions(model)
+    container = model.neural_networks
+    containers = list(container.members) if isinstance(container, torchani.nn.Ensemble) else [container]
+    if not all(isinstance(part, torchani.nn.ANINetworks) for part in containers):
+        _refuse(f"networks of the kind {type(containers[0]).__name__}")
+    networks = [[_dense(network) for network in part.atomics.values()] for part in containers]
+    if len({len(element) for member in networks for element in member}) > 1:
+        _refuse("networks of different depth")
+    elements, layers = range(len(functions.elements)), range(len(networks[0][0]))
+    energies = model.energy_shifter.self_energies.detach().double().cpu().numpy() * HARTREE_IN_EV
+    stacked = Networks(
+        tuple(tuple(np.stack([member[e][h][0] for member in networks]) for h in layers) for e in elements),
+        tuple(tuple(np.stack([member[e][h][1] for member in networks]) for h in layers) for e in elements),
+        _activation(torchani, containers[0]),
+    )
+    return ANIEnsemble(functions, stacked, np.tile(energies, (len(networks), 1)))
+
+
+class TorchANIForceModel:
+    """Energy, forces and spread through TorchANI and its automatic derivatives; see `alflow.types.ForceModel`."""
+
+    def __init__(self, ensemble: ANIEnsemble, numbers: IntArray, shares: FloatArray, threads: int = 1) -> None:
+        """Bind to (A,) atomic numbers, on a CUDA device if there is one; `shares` (M,): how much each member drives."""
+        ensemble.functions.species(numbers)
+        self._threads = threads
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = to_torchani(ensemble, neighbours="adaptive").to(self._device)
+        self._numbers = torch.from_numpy(np.ascontiguousarray(numbers))[None].to(self._device)
+        self._shares = torch.from_numpy(np.asarray(shares, np.float64)).to(self._device)
+
+    def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        """Return energy, forces and spread at (A, 3) Å. `start` has no meaning here."""
+        from alflow.potentials.ani.training import torch_threads  # noqa: PLC0415 - only this route needs it
+
+        del start
+        with torch_threads(self._threads):
+            place = torch.tensor(positions[None], dtype=torch.double, device=self._device, requires_grad=True)
+            energies = self._model((self._numbers, place), ensemble_values=True).energies.view(-1)
+            energy = (energies * self._shares).sum()
+            forces = -torch.autograd.grad(energy, place)[0][0]
+        spread = float(energies.detach().std(correction=0)) if len(energies) > 1 else 0.0
+        return Evaluation(
+            energy=float(energy.detach()) * HARTREE_IN_EV,
+            forces=forces.cpu().numpy() * HARTREE_IN_EV,
+            spread=spread * HARTREE_IN_EV,
+        )
+
+
+def _torchani() -> Any:
+    """Import TorchANI without its remarks on extensions that were not built."""
+    os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
+    import torchani  # noqa: PLC0415 - after the variable is set
+    import torchani.arch  # noqa: PLC0415
+    import torchani.constants  # noqa: PLC0415
+    import torchani.sae  # noqa: PLC0415
+
+    return torchani
+
+
+def _computer(torchani: Any, functions: SymmetryFunctions, neighbours: str) -> Any:
+    radial = torchani.aev.ANIRadial(functions.radial_eta, functions.radial_shifts, functions.radial_cutoff)
+    angular = torchani.aev.ANIAngular(
+        functions.angular_eta, functions.zeta, functions.angular_shifts, functions.sections, functions.angular_cutoff
+    )
+    return torchani.aev.AEVComputer(radial, angular, len(functions.elements), neighborlist=neighbours)
+
+
+def _container(torchani: Any, ensemble: ANIEnsemble, member: int, symbols: tuple[str, ...], shared: FloatArray) -> Any:
+    """Return one member's networks; what its self-energies differ from the shared ones goes into the last bias."""
+    networks, length = ensemble.networks, ensemble.functions.length
+    modules = {}
+    for e, symbol in enumerate(symbols):
+        activation = networks.activation
+        module = torchani.nn.AtomicNetwork((length, *networks.hidden[e], 1), activation, bias=True).double()
+        for h, (weight, bias) in enumerate(zip(networks.weights[e], networks.biases[e], strict=True)):
+            scale = 1.0 / HARTREE_IN_EV if h == len(networks.weights[e]) - 1 else 1.0
+            offset = (ensemble.self_energies[member, e] - shared[e]) if h == len(networks.weights[e]) - 1 else 0.0
+            layer = module[h]
+            layer.weight.data.copy_(torch.from_numpy(weight[member].T.astype(np.float64) * scale))
+            layer.bias.data.copy_(torch.from_numpy((bias[member].astype(np.float64) + offset) * scale))
+        modules[symbol] = module
+    return torchani.nn.ANINetworks(modules)
+
+
+def _functions(model: Any) -> SymmetryFunctions:
+    computer = model.aev_computer
+    radial, angular = computer.radial, computer.angular
+    kinds = (type(radial).__name__, type(angular).__name__, type(radial.cutoff_fn).__name__)
+    if kinds != ("ANIRadial", "ANIAngular", "CutoffCosine"):
+        _refuse(f"symmetry functions of the kind {', '.join(kinds)}")
+    return SymmetryFunctions(
+        elements=tuple(int(number) for number in model.atomic_numbers),
+        radial_cutoff=float(radial.cutoff),
+        radial_eta=float(radial.eta),
+        radial_shifts=tuple(float(shift) for shift in radial.shifts),
+        angular_cutoff=float(angular.cutoff),
+        angular_eta=float(angular.eta),
+        zeta=float(angular.zeta),
+        angular_shifts=tuple(float(shift) for shift in angular.shifts),
+        sections=tuple(float(section) for section in angular.sections),
+    )
+
+
+def _dense(network: Any) -> list[tuple[Any, Any]]:
+    """Return weights (inputs, outputs) and biases of each layer, the last in eV."""
+    layers = []
+    for linear in [*network.layers, network.final_layer]:
+        scale = HARTREE_IN_EV if linear is network.final_layer else 1.0
+        weight = linear.weight.detach().double().cpu().numpy().T * scale
+        bias = np.zeros(weight.shape[1]) if linear.bias is None else linear.bias.detach().double().cpu().numpy() * scale
+        layers.append((np.ascontiguousarray(weight, np.float32), bias.astype(np.float32)))
+    return layers
+
+
+def _activation(torchani: Any, container: Any) -> Activation:
+    kinds = {type(network.activation) for network in container.atomics.values()}
+    if kinds == {torch.nn.GELU}:
+        return "gelu"
+    if kinds != {torchani.nn.TightCELU}:
+        _refuse(f"activations of the kind {', '.join(sorted(kind.__name__ for kind in kinds))}")
+    return "celu"
+
+
+def _refuse(part: str) -> NoReturn:
+    raise InputError(
+        "A TorchANI model can be imported if it is a sum of element-specific networks over ANI symmetry functions, "
+        f"with GELU or CELU between layers: this one has {part}. Use it through the ASE engine instead."
+    )

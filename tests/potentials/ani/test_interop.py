@@ -1,0 +1,101 @@
+"""Export to and import from TorchANI, whose own forward and derivatives are the reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from alflow.errors import InputError
+from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.interop import TorchANIForceModel, from_torchani, to_torchani
+from alflow.potentials.ani.network import fresh_networks
+from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.types import Frames
+from alflow.units import HARTREE_IN_EV
+
+ELEMENTS = (1, 6, 7, 8)
+NUMBERS = np.array([6, 1, 7, 8, 1, 6, 1, 8, 1, 6])
+
+
+def frames():
+    rng = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3), -1).reshape(-1, 3)[:10] * 1.4
+    return Frames(NUMBERS, grid + rng.uniform(-0.3, 0.3, (4, 10, 3)))
+
+
+def ensemble(members=2, activation="gelu"):
+    functions = SymmetryFunctions.like_2x(ELEMENTS)
+    hidden = [(64, 48, 40), (56, 48, 40), (48, 40, 33), (48, 40, 32)]
+    networks = fresh_networks(functions.length, hidden, activation, [np.random.default_rng(i) for i in range(members)])
+    self_energies = np.array([-13.0, -1030.0, -1480.0, -2041.0]) + np.arange(members)[:, None]
+    return ANIEnsemble(functions, networks, self_energies)
+
+
+def torchani_labels(model, frames):
+    """Return energies (M, F) and forces (M, F, A, 3) by TorchANI's forward and torch's derivatives."""
+    positions = torch.tensor(frames.positions, requires_grad=True)
+    species = torch.tensor(frames.numbers).repeat(len(frames), 1)
+    energies = model((species, positions), ensemble_values=True).energies
+    forces = [-torch.autograd.grad(member.sum(), positions, retain_graph=True)[0].numpy() for member in energies]
+    return energies.detach().numpy() * HARTREE_IN_EV, np.stack(forces) * HARTREE_IN_EV
+
+
+@pytest.mark.parametrize("activation", ["gelu", "celu"])
+def test_exported_ensemble_gives_the_same_energies_and_forces(activation):
+    trained = ensemble(activation=activation)
+    energies, forces = torchani_labels(to_torchani(trained), frames())
+    found_energies, found_forces = trained.evaluate(frames())
+    assert np.abs(found_energies - energies).max() < 1e-5
+    assert np.abs(found_forces - forces).max() < 1e-4
+
+
+def test_exported_member_stands_alone():
+    trained = ensemble()
+    model = to_torchani(trained, [1])
+    assert not hasattr(model.neural_networks, "members")
+    species = torch.tensor(NUMBERS).repeat(4, 1)
+    energies = model((species, torch.tensor(frames().positions))).energies.numpy() * HARTREE_IN_EV
+    assert np.abs(trained.evaluate(frames())[0][1] - energies).max() < 1e-5
+
+
+def test_import_of_an_export_is_the_same_ensemble():
+    trained = ensemble(activation="celu")
+    again = from_torchani(to_torchani(trained))
+    assert again.functions.packed.radial_shifts == pytest.approx(trained.functions.packed.radial_shifts, abs=0)
+    energies, forces = again.evaluate(frames())
+    expected_energies, expected_forces = trained.evaluate(frames())
+    assert np.abs(energies - expected_energies).max() < 2e-4
+    assert np.abs(forces - expected_forces).max() < 1e-4
+
+
+def test_import_of_a_model_that_torchani_built():
+    import torchani
+
+    torch.manual_seed(3)
+    model = torchani.arch.simple_ani(
+        ("H", "C", "N", "O"), "wb97x-631gd", ensemble_size=2, cutoff_fn="cosine", repulsion=False, strategy="pyaev"
+    ).double()
+    imported = from_torchani(model)
+    energies, forces = torchani_labels(model, frames())
+    found_energies, found_forces = imported.evaluate(frames())
+    assert np.abs(found_energies - energies).max() < 1e-3
+    assert np.abs(found_forces - forces).max() < 1e-3
+
+
+def test_foreign_parts_are_refused():
+    model = to_torchani(ensemble())
+    model.aev_computer.radial.cutoff_fn = __import__("torchani").cutoffs.CutoffSmooth()
+    with pytest.raises(InputError, match="CutoffSmooth"):
+        from_torchani(model)
+
+
+@pytest.mark.parametrize("driver", ["mean", 1])
+def test_both_routes_agree(driver):
+    trained = ensemble(3)
+    positions = frames().positions[2]
+    one = trained.force_model(NUMBERS, driver, route="compiled")(positions)
+    other = trained.force_model(NUMBERS, driver, route="torchani")
+    assert isinstance(other, TorchANIForceModel)
+    found = other(positions)
+    assert one.energy == pytest.approx(found.energy, abs=1e-5)
+    assert one.spread == pytest.approx(found.spread, abs=1e-5)
+    assert np.abs(one.forces - found.forces).max() < 1e-4
