@@ -31,7 +31,7 @@ from alflow.config.engines import XTBSettings  # noqa: E402
 from alflow.dftb.coulomb import charge_interactions  # noqa: E402
 from alflow.dftb.energy import solve  # noqa: E402
 from alflow.dftb.hamiltonian import add_matrix_gradient, build_matrices  # noqa: E402
-from alflow.dftb.molecule import Molecule  # noqa: E402
+from alflow.dftb.molecule import WARMTH, Molecule  # noqa: E402
 from alflow.dftb.scc import self_consistency  # noqa: E402
 from alflow.labeling import make_engine  # noqa: E402
 from alflow.labeling.dftb3 import DFTB3Engine  # noqa: E402
@@ -127,7 +127,7 @@ def parts(molecule: Molecule, positions: FloatArray, repeats: int) -> dict[str, 
     hamiltonian, overlap = np.empty((2, size, size))
     charges = np.empty((4, atoms, atoms))
     neutral, gradient = np.zeros(atoms), np.zeros((atoms, 3))
-    whole = (tables, x, molecule.electrons, kt, neutral, 1e-7, 60, 1.0)
+    whole = (tables, x, molecule.electrons, kt, neutral, 1e-7, 60, 1.0, WARMTH)
 
     def interactions() -> None:
         charge_interactions(tables.species, tables.hubbard, tables.hubbard_derivative, tables.short_range, x, *charges)

@@ -66,6 +66,7 @@ def solve(
     tolerance: float,
     max_cycles: int,
     mixing: float,
+    warmth: float,
 ) -> Solution:
     """Compute one structure; energies and gradient are zero where the charges did not converge.
 
@@ -78,6 +79,7 @@ def solve(
         tolerance: Largest residual of a charge, electrons.
         max_cycles: Most self-consistency cycles.
         mixing: Share of a Newton step that is taken.
+        warmth: Electronic temperature of the first steps while the residual is large, Hartree; 0 for none.
     """
     atoms, size = positions.shape[0], tables.onsite.size
     hamiltonian, overlap = np.empty((size, size)), np.empty((size, size))
@@ -112,6 +114,7 @@ def solve(
         tolerance,
         max_cycles,
         mixing,
+        warmth,
     )
     gradient = np.zeros((atoms, 3))
     if scc.status != CONVERGED:

@@ -18,8 +18,10 @@ from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV
 CLOSEST_ANGSTROM = 0.3
 """Below this distance the tables have no meaning."""
 
-_HOT_K = (10000.0, 5000.0, 2500.0, 1500.0, 1000.0, 600.0, 300.0, 150.0)
-"""Electronic temperatures that the last rescue steps down through."""
+_HOT_K, _COOLING = 10000.0, 0.4
+"""Electronic temperature from which the last rescue steps down, and its factor a step."""
+WARMTH = 0.02
+"""Hartree (6300 K): where the first steps of a cold start share the electrons of a broken bond."""
 _CAREFUL = 0.3
 """Share of Newton's step that a rescue takes."""
 
@@ -98,8 +100,8 @@ class Molecule:
         """Climb the ladder of attempts until one converges."""
         history: list[str] = []
         cycles = 0
-        for name, solution in self._attempts(positions_bohr, start):
-            cycles += len(solution.scc.residuals)
+        for name, solution, spent in self._attempts(positions_bohr, start):
+            cycles += spent
             if solution.scc.status == CONVERGED:
                 return solution, cycles
             if solution.scc.status == NOT_POSITIVE:
@@ -116,27 +118,44 @@ class Molecule:
             f"they do not. Last residuals of each attempt: {'; '.join(history)}.",
         )
 
-    def _attempts(self, positions: FloatArray, start: FloatArray | None) -> Iterator[tuple[str, Solution]]:
-        """Yield one attempt after the other, each more careful than the one before."""
-        neutral = np.zeros(self.tables.valence.size)
-        target = self.electronic_temperature_k
+    def _attempts(self, positions: FloatArray, start: FloatArray | None) -> Iterator[tuple[str, Solution, int]]:
+        """Yield one attempt after the other with its cycles, each more careful than the one before."""
+        neutral, target = np.zeros(self.tables.valence.size), self.electronic_temperature_k
         if start is not None and start.shape == neutral.shape and np.isfinite(start).all():
-            yield "given charges", self._attempt(positions, -start, target, 1.0)
-        yield "neutral atoms", self._attempt(positions, neutral, target, 1.0)
-        yield "small steps", self._attempt(positions, neutral, target, _CAREFUL)
-        excess = neutral
-        for temperature in (*(hot for hot in _HOT_K if hot > target), target):
-            solution = self._attempt(positions, excess, temperature, 1.0)
-            if solution.scc.status != CONVERGED:
-                solution = self._attempt(positions, excess, temperature, _CAREFUL)
-            excess = solution.scc.excess
-        yield "cooled down", solution
+            solution = self._attempt(positions, -start, target)
+            yield "given charges", solution, len(solution.scc.residuals)
+        solution = self._attempt(positions, neutral, target)
+        yield "neutral atoms", solution, len(solution.scc.residuals)
+        yield "cooled down", *self._cool_down(positions, neutral)
+        solution = self._attempt(positions, neutral, target, _CAREFUL)
+        yield "small steps", solution, len(solution.scc.residuals)
 
-    def _attempt(self, positions: FloatArray, excess: FloatArray, temperature_k: float, mixing: float) -> Solution:
+    def _cool_down(self, positions: FloatArray, excess: FloatArray) -> tuple[Solution, int]:
+        """Converge hot, then step the electronic temperature down, each step from the last one's charges."""
+        target, cycles = self.electronic_temperature_k, 0
+        temperature = max(_HOT_K, target)
+        while True:
+            for mixing in (1.0, _CAREFUL):
+                solution = self._attempt(positions, excess, temperature, mixing, warmth=0.0)
+                cycles += len(solution.scc.residuals)
+                if solution.scc.status == CONVERGED:
+                    break
+            if temperature <= target:
+                return solution, cycles
+            excess, temperature = solution.scc.excess, max(_COOLING * temperature, target)
+
+    def _attempt(
+        self,
+        positions: FloatArray,
+        excess: FloatArray,
+        temperature_k: float,
+        mixing: float = 1.0,
+        warmth: float = WARMTH,
+    ) -> Solution:
         kt = temperature_k * BOLTZMANN_EV_PER_K / HARTREE_IN_EV
         cycles = self.max_cycles if mixing == 1.0 else 3 * self.max_cycles
         solution: Solution = solve(
-            self.tables, positions, self.electrons, kt, excess, self.scc_tolerance, cycles, mixing
+            self.tables, positions, self.electrons, kt, excess, self.scc_tolerance, cycles, mixing, warmth
         )
         return solution
 

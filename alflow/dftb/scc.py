@@ -28,10 +28,10 @@ CONVERGED, NOT_CONVERGED, NOT_POSITIVE, NO_EIGENVECTORS = 0, 1, 2, 3
 
 _LARGEST_STEP = 1.0
 """Electrons; no charge moves further in one cycle."""
-_HALVINGS = 4
-_ROUGH, _WARM, _COOLING = 0.1, 0.02, 0.4
-"""While a residual is above _ROUGH electrons, a step is taken at an electronic temperature of _WARM Hartree that falls
-by _COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
+_HALVINGS = 8
+_ROUGH, _COOLING = 0.1, 0.4
+"""While a residual is above _ROUGH electrons, a step is taken at an electronic temperature of `warmth` that falls by
+_COOLING a cycle: near-degenerate levels of a broken bond then share their electrons instead of swapping them."""
 
 
 class SelfConsistency(NamedTuple):
@@ -85,6 +85,7 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
     tolerance: float,
     max_cycles: int,
     mixing: float,
+    warmth: float,
 ) -> SelfConsistency:
     """Find charges that reproduce themselves.
 
@@ -101,6 +102,7 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
         tolerance: Largest residual of a charge, electrons.
         max_cycles: Most eigenproblems.
         mixing: Share of Newton's step that is taken; 1 for all of it.
+        warmth: Electronic temperature of the first steps while the residual is large, Hartree; 0 for none.
     """
     size, atoms = overlap.shape[0], valence.size
     levels, occupations, residuals = np.zeros(size), np.zeros(size), np.zeros(max_cycles)
@@ -115,7 +117,6 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
     reduced = np.dot(np.dot(inverse, hamiltonian), inverse.T)
     potential, kernel, level_charges = np.empty(atoms), np.empty((atoms, atoms)), np.empty((size, atoms))
     shifted, current, dual = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
-    warmth = _WARM
     base, step, best, halvings = excess_in.copy(), np.zeros(atoms), np.inf, 0
     for cycle in range(max_cycles):
         charge_potential(gamma, third, excess_in, potential)
