@@ -1,0 +1,68 @@
+"""Reproduce the figures of the paper: run what is missing, draw, compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from alflow.errors import ConfigError, InputError
+from alflow.progress import Display
+from alflow.reproduce.learning import figure_3, figure_5, figure_6, figure_s1, figure_s2
+from alflow.reproduce.pulling import figure_2, figure_4
+from alflow.reproduce.result import Drawn, Result, store
+from alflow.reproduce.runs import Runs
+from alflow.reproduce.transfer import figure_7, figure_alkanes, figure_s7
+from alflow.resources import close_matches
+
+FIGURES: dict[str, Callable[[Runs], Drawn]] = {
+    "fig2": figure_2,
+    "fig3": figure_3,
+    "fig4": figure_4,
+    "fig5": figure_5,
+    "fig6": figure_6,
+    "fig7": figure_7,
+    "s1": figure_s1,
+    "s2": figure_s2,
+    "s7": figure_s7,
+    "alkanes": figure_alkanes,
+}
+"""What can be reproduced; `alkanes` goes beyond the paper."""
+
+__all__ = ["FIGURES", "Result", "Runs", "reproduce_figures"]
+
+
+def reproduce_figures(
+    name: str, folder: Path, site: str, options: Mapping[str, str], display: Display, *, quick: bool
+) -> list[Result]:
+    """Reproduce one figure, or all of the paper's.
+
+    Args:
+        name: One of `FIGURES`, or all.
+        folder: Where campaigns lie and are made; results go into its folder ``results``.
+        site: Name or path of the site file.
+        options: Of the site.
+        display: Shows what goes on.
+        quick: The reduced version.
+
+    Raises:
+        InputError: the name is unknown, or the figure cannot be made with this copy.
+    """
+    if name != "all" and name not in FIGURES:
+        raise InputError(
+            f"A figure must be one of {', '.join(FIGURES)} or all; {name!r} is not. {close_matches(name, [*FIGURES])}"
+        )
+    names = [each for each in FIGURES if each != "alkanes"] if name == "all" else [name]
+    runs = Runs(folder, site, options, display, quick)
+    results = []
+    for each in names:
+        started = time.monotonic()
+        try:
+            drawn = FIGURES[each](runs)
+        except ConfigError as error:
+            if name != "all":
+                raise
+            display.note(str(error))
+            continue
+        results.append(store(drawn, each, folder / "results", time.monotonic() - started, quick=quick))
+    return results

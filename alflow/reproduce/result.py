@@ -1,0 +1,122 @@
+"""What reproducing a figure gives: a picture, and a table of the paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from alflow.rundir import environment, write_atomically
+
+PAPER_COLOUR = "tab:orange"
+"""Of everything that the paper reports, in all figures."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity."""
+
+    quantity: str
+    unit: str
+    paper: float | None
+    """None where the paper's text gives no number."""
+    ours: float
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        return None if self.paper is None else self.ours - self.paper
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure before it is stored."""
+
+    title: str
+    figure: Figure
+    rows: tuple[Row, ...]
+    differs: str
+    """What differs from the paper, and why."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A stored figure and its table."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    differs: str
+    picture: Path
+    json: Path
+
+    def table(self) -> Table:
+        """Return the table for a terminal."""
+        table = Table(title=f"{self.name}: {self.title}")
+        for heading, justify in (("quantity", "left"), ("unit", "left")):
+            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        for heading in ("paper", "ours", "difference"):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            numbers = (_number(value) for value in (row.paper, row.ours, row.difference))
+            table.add_row(row.quantity, row.unit, *numbers)
+        return table
+
+
+def store(drawn: Drawn, name: str, folder: Path, seconds: float, *, quick: bool) -> Result:
+    """Write the picture and the table of a figure.
+
+    Args:
+        drawn: The figure.
+        name: Such as fig3.
+        folder: Where to.
+        seconds: How long it took, what was already there not counted.
+        quick: Whether it is the reduced version; picture, title and table then say so.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    title = drawn.title + (" (reduced version)" if quick else "")
+    drawn.figure.suptitle(title, fontsize=11)
+    result = Result(name, title, drawn.rows, drawn.differs, folder / f"{name}.png", folder / f"{name}.json")
+    drawn.figure.savefig(result.picture, dpi=140)
+    rows = [
+        {
+            "quantity": r.quantity,
+            "unit": r.unit,
+            "paper": r.paper,
+            "ours": _finite(r.ours),
+            "difference": _finite(r.difference),
+        }
+        for r in drawn.rows
+    ]
+    machine = environment()
+    content = {
+        "figure": name,
+        "title": title,
+        "quick": quick,
+        "seconds": round(seconds, 1),
+        "rows": rows,
+        "differs": drawn.differs,
+        "machine": {key: machine[key] for key in ("python", "platform", "processors", "packages")},
+    }
+    write_atomically(result.json, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    return result
+
+
+def scatter(values: Sequence[float]) -> float:
+    """Return the standard deviation of the second half of a series: how much it still moves."""
+    later = values[len(values) // 2 :]
+    mean = sum(later) / len(later)
+    return math.sqrt(sum((value - mean) ** 2 for value in later) / len(later))
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
