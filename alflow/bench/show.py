@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from alflow.bench import BenchReport
+from alflow.bench.label import BenchReport
 
 
 def bench_table(report: BenchReport) -> Table:

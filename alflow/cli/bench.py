@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from alflow.bench import Workload
+    from alflow.bench.label import Workload
 
 bench = typer.Typer(help="Measurements on a site.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -40,7 +40,7 @@ def label(
     """Measure labels a second, and where the time of held workers goes."""
     from rich.console import Console
 
-    from alflow.bench import BenchCase, bench_label
+    from alflow.bench.label import BenchCase, bench_label
     from alflow.bench.show import bench_table, draw_bench, save_bench
     from alflow.sites import parse_option_pairs
 
@@ -63,7 +63,7 @@ def label(
 
 
 def _workload(engine: str, structures: str, count: int, label_seconds: float) -> Workload:
-    from alflow.bench import EngineWorkload, SleepWorkload
+    from alflow.bench.label import EngineWorkload, SleepWorkload
     from alflow.config.campaign import LabelSettings
     from alflow.errors import InputError
     from alflow.structures import alkane, read_structure

@@ -71,7 +71,7 @@ def check(
     from rich.console import Console
 
     from alflow.config.campaign import LabelSettings
-    from alflow.sitecheck import check_site, save_check
+    from alflow.sitecheck.check import check_site, save_check
     from alflow.sitecheck.show import check_tables
     from alflow.sites import parse_option_pairs
 

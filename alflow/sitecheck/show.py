@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from alflow.sitecheck import SiteCheck
+from alflow.sitecheck.check import SiteCheck
 from alflow.sitecheck.findings import WorkerReport
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alflow.bench import BenchCase, EngineWorkload, SleepWorkload, bench_label
+from alflow.bench.label import BenchCase, EngineWorkload, SleepWorkload, bench_label
 from alflow.bench.measure import Interval, account
 from alflow.bench.show import bench_table, draw_bench
 from alflow.config.campaign import LabelSettings

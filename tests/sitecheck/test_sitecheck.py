@@ -9,7 +9,7 @@ from rich.console import Console
 
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
-from alflow.sitecheck import check_site, check_warning, save_check
+from alflow.sitecheck.check import check_site, check_warning, save_check
 from alflow.sitecheck.findings import Expected, WorkerReport, find
 from alflow.sitecheck.show import check_tables
 

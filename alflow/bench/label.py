@@ -1,0 +1,317 @@
+"""The labelling benchmark that people run before they spend an allocation."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from alflow import tasks
+from alflow.bench.label import worker
+from alflow.bench.measure import Account, Interval, account
+from alflow.chunking import chunk_sizes
+from alflow.config.campaign import LabelSettings
+from alflow.errors import CampaignError, InputError
+from alflow.events import EventLog
+from alflow.graph import TaskGraph
+from alflow.labeling import make_engine
+from alflow.learning.augmentation import jitter
+from alflow.sites import find_site, load_site
+from alflow.tasks import Outcome
+from alflow.types import Frames
+
+BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
+    "label": (tasks.label, "cpu"),
+    "sleep": (worker.sleep_frames, "cpu"),
+    "nothing": (worker.nothing, "cpu"),
+}
+JITTER_ANGSTROM = 0.05
+WARM_UP_LIMIT_SECONDS = 1800.0
+BASELINE_SECONDS = 20.0
+"""Length of the measurement with one worker that efficiencies refer to, half before and half after the others."""
+
+
+class Workload(Protocol):
+    """What a label task of the benchmark is."""
+
+    @property
+    def what(self) -> str:
+        """Name of the task."""
+        ...
+
+    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
+        """Return the arguments of the task that labels `count` frames from row `first` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineWorkload:
+    """Labels of jittered copies of a structure by an engine."""
+
+    labels: LabelSettings
+    frames: Frames
+    what: str = "label"
+
+    @classmethod
+    def of(cls, labels: LabelSettings, structure: Frames, count: int) -> EngineWorkload:
+        """Make `count` different frames from the first frame of a structure."""
+        rng = np.random.default_rng(0)
+        positions = jitter(structure.positions[0], count, JITTER_ANGSTROM, rng)
+        return cls(labels, Frames(structure.numbers, positions, structure.charge))
+
+    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
+        """Return the arguments of `alflow.tasks.label`."""
+        rows = np.arange(first, first + count) % len(self.frames)
+        settings = self.labels.settings.model_dump(mode="json")
+        return self.labels.engine, settings, self.frames.numbers, self.frames.positions[rows], self.frames.charge
+
+
+@dataclass(frozen=True)
+class SleepWorkload:
+    """Labels that only take time: what the system costs without the chemistry."""
+
+    label_seconds: float
+    what: str = "sleep"
+
+    def arguments(self, first: int, count: int) -> tuple[Any, ...]:  # noqa: ARG002 - all frames are alike
+        """Return the arguments of `sleep_frames`."""
+        return count, self.label_seconds
+
+
+@dataclass(frozen=True)
+class BenchCase:
+    """One line of the benchmark."""
+
+    workers: int = 0
+    """Tasks in flight at a time; 0: as many as there are, all workers."""
+    frames_per_task: int = 0
+    """0: chosen from the measured label time, falling towards the end."""
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """What one case gave."""
+
+    case: BenchCase
+    account: Account
+    failed: int
+    efficiency: float
+    """Labels a second and worker, over those of one worker alone in the same run."""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """A whole benchmark."""
+
+    site: str
+    options: dict[str, str]
+    workload: str
+    workers: int
+    first_worker_s: float
+    """From the start of the executors to the first result."""
+    all_workers_s: float
+    """The same, to a result of every worker."""
+    label_seconds: float
+    """Of one worker alone, warm."""
+    one_worker_labels_per_second: float
+    rows: tuple[BenchRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        plain = asdict(self)
+        for line, row in zip(plain["rows"], self.rows, strict=True):
+            measured = row.account
+            line["labels_per_second"] = measured.labels_per_second
+            line["utilisation"] = measured.utilisation
+            line["dispatch_ms_per_label"] = measured.dispatch_ms_per_label
+        return plain
+
+
+@dataclass
+class _Run:
+    """Collects the tasks of one case."""
+
+    intervals: list[Interval] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
+    errors: list[BaseException] = field(default_factory=list)
+
+
+def bench_label(
+    site: str,
+    options: Mapping[str, str],
+    workload: Workload,
+    count: int,
+    run_dir: Path,
+    *,
+    cases: Sequence[BenchCase] = (BenchCase(),),
+    task_seconds: float = 3.0,
+    warm_up: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> BenchReport:
+    """Measure labels a second of a site's executor "cpu".
+
+    Args:
+        site: Name or path of a site file.
+        options: Its options.
+        workload: Labels of an engine, or of nothing but time.
+        count: Labels of each case.
+        run_dir: Where logs go.
+        cases: Numbers of workers and frames a task to measure.
+        task_seconds: Length of a task aimed at where a case leaves its size open, s.
+        warm_up: Workers to wait for before anything counts; None: all that the site has connected by then.
+        say: Told what happens now.
+
+    Raises:
+        InputError: the site or the engine cannot be used; nothing was submitted.
+        CampaignError: workers did not come, or a task failed as a whole.
+    """
+    if count < 1:
+        raise InputError(f"A benchmark labels at least one frame; got {count}.")
+    if isinstance(workload, EngineWorkload):
+        make_engine(workload.labels.engine, workload.labels.settings)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    config = load_site(find_site(site), run_dir, options)
+    with _graph(config, run_dir) as graph:
+        say("Starting workers ...")
+        first, everyone, workers = _warm_up(graph, workload, warm_up)
+        label_seconds = _probe(graph, workload)
+        say(f"{workers} workers after {everyone:.1f} s; a label takes {1e3 * label_seconds:.3g} ms")
+        half = max(1, min(count, int(BASELINE_SECONDS / 2 / label_seconds)))
+        alone = BenchCase(workers=1)
+        baseline = [_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0]]
+        measured = []
+        for case in cases:
+            say(f"{count} labels, {case.workers or workers} workers, {case.frames_per_task or 'guided'} frames a task")
+            measured.append((case, *_case(graph, workload, case, count, workers, label_seconds, task_seconds)))
+        baseline.append(_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0])
+    one = sum(part.labels for part in baseline) / sum(part.wall_s for part in baseline)
+    rows = [
+        BenchRow(case, counted, failed, counted.labels_per_second / counted.workers / one)
+        for case, counted, failed in measured
+    ]
+    return BenchReport(
+        site, dict(options), _describe(workload), workers, first, everyone, label_seconds, one, tuple(rows)
+    )
+
+
+@contextmanager
+def _graph(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
+    events = EventLog(run_dir / "events.jsonl")
+    graph = TaskGraph(config, events, apps=BENCH_APPS)
+    try:
+        yield graph
+    finally:
+        graph.close()
+        events.close()
+
+
+def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None) -> tuple[float, float, int]:
+    """Give every worker a label until each has returned one; return the first and last one's times, and how many."""
+    began = time.monotonic()
+    seen: dict[str, float] = {}
+    run = _Run()
+
+    def handle(result: Outcome | BaseException) -> None:
+        _take(run, result, 1)
+        for interval in run.intervals[-1:]:
+            seen.setdefault(interval.worker, time.monotonic() - began)
+
+    def everyone() -> bool:
+        if time.monotonic() - began > WARM_UP_LIMIT_SECONDS:
+            raise CampaignError(
+                f"The workers of executor 'cpu' were not there after {WARM_UP_LIMIT_SECONDS:.0f} s "
+                f"({len(seen)} were); look at the scheduler's queue and the logs in the run directory."
+            )
+        _raise_first(run)
+        workers = graph.workers("cpu")
+        for _ in range(max(1, 2 * workers) - graph.pending()):
+            graph.submit(workload.what, *workload.arguments(0, 1), handler=handle)
+        threads = f"{socket.gethostname()}:{os.getpid()}" in seen  # they cannot be told apart
+        return bool(seen) and (threads or len(seen) >= (expected or max(1, workers)))
+
+    graph.run_until(everyone)
+    graph.run_until(lambda: graph.pending() == 0)
+    times = sorted(seen.values())
+    return times[0], times[-1], max(len(seen), graph.workers("cpu"))
+
+
+def _probe(graph: TaskGraph, workload: Workload) -> float:
+    """Return the time of one label on a warm worker, s: the least of a few."""
+    times = []
+    for first in range(5):
+        run = _Run()
+        graph.submit(workload.what, *workload.arguments(first, 1), handler=partial(_take, run, labels=1))
+        graph.run_until(lambda: graph.pending() == 0)
+        _raise_first(run)
+        times.append(run.intervals[0].ended - run.intervals[0].started)
+    return max(min(times), 1e-5)
+
+
+def _case(
+    graph: TaskGraph,
+    workload: Workload,
+    case: BenchCase,
+    count: int,
+    workers: int,
+    label_seconds: float,
+    task_seconds: float,
+) -> tuple[Account, int]:
+    """Run one case; return where the workers' time went, and how many labels failed."""
+    used = min(case.workers or workers, workers)
+    sizes = iter(chunk_sizes(count, used, label_seconds, task_seconds, case.frames_per_task))
+    run = _Run()
+    position = 0
+
+    def submit_next() -> None:
+        nonlocal position
+        size = next(sizes, 0)
+        if not size:
+            return
+
+        def handle(result: Outcome | BaseException) -> None:
+            _take(run, result, size)
+            if case.workers:
+                submit_next()
+
+        graph.submit(workload.what, *workload.arguments(position, size), handler=handle, frames=size)
+        position += size
+
+    began = time.time()
+    for _ in range(used if case.workers else count):
+        submit_next()
+    graph.run_until(lambda: graph.pending() == 0)
+    ended = time.time()
+    _raise_first(run)
+    return account(run.intervals, used, began, ended), sum(run.failed.values())
+
+
+def _take(run: _Run, result: Outcome | BaseException, labels: int) -> None:
+    if isinstance(result, BaseException):
+        run.errors.append(result)
+        return
+    report = result.report
+    run.intervals.append(Interval(f"{report.host}:{report.pid}", report.started, report.ended, labels))
+    run.failed.update(failure[1] for failure in result.value["failures"])
+
+
+def _raise_first(run: _Run) -> None:
+    if run.errors:
+        error = run.errors[0]
+        raise CampaignError(f"A task of the benchmark failed: {type(error).__name__}: {error}") from error
+
+
+def _describe(workload: Workload) -> str:
+    if isinstance(workload, EngineWorkload):
+        return f"{workload.labels.engine}, {len(workload.frames.numbers)} atoms"
+    if isinstance(workload, SleepWorkload):
+        return f"sleep, {workload.label_seconds:g} s a label"
+    return workload.what
