@@ -262,24 +262,29 @@ def wait_for_orphans(pids: list[int]) -> float:
 # ---- one scenario ---------------------------------------------------------------------------------------------------
 
 
-def undisturbed(folder: Path, engine: str) -> tuple[Content, float]:
-    """Run the campaign that nothing happens to; return what it leaves and its wall time, s."""
-    began = time.monotonic()
+def events(run: Path) -> int:
+    """Return how many events a run has written."""
+    path = run / "events.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def undisturbed(folder: Path, engine: str) -> tuple[Content, int]:
+    """Run the campaign that nothing happens to; return what it leaves and the number of its events."""
     driver = start(write_campaign(folder, engine), folder / f"undisturbed-{engine}")
     code = finish(driver)
     if code != 0:
         raise RuntimeError(f"the undisturbed campaign ended with {code}: {driver.said()}")
-    return content(driver.run), time.monotonic() - began
+    return content(driver.run), events(driver.run)
 
 
-def strike(folder: Path, scenario: Scenario, expected: Content, seconds: float, rng: random.Random) -> Result:
+def strike(folder: Path, scenario: Scenario, expected: Content, length: int, rng: random.Random) -> Result:
     """Run a campaign, strike it at a random instant, go on until it ends, and compare.
 
     Args:
         folder: for the campaign file and, unless the disk is struck, the run directory.
         scenario: what happens.
         expected: what the undisturbed campaign left.
-        seconds: wall time of the undisturbed campaign; the instant is drawn from it.
+        length: events of the undisturbed campaign; the instant is soon after one of them, or while the driver starts.
         rng: draws the instant and the victim.
     """
     campaign = write_campaign(folder, scenario.engine)
@@ -288,7 +293,8 @@ def strike(folder: Path, scenario: Scenario, expected: Content, seconds: float, 
     began = time.monotonic()
     with small_disk(folder / name) if scenario.victim == "disk" else contextlib.nullcontext(folder) as where:
         driver = start(campaign, where / name)
-        strike_once(driver, scenario.victim, began + rng.uniform(0.05, 0.95) * seconds, began, rng, result)
+        await_instant(driver, rng.randrange(length - 2), rng.uniform(0.0, 0.3))
+        strike_now(driver, scenario.victim, began, rng, result)
         code = finish(driver)
         (where / "filler").unlink(missing_ok=True)
         while code != 0 and code is not None and result.restarts < MOST_RESTARTS:
@@ -309,13 +315,19 @@ def strike(folder: Path, scenario: Scenario, expected: Content, seconds: float, 
     return result
 
 
-def strike_once(driver: Driver, victim: str, instant: float, began: float, rng: random.Random, result: Result) -> None:
-    """Wait for the instant and for the victim to exist; strike."""
-    found: list[int] = []
-    while driver.process.poll() is None and (time.monotonic() < instant or not found):
+def await_instant(driver: Driver, count: int, delay: float) -> None:
+    """Wait until a run has written so many events, and a little longer."""
+    while driver.process.poll() is None and events(driver.run) < count:
+        time.sleep(0.01)
+    time.sleep(delay if count else 20.0 * delay)
+
+
+def strike_now(driver: Driver, victim: str, began: float, rng: random.Random, result: Result) -> None:
+    """Strike as soon as the victim exists."""
+    found = victims(driver, victim)
+    while driver.process.poll() is None and not found:
         time.sleep(0.02)
-        if time.monotonic() >= instant:
-            found = victims(driver, victim)
+        found = victims(driver, victim)
     if driver.process.poll() is not None:
         return
     result.struck_after = time.monotonic() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ from alflow.config.testing import SleepSettings
 from alflow.errors import InputError, LabelError
 from alflow.labeling.base import label_frames
 from alflow.labeling.guard import GuardedEngine
+from alflow.labeling.guardmessages import pack_evaluation, pack_request, unpack_evaluation, unpack_request
 from alflow.labeling.testing import SleepEngine, fate_of
 from alflow.structures import alkane
-from alflow.types import Frames
+from alflow.types import Evaluation, Frames
 
 ETHANE = alkane(2)
 NUMBERS = ETHANE.numbers
@@ -52,16 +54,13 @@ def test_same_bits_and_theory_as_without_guard() -> None:
 
 
 def test_start_and_cycles_travel() -> None:
-    from alflow.labeling.guard import _pack_evaluation, _pack_request, _unpack_evaluation, _unpack_request
-    from alflow.types import Evaluation
-
     sent = Evaluation(1.5, np.ones((2, 3)), 0.25, np.arange(12.0).reshape(2, 3, 2), 17)
-    came = _unpack_evaluation(_pack_evaluation(sent))
+    came = unpack_evaluation(pack_evaluation(sent))
     assert (came.energy, came.spread, came.cycles) == (1.5, 0.25, 17)
     assert came.start is not None
     assert np.array_equal(came.start, sent.start)
     assert np.array_equal(came.forces, sent.forces)
-    numbers, positions, charge, start = _unpack_request(_pack_request(np.array([6, 1]), np.eye(3)[:2], -1, sent.start))
+    numbers, positions, charge, start = unpack_request(pack_request(np.array([6, 1]), np.eye(3)[:2], -1, sent.start))
     assert (numbers.tolist(), charge) == ([6, 1], -1)
     assert np.array_equal(positions, np.eye(3)[:2])
     assert np.array_equal(start, sent.start)
@@ -90,7 +89,7 @@ def test_crash_names_the_signal(seed: int) -> None:
 
 
 def test_memory_is_limited() -> None:
-    reason, detail = reason_and_detail(guarded(memory_limit_gb=2.0, eat_memory_share=1.0, eat_memory_gb=16.0))
+    reason, detail = reason_and_detail(guarded(memory_limit_gb=1.2, eat_memory_share=1.0, eat_memory_gb=16.0))
     assert reason == "out-of-memory"
     assert "GB" in detail or "memory" in detail
 
@@ -129,8 +128,8 @@ def test_child_killed_between_two_labels_is_replaced() -> None:
     engine = guarded()
     first = engine.compute(NUMBERS, ETHANE.positions[0]).energy
     assert engine._child is not None
-    engine._child.process.kill()
-    engine._child.process.wait()
+    os.kill(engine._child.pid, signal.SIGKILL)
+    wait_for_end(engine._child.pid)
     assert engine.compute(NUMBERS, ETHANE.positions[0]).energy == first
     engine.close()
 
@@ -140,21 +139,43 @@ def test_child_dies_with_its_parent() -> None:
         "import os, signal\n"
         "from alflow.labeling.guard import GuardedEngine\n"
         "engine = GuardedEngine('sleep', {'seconds_per_label': 0.0})\n"
-        "print(engine._child.process.pid, flush=True)\n"
+        "print(engine._child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    child, deadline = int(done.stdout), time.monotonic() + 10.0
-    while time.monotonic() < deadline and _alive(child):
-        time.sleep(0.05)
-    assert not _alive(child)
+    wait_for_end(int(done.stdout))
 
 
 def test_no_child_is_left_when_the_engine_is_forgotten() -> None:
     engine = guarded()
     assert engine._child is not None
-    pid = engine._child.process.pid
+    pid = engine._child.pid
     del engine
+    wait_for_end(pid)
+
+
+def test_interpreter_behind_the_child_may_die_too() -> None:
+    engine = guarded()
+    assert engine._nursery is not None
+    assert engine._child is not None
+    engine._nursery._process.kill()
+    wait_for_end(engine._child.pid)
+    assert np.isfinite(engine.compute(NUMBERS, ETHANE.positions[0]).energy)
+
+
+def test_children_after_a_crash_come_from_the_same_interpreter() -> None:
+    engine, positions = guarded(crash_share=1.0), jittered(20).positions
+    first = engine._nursery
+    for structure in positions:
+        with pytest.raises(LabelError, match="engine-crash"):
+            engine.compute(NUMBERS, structure)
+    assert engine._nursery is first
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline and _alive(pid):
+        time.sleep(0.01)
     assert not _alive(pid)
 
 
