@@ -166,7 +166,8 @@ class Stages:
         for segment in segments:
             if segment.stopped:
                 raise CampaignError(f"The first molecular dynamics ended early: {segment.stopped}")
-            rows = np.flatnonzero(segment.steps >= skip)
+            sampled = np.flatnonzero(segment.steps >= skip)
+            rows = sampled[self.ledger.lookup(self.farm.theory, segment.frames.take(sampled)).missing]
             frames, forces = segment.frames.take(rows), segment.forces
             assert forces is not None
             origins = [Origin("first-data", 0, replica, int(segment.steps[row])) for row in rows]
