@@ -151,14 +151,14 @@ def test_chains_and_rates_compare_pairs_from_the_same_start(made):
     rates = rows_of(figure("s7"))
     assert len(rates) == 4
     (reference,) = folder.glob("chains-paper-fig3-reference/C6-*/segment-000.npz")
-    (network,) = folder.glob("chains-paper-fig3-iteration-001/C6-*/segment-000.npz")
+    (network,) = folder.glob("chains-paper-fig3-paper-fig3-iteration-001/C6-*/segment-000.npz")
     with np.load(reference) as first, np.load(network) as second:
         np.testing.assert_array_equal(first["positions"][0], second["positions"][0])
         assert first["energy"][0] != second["energy"][0]
 
 
 def test_an_unknown_figure_is_refused_with_a_hint(tmp_path):
-    with pytest.raises(InputError, match=r"'fig33' is not: did you mean .*'fig3'"):
+    with pytest.raises(InputError, match=r"'fig33' is not\. did you mean .*'fig3'"):
         reproduce_figures("fig33", tmp_path, "local", THREADS, Silent(), quick=True)
 
 

@@ -96,7 +96,7 @@ def draw_barriers(axes: Axes, iterations: Sequence[int], barriers: FloatArray, r
     if reference is not None and np.isfinite(reference).any():
         axes.axhline(float(np.nanmean(reference)), color="black", ls="--", label="reference")
         axes.axhspan(float(np.nanmin(reference)), float(np.nanmax(reference)), color="black", alpha=0.08)
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.set_ylabel("barrier (eV)")
     axes.legend(**LEGEND)
 
@@ -119,7 +119,7 @@ def draw_barrier_errors(
     known = np.where(np.isfinite(half_width), half_width, 0.0)
     axes.errorbar(iterations, mean, yerr=known, color="tab:blue", capsize=3, lw=1.3, label="mean, 95 % interval")
     axes.set_yscale("symlog", linthresh=0.1)
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.set_ylabel("barrier error (eV)")
     axes.legend(**LEGEND)
 
@@ -132,7 +132,7 @@ def draw_errors(axes: Axes, iterations: Sequence[int], lines: Sequence[tuple[str
             axes.fill_between(iterations, columns.min(axis=1), columns.max(axis=1), color=colour, alpha=0.2, lw=0)
         axes.plot(iterations, columns.mean(axis=1), "o-", ms=3.5, color=colour, label=label)
     axes.set_yscale("log")
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.set_ylabel(unit)
     axes.legend(**LEGEND)
 
@@ -157,7 +157,7 @@ def draw_stage_seconds(axes: Axes, iterations: Sequence[int], stages: Sequence[t
     for label, seconds in stages:
         axes.bar(iterations, seconds, bottom=base, width=0.7, label=label)
         base = base + seconds
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.set_ylabel("wall time (s)")
     axes.legend(**LEGEND)
 
@@ -200,7 +200,8 @@ def _laid_out(positions: FloatArray, pair: tuple[int, int]) -> FloatArray:
     return np.asarray(centred @ np.stack([first, second, np.cross(first, second)]).T)
 
 
-def _iteration_axis(axes: Axes, iterations: Sequence[int]) -> None:
+def iteration_axis(axes: Axes, iterations: Sequence[int]) -> None:
+    """Name the horizontal axis and give it whole numbers."""
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if iterations:

@@ -36,7 +36,7 @@ def figure_3(runs: Runs) -> Drawn:
     a.axhline(paper.DFTB_BARRIER_EV, color=PAPER_COLOUR, lw=0.9)
     _error_bars(b, records, errors)
     b.plot(records[-1].iteration, paper.FIG3_LAST_ERROR_EV, "*", ms=12, color=PAPER_COLOUR, label="paper, last")
-    b.legend(**figures.LEGEND)
+    b.legend(loc="upper right", ncols=3, **figures.LEGEND)
     _training_errors(c, run, records)
     mae = np.array([each.mae for each in found])
     figures.draw_errors(d, _numbers(records), [("best member, reference pull", mae, "tab:red")], "energy MAE (eV)")
@@ -95,7 +95,7 @@ def figure_5(runs: Runs) -> Drawn:
         marked = {"fig5-3": paper.INHERITED_THREE_ERROR_EV, "fig5-7": KCAL_PER_MOL_IN_EV}.get(name)
         if marked is not None:
             axes.axhline(marked, color=PAPER_COLOUR, ls="--", lw=1.0, label="paper, converged")
-            axes.legend(**figures.LEGEND)
+            axes.legend(loc="upper right", ncols=3, **figures.LEGEND)
         later = errors[len(errors) // 2 :]
         rows.append(Row(f"{title}: mean error in the second half", "eV", marked, sum(later) / len(later)))
         rows.append(Row(f"{title}: scatter of the error in the second half", "eV", None, scatter(errors)))
@@ -171,10 +171,10 @@ def _error_bars(axes: Axes, records: Sequence[IterationRecord], errors: Sequence
     axes.bar(_numbers(records), errors, color="tab:blue", width=0.7, label="ours")
     axes.axhline(KCAL_PER_MOL_IN_EV, color="tab:green", lw=1.0, label="1 kcal/mol")
     axes.set_yscale("log")
-    axes.set_ylim(1e-3, 10.0)
-    axes.set_xlabel("iteration")
+    axes.set_ylim(1e-3, 40.0)
+    figures.iteration_axis(axes, _numbers(records))
     axes.set_ylabel("|barrier error| (eV)")
-    axes.legend(**figures.LEGEND)
+    axes.legend(loc="upper right", ncols=3, **figures.LEGEND)
 
 
 def _training_errors(axes: Axes, run: RunDirectory, records: Sequence[IterationRecord]) -> None:

@@ -36,8 +36,8 @@ def figure_2(runs: Runs) -> Drawn:
         "c": summary.work_curve(first.iteration(0) / "pull-00", "network, first data"),
         "d": summary.work_curve(second.iteration(0) / "pull-00", "network, DFTB pull"),
     }
-    figure = Figure(figsize=(10, 8.6), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(2, 4))
+    figure = Figure(figsize=(10, 6.0), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 3))
     top, rest = parts
     _snapshots(top, first, molecules(first.settings())[0])
     b, c, d = rest.subplots(1, 3)

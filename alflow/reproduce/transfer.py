@@ -45,6 +45,7 @@ def figure_7(runs: Runs) -> Drawn:
     errors.bar(chains, np.abs(error), color=["tab:red" if n in (6, 7, 8) else "0.6" for n in chains])
     errors.axhline(KCAL_PER_MOL_IN_EV, color="tab:green", lw=1.0)
     errors.set_yscale("log")
+    errors.set_xticks(chains)
     errors.set_xlabel("carbon atoms (red: those that the paper describes well)")
     errors.set_ylabel("|barrier error| (eV)")
     errors.set_title("c", loc="left", fontsize=10)
