@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from alflow import tasks
-from alflow.bench.label import worker
 from alflow.bench.measure import Account, Interval, account
+from alflow.bench.worker import nothing, sleep_frames
 from alflow.chunking import chunk_sizes
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, InputError
@@ -31,8 +31,8 @@ from alflow.types import Frames
 
 BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "label": (tasks.label, "cpu"),
-    "sleep": (worker.sleep_frames, "cpu"),
-    "nothing": (worker.nothing, "cpu"),
+    "sleep": (sleep_frames, "cpu"),
+    "nothing": (nothing, "cpu"),
 }
 JITTER_ANGSTROM = 0.05
 WARM_UP_LIMIT_SECONDS = 1800.0

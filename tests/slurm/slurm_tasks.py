@@ -10,5 +10,5 @@ from alflow.tasks import reported
 def where(seconds):
     """Say where the worker is and what it sees."""
     time.sleep(seconds)
-    names = ("SLURMD_NODENAME", "PARSL_WORKER_RANK", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    names = ("SLURMD_NODENAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
     return {name: os.environ.get(name) for name in names} | {"pid": os.getpid()}
