@@ -18,6 +18,7 @@ from alflow.learning.augmentation import jitter
 from alflow.learning.seeds import generator
 from alflow.learning.splits import random_split
 from alflow.plan import Molecule, molecules, pulls, segment_lengths
+from alflow.potentials import train_potential
 from alflow.types import Dataset, Frames, Group, Labels
 
 PROBE_FRAMES = 48
@@ -106,16 +107,16 @@ def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float
 
 def _probe_training(settings: CampaignSettings, probe: Group) -> tuple[float, float]:
     """Return seconds a frame and epoch for the whole ensemble, and seconds a step of the pull."""
-    from alflow.potentials.ani.training import train_ensemble  # noqa: PLC0415 - torch is heavy
-
     dataset = Dataset((probe,))
     rng = generator(settings.seed, 0, "probe", 1)
     splits = [random_split(len(dataset), settings.split.train_fraction, rng) for _ in range(settings.split.members)]
     times, ensemble = [], None
     for epochs in (1, 1, 6):
         training = settings.training.model_copy(update={"epochs": epochs})
+        schnet = settings.potential.schnet.model_copy(update={"epochs": epochs})
+        potential = settings.potential.model_copy(update={"schnet": schnet})
         started = time.perf_counter()
-        ensemble, _ = train_ensemble(dataset, splits, training, settings.potential.ani, seed=(0,))
+        ensemble, _ = train_potential(dataset, splits, potential, training, seed=(0,))
         times.append(time.perf_counter() - started)
     assert ensemble is not None
     model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
@@ -152,16 +153,46 @@ def _stages(
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
     training = trained * frame_epoch_seconds
     stages = [
-        Stage("first data (steps)", "cpu", found * md_tasks, found * md_steps, found * md_steps * label_seconds, md_steps * label_seconds),
+        Stage(
+            "first data (steps)",
+            "cpu",
+            found * md_tasks,
+            found * md_steps,
+            found * md_steps * label_seconds,
+            md_steps * label_seconds,
+        ),
         Stage("training (frames × epochs)", "gpu", groups * iterations, int(trained), training, training / groups),
-        Stage("pull (steps)", "gpu", len(specs) * segments * iterations, len(specs) * steps * iterations, len(specs) * steps * iterations * step_seconds, steps * iterations * step_seconds),
-        Stage("labels", "cpu", len(chunks) * iterations, new * iterations, new * iterations * label_seconds, iterations * max(chunks, default=0) * label_seconds),
+        Stage(
+            "pull (steps)",
+            "gpu",
+            len(specs) * segments * iterations,
+            len(specs) * steps * iterations,
+            len(specs) * steps * iterations * step_seconds,
+            steps * iterations * step_seconds,
+        ),
+        Stage(
+            "labels",
+            "cpu",
+            len(chunks) * iterations,
+            new * iterations,
+            new * iterations * label_seconds,
+            iterations * max(chunks, default=0) * label_seconds,
+        ),
     ]
     if settings.sampling.reference or settings.sampling.relax_with == "label-engine":
         pulled = steps if settings.sampling.reference else 0
         each = relax + pulled
         tasks = len(specs) * (1 + (segments if settings.sampling.reference else 0))
-        stages.append(Stage("reference (steps)", "cpu", tasks, len(specs) * each, len(specs) * each * label_seconds, each * label_seconds))
+        stages.append(
+            Stage(
+                "reference (steps)",
+                "cpu",
+                tasks,
+                len(specs) * each,
+                len(specs) * each * label_seconds,
+                each * label_seconds,
+            )
+        )
     return tuple(stages)
 
 

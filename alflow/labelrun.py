@@ -1,4 +1,4 @@
-"""Label the frames of a file: read, group by composition and charge, label here or over a site, write in input order."""
+"""Label the frames of a file: read, group by composition and charge, label here or over a site, write in order."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from alflow.events import EventLog
 from alflow.graph import TaskGraph
 from alflow.sites import find_site, load_site
 from alflow.tasks import Outcome, label
+from alflow.types import Dataset, Frames, Group, Labels
 
 CHUNK_SECONDS = 2.0
 FIRST_GUESS_LABEL_SECONDS = 0.01
@@ -215,3 +216,25 @@ def _write(images: Sequence[Atoms], outcomes: Sequence[Result], target: Path) ->
     ase.io.write(temporary, labelled, format="extxyz")
     temporary.replace(target)
     return failures
+
+
+def read_labelled(source: Path) -> Dataset:
+    """Read labelled frames, grouped by composition and charge; frames without a label are left out.
+
+    Raises:
+        InputError: the file cannot be read, or no frame has energy and forces.
+    """
+    images = [image for image in read_images(source) if _has_label(image)]
+    if not images:
+        raise InputError(f"Labelled frames must have energy and forces; no frame of {source} has both.")
+    groups = []
+    for group in _groups(images):
+        chosen = [images[row] for row in group.rows]
+        frames = Frames(np.array(group.numbers), np.stack([image.positions for image in chosen]), group.charge)
+        energies = np.array([image.get_potential_energy() for image in chosen])
+        groups.append(Group(frames, Labels(energies, np.stack([image.get_forces() for image in chosen]))))
+    return Dataset(tuple(groups))
+
+
+def _has_label(image: Atoms) -> bool:
+    return image.calc is not None and {"energy", "forces"} <= image.calc.results.keys()

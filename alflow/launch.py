@@ -78,9 +78,9 @@ class _Ticker:
         view.labels_wanted, view.labels_done, view.labels_known = farm.wanted, farm.done, farm.known
         view.labels_failed, view.labels_per_second = farm.failed, farm.rate()
         view.label_tasks = self.graph.pending("label")
-        for note in sorted(self.run.iteration(view.iteration).glob("training-*.txt")):
+        for note in sorted(self.run.iteration(view.iteration).glob("members-*.progress")):
             words = note.read_text(encoding="utf-8").split()
-            if len(words) == 2:  # noqa: PLR2004
+            if len(words) == 2:
                 view.epoch, view.epochs = int(words[0]), int(words[1])
 
     def write_status(self, state: str, message: str = "") -> None:

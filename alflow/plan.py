@@ -78,9 +78,7 @@ def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:
         for rate in rates
         for replica in range(sampling.replicas)
     ]
-    return tuple(
-        PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants)
-    )
+    return tuple(PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants))
 
 
 def elements(settings: CampaignSettings) -> tuple[str, ...]:

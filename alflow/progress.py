@@ -104,9 +104,16 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[extra]}"), TimeElapsedColumn()
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[extra]}"),
+            TimeElapsedColumn(),
         )
-        self._tasks = {name: self._bars.add_task(name, total=None, extra="") for name in ("iteration", "training", "pull", "labels")}
+        self._tasks = {
+            name: self._bars.add_task(name, total=None, extra="")
+            for name in ("iteration", "training", "pull", "labels")
+        }
         self._live = Live(console=console, refresh_per_second=5, transient=True)
         self._live.start()
 
@@ -156,7 +163,20 @@ def sentence(view: View) -> str:
 def iteration_table(records: list[IterationRecord]) -> Table:
     """Return the table of iterations."""
     table = Table(title="Iterations", caption="energies in eV a molecule, forces in eV/Å a component, barriers in eV")
-    for heading in ("iter.", "labels", "E RMSE", "F MAE", "threshold", "selected", "barrier", "reference", "error", "train s", "pull s", "label s"):
+    for heading in (
+        "iter.",
+        "labels",
+        "E RMSE",
+        "F MAE",
+        "threshold",
+        "selected",
+        "barrier",
+        "reference",
+        "error",
+        "train s",
+        "pull s",
+        "label s",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         seconds = record.seconds

@@ -22,7 +22,7 @@ class Estimate:
     def of(values: Sequence[float]) -> Estimate:
         """Summarise values."""
         array = np.asarray(values, dtype=float)
-        if array.size < 2:  # noqa: PLR2004
+        if array.size < 2:
             return Estimate(tuple(array.tolist()), float(array.mean()) if array.size else float("nan"), None)
         from scipy.stats import t  # noqa: PLC0415
 

@@ -10,7 +10,7 @@
     status.json                      what goes on now (for ``alflow status``)
     reference/                       pulls with the label engine, one folder a theory
     first-data/                      segments of the first molecular dynamics
-    iteration-000/                   dataset.npz, ensemble.pt, members.json, pull-00/ (segments), pull-00.xyz, selected.xyz
+    iteration-000/                   dataset.npz, ensemble.pt, members.json, pull-00/ (segments), *.xyz
     figures/ report.html parsl/
 
 Nothing in it is unpickled: arrays are ``.npz`` without objects, weights are read with ``weights_only``.
@@ -30,7 +30,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -126,7 +126,7 @@ class RunLock:
         path.mkdir(parents=True, exist_ok=True)
         self._path = path / "lock"
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> Self:
         self._file = self._path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +152,7 @@ class RunLock:
         except json.JSONDecodeError:
             return
         status = self._path.parent / "status.json"
-        if holder.get("host") != socket.gethostname() and status.exists() and time.time() - status.stat().st_mtime < 60:  # noqa: PLR2004
+        if holder.get("host") != socket.gethostname() and status.exists() and time.time() - status.stat().st_mtime < 60:
             self._file.close()
             raise RunError(
                 f"A run has one driver; {self._path.parent} is driven by process {holder.get('pid')} on "

@@ -23,13 +23,14 @@ from alflow.learning.splits import inherited_split_of_groups, random_split
 from alflow.learning.stopping import change_within, error_within
 from alflow.ledger import Ledger, Origin, OriginKind, label_rows
 from alflow.plan import PullSpec, molecules, pulls, segment_lengths
+from alflow.potentials import join_files
 from alflow.progress import View
 from alflow.records import Estimate, IterationRecord
 from alflow.rundir import RunDirectory, load_members, save_dataset, save_members
-from alflow.tasks import EarlyStop, EngineModel, EnsembleModel, ModelReference, Outcome
+from alflow.tasks import EarlyStop, EnsembleModel, ModelReference, Outcome
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
-from alflow.types import Dataset, Frames, LabelBatch, Labels, Member, SelectedFrame, Segment, Split
+from alflow.types import Dataset, Frames, LabelBatch, Labels, Member, Segment, SelectedFrame, Split
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,8 @@ class Stages:
             save_dataset(folder / "dataset.npz", dataset)
             members = self._train_members(iteration, dataset, folder)
             save_members(report, members)
+            for part in folder.glob("members-*"):
+                part.unlink()
         trained = Trained(target, load_members(report), dataset)
         self.seconds["train"] = time.monotonic() - started
         return trained
@@ -202,38 +205,37 @@ class Stages:
         return self.ledger.dataset(self.farm.theory, iteration - 1)[0]
 
     def _train_members(self, iteration: int, dataset: Dataset, folder: Path) -> tuple[Member, ...]:
+        """Train all members, in tasks of `members_per_task`; what an earlier run trained is kept."""
         settings = self.settings
         splits = [self._split(iteration, dataset, member) for member in range(settings.split.members)]
         before = self.run.iteration(iteration - 1) / "ensemble.pt"
         initial = str(before) if iteration and settings.training.start == "carried-over" else None
         share = settings.training.members_per_task or settings.split.members
-        groups = [range(first, min(first + share, len(splits))) for first in range(0, len(splits), share)]
-        results: dict[int, Outcome | BaseException] = {}
-        for number, members in enumerate(groups):
-            single = len(groups) == 1
+        groups = [list(range(first, min(first + share, len(splits)))) for first in range(0, len(splits), share)]
+        files = [folder / f"members-{number}.pt" for number in range(len(groups))]
+        results: list[Outcome | BaseException] = []
+        missing = [number for number, file in enumerate(files) if not file.exists()]
+        for number in missing:
             self.graph.submit(
                 "train",
                 str(folder / "dataset.npz"),
-                [splits[member] for member in members],
-                list(members),
+                splits,
+                groups[number],
+                settings.potential,
                 settings.training,
-                settings.potential.ani,
                 self._words(iteration, "training"),
                 initial,
-                str(folder / ("ensemble.pt" if single else f"members-{number}.pt")),
-                str(folder / f"training-{number}.txt"),
-                handler=lambda result, number=number: results.__setitem__(number, result),
+                str(files[number]),
+                handler=results.append,
                 iteration=iteration,
-                members=len(members),
+                members=len(groups[number]),
             )
-        self.graph.run_until(lambda: len(results) == len(groups))
-        for result in results.values():
+        self.graph.run_until(lambda: len(results) == len(missing))
+        for result in results:
             if isinstance(result, BaseException):
                 raise CampaignError(f"Training failed: {type(result).__name__}: {result}") from result
-        if len(groups) > 1:
-            _join([folder / f"members-{number}.pt" for number in range(len(groups))], folder / "ensemble.pt")
-        outcomes = [results[number] for number in range(len(groups))]
-        return tuple(member for outcome in outcomes if isinstance(outcome, Outcome) for member in outcome.value)
+        join_files(files, folder / "ensemble.pt")
+        return tuple(member for file in files for member in load_members(file.with_suffix(".json")))
 
     def _split(self, iteration: int, dataset: Dataset, member: int) -> Split:
         rng = generator(self.settings.seed, iteration, "split", member)
@@ -409,9 +411,3 @@ def barrier(segments: list[Segment]) -> float:
 def largest_work(segments: list[Segment]) -> float:
     """Return the largest work of the spring on the way, eV."""
     return float(max(segment.work.max() for segment in segments if len(segment.work)))
-
-
-def _join(parts: list[Path], target: Path) -> None:
-    from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
-
-    ANIEnsemble.join([ANIEnsemble.load(part) for part in parts]).save(target)

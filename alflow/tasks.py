@@ -19,8 +19,9 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import numpy as np
 
 from alflow.canary import Canary, prove
+from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import TrainingSettings
 from alflow.types import (
     Dataset,
     Evaluation,
@@ -152,13 +153,13 @@ def _keep() -> _Kept:
 
 
 def _ensemble(path: str) -> Any:
-    from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
+    from alflow.potentials import load_potential  # noqa: PLC0415
 
     kept = _keep()
     key = (path, os.stat(path).st_mtime_ns)  # noqa: PTH116
     if key not in kept.ensembles:
         kept.ensembles.clear()
-        kept.ensembles[key] = ANIEnsemble.load(Path(path))
+        kept.ensembles[key] = load_potential(Path(path))
     return kept.ensembles[key]
 
 
@@ -329,38 +330,38 @@ def train(
     dataset: str,
     splits: Sequence[Split],
     members: Sequence[int],
-    settings: TrainingSettings,
-    network: ANISettings,
+    potential: PotentialSettings,
+    training: TrainingSettings,
     seed: tuple[int, ...],
     initial: str | None,
     target: str,
-    progress: str | None = None,
 ) -> tuple[Member, ...]:
-    """Train some members of an ensemble on a dataset file, and write their weights to `target`."""
-    from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
-    from alflow.potentials.ani.training import train_ensemble  # noqa: PLC0415
-    from alflow.rundir import load_dataset, write_atomically  # noqa: PLC0415
+    """Train some members of an ensemble on a dataset file; write weights to `target`, and errors beside it (.json)."""
+    from alflow.potentials import train_potential  # noqa: PLC0415
+    from alflow.rundir import load_dataset, save_members, write_atomically  # noqa: PLC0415
 
     data: Dataset = load_dataset(Path(dataset))
-    note = Path(progress) if progress else None
+    file = Path(target)
+    note = file.with_suffix(".progress")
 
     def show(epoch: int, epochs: int) -> None:
-        if note is not None:
-            write_atomically(note, f"{epoch} {epochs}".encode())
+        write_atomically(note, f"{epoch} {epochs}".encode())
 
-    ensemble, trained = train_ensemble(
+    ensemble, trained = train_potential(
         data,
         splits,
-        settings,
-        network,
+        potential,
+        training,
         seed=seed,
         members=members,
-        initial=ANIEnsemble.load(Path(initial)) if initial else None,
-        checkpoint=Path(target).with_suffix(".checkpoint"),
+        initial=Path(initial) if initial else None,
+        checkpoint=file.with_suffix(".checkpoint"),
         threads=threads(),
         progress=show,
     )
-    temporary = Path(target).with_name(Path(target).name + ".part")
+    temporary = file.with_name(file.name + ".part")
     ensemble.save(temporary)
-    temporary.replace(target)
+    save_members(file.with_suffix(".json"), trained)
+    temporary.replace(file)
+    note.unlink(missing_ok=True)
     return trained

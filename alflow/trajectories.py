@@ -42,7 +42,7 @@ class SegmentChain:
         return found
 
     def start(self, state: Any) -> None:
-        """Replay what is stored, and submit the rest; `state` is an `MDState`, or the future of a task that gives one."""
+        """Replay what is stored, and submit the rest; `state` is an `MDState`, or the future of one."""
         for segment in self.stored():
             self._take(segment)
         if self.done:

@@ -1,4 +1,7 @@
-"""The command ``alflow``: parses, calls one function, prints. Heavy modules are imported by the command that needs them."""
+"""The command ``alflow``: parses, calls one function, prints.
+
+Heavy modules are imported by the command that needs them, so that ``--help`` stays quick.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import sys
 
 import typer
 
-from alflow.cli import bench, campaign, config, label, ledger, report, site, status
+from alflow.cli import bench, campaign, config, evaluate, label, ledger, report, site, status
 from alflow.errors import AlflowError, CampaignError
 
 app = typer.Typer(
@@ -22,6 +25,7 @@ config.add_to(app)
 campaign.add_to(app)
 status.add_to(app)
 label.add_to(app)
+evaluate.add_to(app)
 ledger.add_to(app)
 site.add_to(app)
 bench.add_to(app)

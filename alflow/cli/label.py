@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(epilog="Example: alflow label frames.xyz -o labelled.xyz --engine dftb3 --site local")(label)
@@ -92,5 +91,3 @@ def install(
 
     folder = install_parameters(name, source=source, say=typer.echo)
     typer.echo(f"Installed in {folder}")
-
-

@@ -41,9 +41,7 @@ def check(run: RunDir) -> None:
 def export(
     run: RunDir,
     target: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
-    form: Annotated[
-        str, typer.Option("--format", help="extxyz, ase-db, torchani-h5 or npz.")
-    ] = "extxyz",
+    form: Annotated[str, typer.Option("--format", help="extxyz, ase-db, torchani-h5 or npz.")] = "extxyz",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write all labels to a file that other programs read."""

@@ -11,6 +11,7 @@ from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.config.engines import ASECalculatorSettings, XTBSettings
 from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.config.schnet import SchNetSettings
 from alflow.config.testing import SleepSettings
 from alflow.config.training import ANISettings, TrainingSettings
 
@@ -37,7 +38,7 @@ class SystemSettings(Settings):
     @field_validator("carbons")
     @classmethod
     def _chain_lengths(cls, carbons: tuple[int, ...]) -> tuple[int, ...]:
-        if not carbons or min(carbons) < 2 or len(set(carbons)) != len(carbons):  # noqa: PLR2004
+        if not carbons or min(carbons) < 2 or len(set(carbons)) != len(carbons):
             raise ValueError(f"chain lengths must be distinct and at least 2 carbons; got {list(carbons)}")
         return carbons
 
@@ -98,10 +99,12 @@ class FirstDataSettings(Settings):
 class PotentialSettings(Settings):
     """The kind of potential, its ensemble, and who drives the pull."""
 
-    kind: Literal["ani"] = "ani"
+    kind: Literal["ani", "schnet"] = "ani"
     """Kind of neural network potential."""
     ani: ANISettings = Field(default_factory=ANISettings)
-    """Network of an ANI potential."""
+    """Network of an ANI potential; `training` says how it is trained."""
+    schnet: SchNetSettings = Field(default_factory=SchNetSettings)
+    """Network of a SchNet potential and how it is trained; of `training`, only start and members_per_task count."""
     driver: Literal["best-member", "ensemble-mean"] = "ensemble-mean"
     """Who drives the pull: the member with the lowest force error on all data (the paper), or the mean of all."""
 
