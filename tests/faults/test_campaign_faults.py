@@ -1,0 +1,67 @@
+"""Campaigns that are struck while they run end as the undisturbed one does."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import faultharness
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def expected(folder) -> dict[str, tuple[faultharness.Content, int]]:
+    return {engine: faultharness.undisturbed(folder, engine) for engine in ("healthy", "bad")}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scenario", faultharness.SCENARIOS, ids=lambda scenario: scenario.name)
+def test_struck_campaign_ends_as_the_undisturbed_one(folder, expected, scenario) -> None:
+    if scenario.victim == "disk" and not faultharness.can_mount():
+        pytest.skip("a small file system can be mounted by root only")
+    result = faultharness.strike(folder, scenario, *expected[scenario.engine], random.Random(scenario.name))
+    assert result.survived, result.notes
+    assert (result.lost, result.paid_twice, result.equal, result.notes) == (0, 0, True, [])
+    assert result.orphan_seconds < faultharness.LONGEST_ORPHAN_SECONDS
+
+
+BAD_NODE = """
+import os
+from ase.calculators.emt import EMT
+
+
+class OnBadNodes(EMT):
+    def get_potential_energy(self, *args, **kwargs):
+        right = super().get_potential_energy(*args, **kwargs)
+        return right + 1e-4 * ("PARSL_WORKER_BLOCK_ID" in os.environ)
+"""
+
+
+def test_workers_with_wrong_numbers_are_named_and_get_no_work(folder, monkeypatch) -> None:
+    (folder / "badnode.py").write_text(BAD_NODE)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+    campaign = folder / "bad-node.toml"
+    campaign.write_text(
+        faultharness.CAMPAIGN.format(faults="")
+        .replace('engine = "sleep"', 'engine = "ase"')
+        .replace("seconds_per_label = 0.05", 'calculator = "badnode.OnBadNodes"')
+    )
+    alflow = str(Path(sys.executable).with_name("alflow"))
+    options = [word for option in faultharness.SITE for word in ("-o", option)]
+    command = [alflow, "run", str(campaign), "--run-dir", str(folder / "bad-node"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, said
+    assert "No worker of executor 'cpu' is fit for work" in said
+    assert socket.gethostname() in said
+    assert "Traceback" not in said
