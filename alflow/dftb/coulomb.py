@@ -14,8 +14,6 @@ Sources: Elstner et al., Phys. Rev. B 58, 7260 (1998) for γ; Gaus, Cui, Elstner
 for h and Γ. On one atom γ_aa = U_a and Γ_aa = (∂U_a/∂q_a)/2. Atomic units; q counts electrons.
 """
 
-# ruff: noqa: RUF002 - the equations keep their Greek letters
-
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -8,8 +8,6 @@ with the density matrix P = Σ f_i c_i c_iᵀ, its energy-weighted twin W = Σ f
 The free energy of Mermin is what is stationary at fractional occupations, so what the forces derive from.
 """
 
-# ruff: noqa: RUF002 - the equations keep their Greek letters
-
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -49,9 +47,10 @@ class Solution(NamedTuple):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _density(vectors: FloatArray, weights: FloatArray, filled: int) -> FloatArray:
     """Return Σ_i w_i c_i c_iᵀ over the first `filled` rows."""
-    scaled = vectors[:filled].copy()
+    scaled = np.empty((filled, vectors.shape[1]))
     for i in range(filled):
-        scaled[i] *= weights[i]
+        for mu in range(vectors.shape[1]):
+            scaled[i, mu] = weights[i] * vectors[i, mu]
     density: FloatArray = np.dot(scaled.T, vectors[:filled])
     return density
 

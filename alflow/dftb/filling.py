@@ -36,8 +36,8 @@ def fermi_filling(levels: FloatArray, electrons: float, kt: float, occupations: 
         and 0 < pairs < levels.size
         and levels[pairs] - levels[pairs - 1] > 2.0 * _SHARP * kt
     ):
-        occupations[:pairs] = 2.0
-        occupations[pairs:] = 0.0
+        for i in range(levels.size):
+            occupations[i] = 2.0 if i < pairs else 0.0
         return float(0.5 * (levels[pairs] + levels[pairs - 1]))
     low, high = levels[0] - 50.0 * kt, levels[-1] + 50.0 * kt
     homo = min(max(pairs, 1), levels.size) - 1

@@ -14,8 +14,6 @@ which is Slater and Koster's table (Phys. Rev. 94, 1498, 1954) without its many 
 Orbital order: s; py, pz, px; dxy, dyz, dz2, dxz, dx2-y2. Atomic units.
 """
 
-# ruff: noqa: RUF002 - the equations keep their Greek letters
-
 from __future__ import annotations
 
 import numpy as np
@@ -54,8 +52,8 @@ def interpolate(tables: IntegralTables, pair: int, distance: float, value: Float
         slope: (columns,) overwritten by the derivatives.
     """
     columns, points, spacing = tables.columns[pair], tables.points[pair], tables.spacing[pair]
-    value[:columns] = 0.0
-    slope[:columns] = 0.0
+    for column in range(columns):
+        value[column] = slope[column] = 0.0
     below = int(distance / spacing)
     if below < points:
         last = max(min(points, below + WINDOW // 2), WINDOW)
@@ -140,8 +138,8 @@ def build_matrices(tables: Tables, positions: FloatArray, hamiltonian: FloatArra
     atoms, kinds = positions.shape[0], tables.shells.size
     value, slope = np.empty(_MAX_COLUMNS), np.empty(_MAX_COLUMNS)
     u, along, n = np.zeros((9, 3)), np.zeros(9), np.empty(3)
-    hamiltonian[:] = 0.0
-    overlap[:] = 0.0
+    hamiltonian.fill(0.0)
+    overlap.fill(0.0)
     for orbital in range(tables.onsite.size):
         hamiltonian[orbital, orbital] = tables.onsite[orbital]
         overlap[orbital, orbital] = 1.0
@@ -156,7 +154,8 @@ def build_matrices(tables: Tables, positions: FloatArray, hamiltonian: FloatArra
             distance = np.sqrt(distance)
             if distance >= tables.integrals.points[pair] * tables.integrals.spacing[pair] + TAIL:
                 continue
-            n /= distance
+            for x in range(3):
+                n[x] /= distance
             interpolate(tables.integrals, pair, distance, value, slope)
             shells_a, shells_b = tables.shells[tables.species[i]], tables.shells[tables.species[j]]
             orbital_vectors(n, max(shells_a, shells_b), u, along)
@@ -255,8 +254,9 @@ def add_matrix_gradient(
             distance = np.sqrt(distance)
             if distance >= tables.integrals.points[pair] * tables.integrals.spacing[pair] + TAIL:
                 continue
-            n /= distance
-            dn[:] = 0.0
+            for x in range(3):
+                n[x] /= distance
+            dn[0] = dn[1] = dn[2] = 0.0
             interpolate(tables.integrals, pair, distance, value, slope)
             shells_a, shells_b = tables.shells[tables.species[i]], tables.shells[tables.species[j]]
             orbital_vectors(n, max(shells_a, shells_b), u, along)

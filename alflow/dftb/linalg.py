@@ -31,18 +31,20 @@ _N, _U, _V = ord("N"), ord("U"), ord("V")
 def cholesky(matrix: FloatArray) -> int:
     """Overwrite a symmetric (N, N) matrix by its lower factor L, upper triangle zero; return 0, or LAPACK's info."""
     size = matrix.shape[0]
-    letter, number, info = np.array([_U], np.uint8), np.array([size], np.int32), np.zeros(1, np.int32)
+    letter, number, info = np.empty(1, np.uint8), np.empty(1, np.int32), np.empty(1, np.int32)
+    letter[0], number[0] = _U, size
     _dpotrf(letter.ctypes.data, number.ctypes.data, matrix.ctypes.data, number.ctypes.data, info.ctypes.data)
     for row in range(size):
-        matrix[row, row + 1 :] = 0.0
+        for column in range(row + 1, size):
+            matrix[row, column] = 0.0
     return int(info[0])
 
 
 @njit(cache=True, nogil=True)
 def invert_lower(matrix: FloatArray) -> int:
     """Overwrite a lower triangular (N, N) matrix by its inverse; return 0, or LAPACK's info."""
-    letters, number = np.array([_U, _N], np.uint8), np.array([matrix.shape[0]], np.int32)
-    info = np.zeros(1, np.int32)
+    letters, number, info = np.empty(2, np.uint8), np.empty(1, np.int32), np.empty(1, np.int32)
+    letters[0], letters[1], number[0] = _U, _N, matrix.shape[0]
     _dtrtri(
         letters.ctypes.data,
         letters[1:].ctypes.data,
@@ -64,9 +66,10 @@ def eigh(matrix: FloatArray, values: FloatArray, work: FloatArray, integer_work:
         work: (1 + 6 N + 2 N²,) scratch.
         integer_work: (3 + 5 N,) int32 scratch.
     """
-    letters = np.array([_V, _U], np.uint8)
-    number, info = np.array([matrix.shape[0]], np.int32), np.zeros(1, np.int32)
-    lengths = np.array([work.size, integer_work.size], np.int32)
+    letters, number, info = np.empty(2, np.uint8), np.empty(1, np.int32), np.empty(1, np.int32)
+    lengths = np.empty(2, np.int32)
+    letters[0], letters[1], number[0] = _V, _U, matrix.shape[0]
+    lengths[0], lengths[1] = work.size, integer_work.size
     _dsyevd(
         letters.ctypes.data,
         letters[1:].ctypes.data,

@@ -16,10 +16,16 @@ def pair_repulsion(tables: RepulsionTables, pair: int, r: float) -> tuple[float,
         return 0.0, 0.0
     first, end = tables.first[pair], tables.first[pair + 1]
     if r < tables.starts[first]:
-        a1, a2, a3 = tables.head[pair]
-        exponential = np.exp(a2 - a1 * r)
-        return exponential + a3, -a1 * exponential
-    piece = first + np.searchsorted(tables.starts[first:end], r, side="right") - 1
+        a1 = tables.head[pair, 0]
+        exponential = np.exp(tables.head[pair, 1] - a1 * r)
+        return exponential + tables.head[pair, 2], -a1 * exponential
+    piece = first
+    while end - piece > 1:
+        middle = (piece + end) // 2
+        if tables.starts[middle] <= r:
+            piece = middle
+        else:
+            end = middle
     x, c = r - tables.starts[piece], tables.coefficients[piece]
     energy = c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * (c[4] + x * c[5]))))
     slope = c[1] + x * (2.0 * c[2] + x * (3.0 * c[3] + x * (4.0 * c[4] + x * 5.0 * c[5])))

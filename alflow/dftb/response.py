@@ -67,10 +67,12 @@ def prepare_response(
     while first < size - 1 and occupations[first] > 2.0 - _EMPTY:
         first += 1
     left, right = np.empty((last, 2 * size)), np.empty((size - first, 2 * size))
-    left[:, :size] = vectors[:last]
-    left[:, size:] = dual[:last]
-    right[:, :size] = dual[first:]
-    right[:, size:] = vectors[first:]
+    for i in range(size):
+        for mu in range(size):
+            if i < last:
+                left[i, mu], left[i, size + mu] = vectors[i, mu], dual[i, mu]
+            if i >= first:
+                right[i - first, mu], right[i - first, size + mu] = dual[i, mu], vectors[i, mu]
     weights, slopes = np.zeros((last, size - first)), np.zeros(size)
     for i in range(last):
         for j in range(max(first, i), size):
@@ -109,20 +111,21 @@ def apply_response(response: Response, first_orbital: IntArray, potential: Float
                 shifted[i, mu] = response.left[i, mu] * potential[a]
                 shifted[i, size + mu] = response.left[i, size + mu] * potential[a]
     transition = np.dot(shifted, response.right.T)
-    transition *= response.weights
+    for i in range(transition.shape[0]):
+        for j in range(transition.shape[1]):
+            transition[i, j] *= response.weights[i, j]
     back = np.dot(transition, response.right)
-    back *= response.left
     for a in range(atoms):
         total = 0.0
         for i in range(back.shape[0]):
             for mu in range(first_orbital[a], first_orbital[a + 1]):
-                total += back[i, mu] + back[i, size + mu]
+                total += back[i, mu] * response.left[i, mu] + back[i, size + mu] * response.left[i, size + mu]
         charges[a] = total
     _keep_electrons(response, potential, charges)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def newton_step(
+def newton_step(  # noqa: C901 - GMRES in its textbook order
     response: Response, first_orbital: IntArray, kernel: FloatArray, residual: FloatArray, accuracy: float
 ) -> FloatArray:
     """Return δq (A,) of (1 - χ K) δq = R by GMRES.
@@ -140,15 +143,19 @@ def newton_step(
     cosine, sine, rhs = np.zeros(steps), np.zeros(steps), np.zeros(steps + 1)
     change = np.empty(atoms)
     rhs[0] = np.sqrt(np.dot(residual, residual))
-    basis[0] = residual / rhs[0]
+    for a in range(atoms):
+        basis[0, a] = residual[a] / rhs[0]
     target = accuracy * rhs[0]
     used = 0
     for step in range(steps):
         apply_response(response, first_orbital, np.dot(kernel, basis[step]), change)
-        vector = basis[step] - change
+        vector = basis[step + 1]
+        for a in range(atoms):
+            vector[a] = basis[step, a] - change[a]
         for previous in range(step + 1):
             hessenberg[previous, step] = np.dot(basis[previous], vector)
-            vector -= hessenberg[previous, step] * basis[previous]
+            for a in range(atoms):
+                vector[a] -= hessenberg[previous, step] * basis[previous, a]
         norm = np.sqrt(np.dot(vector, vector))
         for previous in range(step):
             upper, lower = hessenberg[previous, step], hessenberg[previous + 1, step]
@@ -165,11 +172,13 @@ def newton_step(
         rhs[step] *= cosine[step]
         if abs(rhs[step + 1]) <= target or norm < 1e-14:
             break
-        basis[step + 1] = vector / norm
+        for a in range(atoms):
+            vector[a] /= norm
     result = np.zeros(atoms)
     for row in range(used - 1, -1, -1):
         for column in range(row + 1, used):
             rhs[row] -= hessenberg[row, column] * rhs[column]
         rhs[row] /= hessenberg[row, row]
-        result += rhs[row] * basis[row]
+        for a in range(atoms):
+            result[a] += rhs[row] * basis[row, a]
     return result

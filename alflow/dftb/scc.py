@@ -8,8 +8,6 @@ cycle costs one matrix product, one symmetric eigenproblem and two products back
 bring the residual down it is halved; `mixing` bounds it from the start for molecules that need more care.
 """
 
-# ruff: noqa: RUF002 - the equations keep their Greek letters
-
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -61,7 +59,8 @@ def _charges(
     excess: FloatArray,
 ) -> None:
     """Fill q^a_ii (N, A) and the excess electrons Σ_i f_i q^a_ii - valence (A,)."""
-    excess[:] = -valence
+    for a in range(valence.size):
+        excess[a] = -valence[a]
     for i in range(occupations.size):
         for a in range(valence.size):
             total = 0.0
@@ -72,7 +71,17 @@ def _charges(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def self_consistency(  # noqa: PLR0917 - compiled: called by position
+def _largest(vector: FloatArray) -> float:
+    """Return the largest magnitude, NaN if there is one."""
+    largest = 0.0
+    for value in vector:
+        if not abs(value) <= largest:
+            largest = abs(value)
+    return largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def self_consistency(  # noqa: C901 - the loop that the module is about
     hamiltonian: FloatArray,
     overlap: FloatArray,
     gamma: FloatArray,
@@ -120,10 +129,10 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
     base, step, best, halvings = excess_in.copy(), np.zeros(atoms), np.inf, 0
     for cycle in range(max_cycles):
         charge_potential(gamma, third, excess_in, potential)
-        for a in range(atoms):
-            shifted[:, first_orbital[a] : first_orbital[a + 1]] = (
-                0.5 * potential[a] * inverse[:, first_orbital[a] : first_orbital[a + 1]]
-            )
+        for i in range(size):
+            for a in range(atoms):
+                for mu in range(first_orbital[a], first_orbital[a + 1]):
+                    shifted[i, mu] = 0.5 * potential[a] * inverse[i, mu]
         np.dot(shifted, factor, current)
         for i in range(size):
             for j in range(i + 1):
@@ -135,7 +144,7 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
         fermi_filling(levels, electrons, kt, occupations)
         _charges(vectors, dual, occupations, first_orbital, valence, level_charges, excess)
         residual = excess - excess_in
-        norm = np.abs(residual).max()
+        norm = _largest(residual)
         residuals[cycle] = norm
         if norm < tolerance:
             return SelfConsistency(CONVERGED, excess, levels, occupations, vectors, residuals[: cycle + 1])
@@ -153,7 +162,7 @@ def self_consistency(  # noqa: PLR0917 - compiled: called by position
         response = prepare_response(vectors, dual, levels, occupations, level_charges, warmth if smooth else kt)
         accuracy = min(max(0.03 * norm, 0.1 * tolerance / norm), 1e-2)
         step = newton_step(response, first_orbital, kernel, residual, accuracy)
-        step *= mixing * min(1.0, _LARGEST_STEP / np.abs(step).max())
+        step *= mixing * min(1.0, _LARGEST_STEP / _largest(step))
         base, best, halvings = excess_in, np.inf if smooth else norm, 0
         warmth *= _COOLING
         excess_in = base + step

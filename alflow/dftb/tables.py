@@ -3,8 +3,6 @@
 Atomic units throughout: Hartree and Bohr. Species are numbered in the order of their atomic numbers.
 """
 
-# ruff: noqa: RUF002 - the equations keep their Greek letters
-
 from __future__ import annotations
 
 from collections.abc import Mapping
