@@ -52,7 +52,7 @@ def made(tmp_path_factory):
         patch.setattr(transfer, "QUICK_CHAINS", (3, 6))
 
         def figure(name):
-            (result,) = reproduce_figures(name, folder, "local", THREADS, Silent(), quick=True)
+            (result,) = reproduce_figures([name], folder, "local", THREADS, Silent(), quick=True)
             return result
 
         yield folder, figure
@@ -159,7 +159,7 @@ def test_chains_and_rates_compare_pairs_from_the_same_start(made):
 
 def test_an_unknown_figure_is_refused_with_a_hint(tmp_path):
     with pytest.raises(InputError, match=r"'fig33' is not\. did you mean .*'fig3'"):
-        reproduce_figures("fig33", tmp_path, "local", THREADS, Silent(), quick=True)
+        reproduce_figures(["fig3", "fig33"], tmp_path, "local", THREADS, Silent(), quick=True)
 
 
 def test_a_missing_campaign_file_is_named(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 STYLE = """
@@ -21,7 +22,7 @@ p { margin: 6px 0; }
 .soft, figcaption { color: var(--soft); font-size: 13.5px; }
 .tiles { display: flex; flex-wrap: wrap; gap: 10px; margin: 18px 0 4px; }
 .tile { flex: 1 1 150px; background: var(--shade); border-radius: 6px; padding: 10px 14px; }
-.tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 18px; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 10px 0; font-variant-numeric: tabular-nums; font-size: 13.5px; }
@@ -89,7 +90,8 @@ def figure(draw: Callable[[Figure], None], caption: str, size: tuple[float, floa
     draw(drawn)
     stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5}):
-        drawn.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        # not by `savefig`, which draws all figures twice
+        FigureCanvasSVG(drawn).print_svg(stream, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     text = stream.getvalue()
     svg = text[text.index("<svg") :]
     tag = f'<svg viewBox="0 0 {size[0] * 72:g} {size[1] * 72:g}" role="img" aria-label="{escape(caption)}">'

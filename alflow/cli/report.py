@@ -13,7 +13,7 @@ from alflow.cli.campaign import RunDir, Site, SiteOptions
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(epilog="Example: alflow report runs/quickstart")(report)
-    app.command(epilog="Example: alflow reproduce fig3 --quick --site local -o workers=2")(reproduce)
+    app.command(epilog="Example: alflow reproduce fig2 fig3 --quick --site local -o workers=2")(reproduce)
 
 
 def report(run: RunDir) -> None:
@@ -25,8 +25,9 @@ def report(run: RunDir) -> None:
 
 
 def reproduce(
-    name: Annotated[
-        str, typer.Argument(help="fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7, alkanes, or all.", show_default=False)
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Of fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7, alkanes; or all.", show_default=False),
     ],
     site: Site = "local",
     options: SiteOptions = None,
@@ -35,7 +36,7 @@ def reproduce(
         bool, typer.Option("--quick", help="A reduced version, in minutes; figures and tables say so.")
     ] = False,
 ) -> None:
-    """Reproduce a figure of the paper: run what is missing, draw ours with the paper's numbers, write a table."""
+    """Reproduce figures of the paper: run what is missing, draw ours with the paper's numbers, write tables."""
     from rich.console import Console
 
     from alflow.progress import display_for
@@ -46,7 +47,7 @@ def reproduce(
     folder = runs or Path("runs") / ("paper-quick" if quick else "paper")
     display = display_for(console)
     try:
-        results = reproduce_figures(name, folder, site, parse_option_pairs(options or ()), display, quick=quick)
+        results = reproduce_figures(names, folder, site, parse_option_pairs(options or ()), display, quick=quick)
     finally:
         display.close()
     for result in results:

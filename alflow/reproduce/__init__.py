@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from alflow.errors import ConfigError, InputError
@@ -33,12 +33,12 @@ __all__ = ["FIGURES", "Result", "Runs", "reproduce_figures"]
 
 
 def reproduce_figures(
-    name: str, folder: Path, site: str, options: Mapping[str, str], display: Display, *, quick: bool
+    names: Sequence[str], folder: Path, site: str, options: Mapping[str, str], display: Display, *, quick: bool
 ) -> list[Result]:
-    """Reproduce one figure, or all of the paper's.
+    """Reproduce figures, one after another; what one has run the next one finds.
 
     Args:
-        name: One of `FIGURES`, or all.
+        names: Of `FIGURES`, or all for all of the paper's.
         folder: Where campaigns lie and are made; results go into its folder ``results``.
         site: Name or path of the site file.
         options: Of the site.
@@ -46,23 +46,23 @@ def reproduce_figures(
         quick: The reduced version.
 
     Raises:
-        InputError: the name is unknown, or the figure cannot be made with this copy.
+        InputError: a name is unknown, or a figure cannot be made with this copy.
     """
-    if name != "all" and name not in FIGURES:
-        raise InputError(
-            f"A figure must be one of {', '.join(FIGURES)} or all; {name!r} is not. {close_matches(name, [*FIGURES])}"
-        )
-    names = [each for each in FIGURES if each != "alkanes"] if name == "all" else [name]
+    for name in names:
+        if name != "all" and name not in FIGURES:
+            hint = close_matches(name, [*FIGURES, "all"])
+            raise InputError(f"A figure must be one of {', '.join(FIGURES)} or all; {name!r} is not. {hint}")
+    wanted = [name for name in FIGURES if name in names or ("all" in names and name != "alkanes")]
     runs = Runs(folder, site, options, display, quick)
     results = []
-    for each in names:
+    for name in wanted:
         started = time.monotonic()
         try:
-            drawn = FIGURES[each](runs)
+            drawn = FIGURES[name](runs)
         except ConfigError as error:
-            if name != "all":
+            if "all" not in names:
                 raise
             display.note(str(error))
             continue
-        results.append(store(drawn, each, folder / "results", time.monotonic() - started, quick=quick))
+        results.append(store(drawn, name, folder / "results", time.monotonic() - started, quick=quick))
     return results
