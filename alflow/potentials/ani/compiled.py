@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.kernels import Workspace, count_neighbours, fill_descriptors, fill_forces, make_workspace
+from alflow.potentials.ani.kernels import count_neighbours, fill_descriptors, fill_forces, make_workspace
 from alflow.potentials.ani.layers import LayerRoom, pass_through
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
@@ -49,7 +49,6 @@ class CompiledNetworks:
     ) -> None:
         """Bind to (A,) atomic numbers; `self_energies` are (M, E) eV."""
         self.composition = compose(functions, numbers)
-        self._functions = functions
         self._packed, self._networks = functions.packed, networks.packed()
         self._constant = self_energies @ np.diff(self.composition.bounds)
         atoms = len(numbers)
@@ -64,10 +63,12 @@ class CompiledNetworks:
         self._vectors, self._gradient = np.zeros(shape), np.zeros(shape)
         self._energies = np.zeros(networks.members)
         self._counts = np.zeros((1, 4), np.int64)
-        self._work = make_workspace(atoms, 1, 1, 1, self._packed)
+        self._cutoffs = (functions.radial_cutoff, functions.angular_cutoff)
+        self._most = (0, 0, 0)
+        self._work = make_workspace(atoms, *self._most, self._packed)
 
-    def place(self, positions: FloatArray) -> None:
-        """Work out the descriptors at (A, 3) Å.
+    def place(self, positions: FloatArray) -> bool:
+        """Work out the descriptors at (A, 3) Å; say whether the positions are finite.
 
         Raises:
             StructureError: there are not as many positions as atoms.
@@ -79,11 +80,14 @@ class CompiledNetworks:
                 f"was given an array of shape {positions.shape}. Bind a new one to this structure."
             )
         positions = np.ascontiguousarray(positions, dtype=np.float64)
-        scalars = self._packed.scalars
-        count_neighbours(positions[None], scalars[0], scalars[3], self._counts)
-        if not self._fits():
-            self._work = self._grown_workspace()
+        count_neighbours(positions[None], *self._cutoffs, self._counts)
+        pairs, near, triples, _ = self._counts[0].tolist()
+        if pairs < 0:
+            return False
+        if pairs > self._most[0] or near > self._most[1] or triples > self._most[2]:
+            self._grow(pairs, near, triples)
         fill_descriptors(positions, self.composition.species, self._packed, self._work, self._vectors)
+        return True
 
     def pass_through(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return energies (M,) eV, and forces (A, 3) eV/Å of the shared energy, at the place last given.
@@ -106,25 +110,15 @@ class CompiledNetworks:
         fill_forces(composition.species, self._packed, self._work, self._gradient, forces)
         return self._energies + self._constant, forces
 
-    def _fits(self) -> bool:
-        pairs, near, triples, _ = self._counts[0]
-        work = self._work
-        return bool(
-            pairs <= len(work.pair_atoms) and near <= work.near_atom.shape[1] and triples <= len(work.triple_cosine)
-        )
-
-    def _grown_workspace(self) -> Workspace:
-        """Return a workspace for structures a third more crowded than the last."""
+    def _grow(self, pairs: int, near: int, triples: int) -> None:
+        """Make room for structures a third more crowded than the last."""
         atoms = len(self.composition.species)
-        pairs, near, triples, _ = (int(count) for count in self._counts[0])
-        most_pairs = atoms * (atoms - 1) // 2
-        return make_workspace(
-            atoms,
-            min(pairs * 4 // 3 + 8, most_pairs),
+        self._most = (
+            min(pairs * 4 // 3 + 8, atoms * (atoms - 1) // 2),
             min(near * 4 // 3 + 2, atoms - 1),
             triples * 5 // 3 + 8,
-            self._packed,
         )
+        self._work = make_workspace(atoms, *self._most, self._packed)
 
 
 class CompiledForceModel:
@@ -142,9 +136,8 @@ class CompiledForceModel:
             StructureError: there are not as many positions as atoms.
         """
         del start
-        if not np.isfinite(positions).all():
+        if not self._networks.place(positions):
             return Evaluation(np.nan, np.full(positions.shape, np.nan), np.nan)
-        self._networks.place(positions)
         energies, forces = self._networks.pass_through(self._shares)
         spread = float(energies.std()) if len(energies) > 1 else 0.0
         return Evaluation(float(energies @ self._shares), forces, spread)

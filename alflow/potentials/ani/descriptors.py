@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alflow.errors import StructureError
 from alflow.potentials.ani.jacobian import Jacobian, SingleArray, store_geometry
 from alflow.potentials.ani.kernels import (
     Array,
@@ -35,7 +36,11 @@ class Sizes(NamedTuple):
 
 
 def measure(functions: SymmetryFunctions, positions: FloatArray, threads: int = 1) -> Sizes:
-    """Count pairs, neighbours and triples of (F, A, 3) structures, Å."""
+    """Count pairs, neighbours and triples of (F, A, 3) structures, Å.
+
+    Raises:
+        StructureError: a position is not finite.
+    """
     counts = np.zeros((len(positions), 4), np.int64)
     with sharing(threads) as share:
         share(
@@ -43,6 +48,12 @@ def measure(functions: SymmetryFunctions, positions: FloatArray, threads: int = 
                 positions[start:stop], functions.radial_cutoff, functions.angular_cutoff, counts[start:stop]
             ),
             len(positions),
+        )
+    if (counts[:, 0] < 0).any():
+        frame = int(np.flatnonzero(counts[:, 0] < 0)[0])
+        raise StructureError(
+            f"Descriptors need finite positions: those of frame {frame} are not. Leave this frame out, or look "
+            "where it comes from."
         )
     most = counts.max(axis=0, initial=0)
     return Sizes(counts[:, 0], int(most[1]), int(most[2]), counts[:, 3])

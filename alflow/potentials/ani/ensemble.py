@@ -40,7 +40,7 @@ class ANIEnsemble:
         return self.networks.members
 
     def evaluate(self, frames: Frames, threads: int = 1) -> tuple[FloatArray, FloatArray]:
-        """Return each member's energies (M, F) in eV and forces (M, F, A, 3) in eV/Å.
+        """Return each member's energies (M, F) in eV and forces (M, F, A, 3) in eV/Å; NaN for positions not finite.
 
         Raises:
             StructureError: an element is unknown to the ensemble.
@@ -52,7 +52,9 @@ class ANIEnsemble:
         def work(start: int, stop: int) -> None:
             networks = CompiledNetworks(self.functions, self.networks, self.self_energies, frames.numbers)
             for frame in range(start, stop):
-                networks.place(frames.positions[frame])
+                if not networks.place(frames.positions[frame]):
+                    energies[:, frame], forces[:, frame] = np.nan, np.nan
+                    continue
                 for member in range(self.members):
                     found, forces[member, frame] = networks.pass_through(alone[member])
                     energies[member, frame] = found[member]

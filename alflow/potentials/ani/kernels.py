@@ -28,13 +28,18 @@ class Functions(NamedTuple):
     """Parameters of the symmetry functions as the kernels take them."""
 
     scalars: FloatArray
-    """[radial cutoff, radial η, radial step, angular cutoff, angular η, angular step]: see `_fill_gaussians`."""
+    """[cutoff, η, step, shrink] of the radial functions, then of the angular: see `_fill_gaussians`."""
     radial_shifts: FloatArray
     angular_shifts: FloatArray
     bends: FloatArray
     """(K + 1, 2, Q) angular factor and its slope at evenly spaced cosines from -1 to 1."""
     blocks: IntArray
     """(E, E) first column of each pair of elements."""
+    radial_marks: tuple[int, ...]
+    angular_marks: tuple[int, ...]
+    section_marks: tuple[int, ...]
+    """As many as there are shifts and sections: the length of a tuple is known when a kernel is compiled, so that its
+    inner loops are unrolled."""
 
 
 class Workspace(NamedTuple):
@@ -91,11 +96,14 @@ def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functi
 
 @numba.njit(cache=True, nogil=True)
 def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff: float, counts: IntArray) -> None:
-    """Fill (F, 4) counts: pairs, most angular neighbours of an atom, triples, directed angular neighbours."""
+    """Fill (F, 4) counts: pairs, most angular neighbours of an atom, triples, directed angular neighbours.
+
+    Pairs are counted as -1 where a distance is not finite.
+    """
     frames, atoms, _ = positions.shape
     near = np.empty(atoms, np.int64)
     for frame in range(frames):
-        pairs, most, triples, total = 0, 0, 0, 0
+        pairs, most, triples, total, broken = 0, 0, 0, 0, False
         for i in range(atoms):
             near[i] = 0
         for i in range(atoms):
@@ -109,33 +117,37 @@ def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff
                 if square < angular_cutoff * angular_cutoff:
                     near[i] += 1
                     near[j] += 1
+                if not square < math.inf:
+                    broken = True
         for i in range(atoms):
             most = max(most, near[i])
             triples += near[i] * (near[i] - 1) // 2
             total += near[i]
-        counts[frame, 0] = pairs
+        counts[frame, 0] = -1 if broken else pairs
         counts[frame, 1] = most
         counts[frame, 2] = triples
         counts[frame, 3] = total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _fill_gaussians(distance: float, eta: float, step: float, shifts: FloatArray, gaussians: FloatArray) -> None:
+def _fill_gaussians(
+    distance: float, scalars: FloatArray, first: int, shifts: FloatArray, count: int, gaussians: FloatArray
+) -> None:
     """Fill exp(-η (r - s)²) for every shift.
 
     For even shifts s_m = s_0 + m h, each Gaussian is the one before times exp(2ηh(r - s_0)) exp(-ηh²(2m + 1)): two
-    exponentials do for all. The little that a rounded shift is off enters to first order. A `step` of 0 says that
-    the shifts are not even.
+    exponentials do for all, and `shrink` = exp(-2ηh²). The little that a rounded shift is off enters to first order.
+    A `step` h of 0 says that the shifts are not even. Parameters stand in `scalars` from `first` + 1 on.
     """
+    eta, step, shrink = scalars[first + 1], scalars[first + 2], scalars[first + 3]
     offset = distance - shifts[0]
     if step == 0.0:
-        for m in range(len(shifts)):
+        for m in range(count):
             gaussians[m] = math.exp(-eta * (distance - shifts[m]) ** 2)
         return
     value = math.exp(-eta * offset * offset)
     ratio = math.exp(eta * step * (2.0 * offset - step))
-    shrink = math.exp(-2.0 * eta * step * step)
-    for m in range(len(shifts)):
+    for m in range(count):
         even = shifts[0] + step * m
         gaussians[m] = value * (1.0 + 2.0 * eta * (distance - even) * (shifts[m] - even))
         value *= ratio
@@ -143,7 +155,7 @@ def _fill_gaussians(distance: float, eta: float, step: float, shifts: FloatArray
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _fill_bend(cosine: float, bends: FloatArray, angular: FloatArray) -> None:
+def _fill_bend(cosine: float, bends: FloatArray, sections: int, angular: FloatArray) -> None:
     """Fill the (2, Q) angular factor and its slope by cubic Hermite interpolation in the cosine.
 
     The slope is that of the interpolant, so that forces are the exact derivative of the energy.
@@ -152,7 +164,7 @@ def _fill_bend(cosine: float, bends: FloatArray, angular: FloatArray) -> None:
     width = 2.0 / intervals
     row = min(max(int((cosine + 1.0) / width), 0), intervals - 1)
     t = (cosine + 1.0) / width - row
-    for q in range(bends.shape[2]):
+    for q in range(sections):
         low, high = bends[row, 0, q], bends[row + 1, 0, q]
         low_slope, high_slope = width * bends[row, 1, q], width * bends[row + 1, 1, q]
         square = 3.0 * (high - low) - 2.0 * low_slope - high_slope
@@ -166,14 +178,9 @@ def _pass_over_pairs(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
     """Start (A, L) vectors with the radial functions, keep their slopes, and list the angular neighbours."""
-    cutoff, eta, step, near_cutoff = (
-        functions.scalars[0],
-        functions.scalars[1],
-        functions.scalars[2],
-        functions.scalars[3],
-    )
+    cutoff, eta, near_cutoff = functions.scalars[0], functions.scalars[1], functions.scalars[4]
     shifts = functions.radial_shifts
-    count = len(shifts)
+    count = len(functions.radial_marks)
     pair = 0
     for i in range(len(species)):
         work.near_count[i] = 0
@@ -200,7 +207,7 @@ def _pass_over_pairs(
             first_i = species[j] * count
             first_j = species[i] * count
             gaussians = work.pair_slope[pair]
-            _fill_gaussians(distance, eta, step, shifts, gaussians)
+            _fill_gaussians(distance, functions.scalars, 0, shifts, count, gaussians)
             for m in range(count):
                 gaussian = 0.25 * gaussians[m]
                 value = gaussian * envelope
@@ -228,9 +235,8 @@ def _pass_over_pairs(
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
     """Add the angular functions to (A, L) vectors and keep their factors."""
-    eta, step = functions.scalars[4], functions.scalars[5]
     shifts = functions.angular_shifts
-    count, sections = len(shifts), functions.bends.shape[2]
+    count, sections = len(functions.angular_marks), len(functions.section_marks)
     triple = 0
     for i in range(len(species)):
         for a in range(1, work.near_count[i]):
@@ -242,13 +248,13 @@ def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace,
                 column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
                 work.triple_cosine[triple] = cosine
                 angular, radial = work.triple_angular[triple], work.triple_radial[triple]
-                _fill_bend(cosine, functions.bends, angular)
-                _fill_gaussians(mean, eta, step, shifts, radial)
+                _fill_bend(cosine, functions.bends, sections, angular)
+                _fill_gaussians(mean, functions.scalars, 4, shifts, count, radial)
+                row = vectors[i, column:]
                 for p in range(count):
                     factor = radial[p] * envelope
                     for q in range(sections):
-                        vectors[i, column] += factor * angular[0, q]
-                        column += 1
+                        row[p * sections + q] += factor * angular[0, q]
                 triple += 1
     work.counts[1] = triple
 
@@ -286,7 +292,7 @@ def fill_forces(  # noqa: C901, PLR0912 - a kernel
     for i in range(len(species)):
         for axis in range(3):
             forces[i, axis] = 0.0
-    count = len(functions.radial_shifts)
+    count = len(functions.radial_marks)
     for pair in range(work.counts[0]):
         i, j = work.pair_atoms[pair, 0], work.pair_atoms[pair, 1]
         first_i, first_j = species[j] * count, species[i] * count
@@ -297,8 +303,8 @@ def fill_forces(  # noqa: C901, PLR0912 - a kernel
             push = slope * work.pair_unit[pair, axis]
             forces[i, axis] += push
             forces[j, axis] -= push
-    eta, shifts = functions.scalars[4], functions.angular_shifts
-    count, sections = len(shifts), functions.bends.shape[2]
+    eta, shifts = functions.scalars[5], functions.angular_shifts
+    count, sections = len(functions.angular_marks), len(functions.section_marks)
     triple = 0
     for i in range(len(species)):
         for a in range(work.near_count[i]):
@@ -311,12 +317,12 @@ def fill_forces(  # noqa: C901, PLR0912 - a kernel
                 mean, cosine = 0.5 * (distance_a + distance_b), work.triple_cosine[triple]
                 column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
                 bend, value, stretch = 0.0, 0.0, 0.0
+                row = gradient[i, column:]
                 for p in range(count):
                     inner, turned = 0.0, 0.0
                     for q in range(sections):
-                        inner += gradient[i, column] * angular[0, q]
-                        turned += gradient[i, column] * angular[1, q]
-                        column += 1
+                        inner += row[p * sections + q] * angular[0, q]
+                        turned += row[p * sections + q] * angular[1, q]
                     bend += turned * radial[p]
                     value += inner * radial[p]
                     stretch += inner * radial[p] * (mean - shifts[p])
@@ -348,8 +354,8 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
             B functions].
             The derivative with respect to the centre is minus the sum over its neighbours.
     """
-    eta, shifts = functions.scalars[4], functions.angular_shifts
-    count, sections = len(shifts), functions.bends.shape[2]
+    eta, shifts = functions.scalars[5], functions.angular_shifts
+    count, sections = len(functions.angular_marks), len(functions.section_marks)
     width = count * sections
     triple, base = 0, 0
     for i in range(len(species)):
@@ -365,16 +371,14 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
                     u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
                     turn_a = (v - cosine * u) / distance_a * near[0] * far[0]
                     turn_b = (u - cosine * v) / distance_b * near[0] * far[0]
-                    row_a, row_b = blocks[base + a, axis], blocks[base + b, axis]
-                    column = 0
+                    row_a, row_b = blocks[base + a, axis, column_a:], blocks[base + b, axis, column_b:]
                     for p in range(count):
                         stretch = -eta * (mean - shifts[p]) * near[0] * far[0]
                         along_a = (stretch + near[1] * far[0]) * u * radial[p]
                         along_b = (stretch + near[0] * far[1]) * v * radial[p]
                         across_a, across_b = turn_a * radial[p], turn_b * radial[p]
                         for q in range(sections):
-                            row_a[column_a + column] += along_a * angular[0, q] + across_a * angular[1, q]
-                            row_b[column_b + column] += along_b * angular[0, q] + across_b * angular[1, q]
-                            column += 1
+                            row_a[p * sections + q] += along_a * angular[0, q] + across_a * angular[1, q]
+                            row_b[p * sections + q] += along_b * angular[0, q] + across_b * angular[1, q]
                 triple += 1
         base += work.near_count[i]

@@ -51,65 +51,30 @@ class LayerRoom(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def add_product(  # noqa: C901 - a kernel
-    a: SingleArray, b: SingleArray, out: SingleArray
-) -> None:
+def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
     """Add the product of (R, K) and (K, N) to (R, N).
 
-    Three rows by eight columns of `a` at a time keep the sums of a vector of columns in registers.
+    Eight rows of `b` at a time stay in the nearest cache while every row of `a` passes over them, in vectors of
+    columns.
     """
     rows, inner = a.shape
     columns = b.shape[1]
     whole = inner - inner % 8
-    r = 0
-    while r + 3 <= rows:
-        o0, o1, o2 = out[r], out[r + 1], out[r + 2]
-        for k in range(0, whole, 8):
-            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
-            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
-            a10, a11, a12, a13 = a[r + 1, k], a[r + 1, k + 1], a[r + 1, k + 2], a[r + 1, k + 3]
-            a14, a15, a16, a17 = a[r + 1, k + 4], a[r + 1, k + 5], a[r + 1, k + 6], a[r + 1, k + 7]
-            a20, a21, a22, a23 = a[r + 2, k], a[r + 2, k + 1], a[r + 2, k + 2], a[r + 2, k + 3]
-            a24, a25, a26, a27 = a[r + 2, k + 4], a[r + 2, k + 5], a[r + 2, k + 6], a[r + 2, k + 7]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
+    for k in range(0, whole, 8):
+        b0, b1, b2, b3, b4, b5, b6, b7 = b[k], b[k + 1], b[k + 2], b[k + 3], b[k + 4], b[k + 5], b[k + 6], b[k + 7]
+        for r in range(rows):
+            a0, a1, a2, a3 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
+            a4, a5, a6, a7 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
+            row = out[r]
             for n in range(columns):
-                o0[n] += (
-                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
-                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
+                row[n] += (
+                    a0 * b0[n] + a1 * b1[n] + a2 * b2[n] + a3 * b3[n]
+                    + a4 * b4[n] + a5 * b5[n] + a6 * b6[n] + a7 * b7[n]
                 )  # fmt: skip
-                o1[n] += (
-                    a10 * b0[n] + a11 * b1[n] + a12 * b2[n] + a13 * b3[n]
-                    + a14 * b4[n] + a15 * b5[n] + a16 * b6[n] + a17 * b7[n]
-                )  # fmt: skip
-                o2[n] += (
-                    a20 * b0[n] + a21 * b1[n] + a22 * b2[n] + a23 * b3[n]
-                    + a24 * b4[n] + a25 * b5[n] + a26 * b6[n] + a27 * b7[n]
-                )  # fmt: skip
-        for k in range(whole, inner):
-            a0, a1, a2 = a[r, k], a[r + 1, k], a[r + 2, k]
+    for k in range(whole, inner):
+        for r in range(rows):
             for n in range(columns):
-                o0[n] += a0 * b[k, n]
-                o1[n] += a1 * b[k, n]
-                o2[n] += a2 * b[k, n]
-        r += 3
-    while r < rows:
-        o0 = out[r]
-        for k in range(0, whole, 8):
-            a00, a01, a02, a03 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
-            a04, a05, a06, a07 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            b4, b5, b6, b7 = b[k + 4], b[k + 5], b[k + 6], b[k + 7]
-            for n in range(columns):
-                o0[n] += (
-                    a00 * b0[n] + a01 * b1[n] + a02 * b2[n] + a03 * b3[n]
-                    + a04 * b4[n] + a05 * b5[n] + a06 * b6[n] + a07 * b7[n]
-                )  # fmt: skip
-        for k in range(whole, inner):
-            a0 = a[r, k]
-            for n in range(columns):
-                o0[n] += a0 * b[k, n]
-        r += 1
+                out[r, n] += a[r, k] * b[k, n]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")

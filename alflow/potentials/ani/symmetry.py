@@ -121,31 +121,31 @@ class SymmetryFunctions:
     @cached_property
     def packed(self) -> Functions:
         """What the kernels take."""
-        scalars = _single((self.radial_eta, self.angular_eta))
         radial, angular = _single(self.radial_shifts), _single(self.angular_shifts)
+        scalars = [
+            *(self.radial_cutoff, *_gaussian_scalars(self.radial_eta, radial)),
+            *(self.angular_cutoff, *_gaussian_scalars(self.angular_eta, angular)),
+        ]
         return Functions(
-            scalars=np.array(
-                [
-                    self.radial_cutoff,
-                    scalars[0],
-                    _even_step(radial),
-                    self.angular_cutoff,
-                    scalars[1],
-                    _even_step(angular),
-                ]
-            ),
+            scalars=np.array(scalars),
             radial_shifts=radial,
             angular_shifts=angular,
             bends=_bends(float(_single((self.zeta,))[0]), _single(self.sections)),
             blocks=self.pair_blocks(),
+            radial_marks=(0,) * len(radial),
+            angular_marks=(0,) * len(angular),
+            section_marks=(0,) * len(self.sections),
         )
 
 
-def _even_step(shifts: FloatArray) -> float:
-    """Return the step of shifts that are even but for rounding; 0 for others."""
-    step = (shifts[-1] - shifts[0]) / max(len(shifts) - 1, 1)
+def _gaussian_scalars(eta: float, shifts: FloatArray) -> tuple[float, float, float]:
+    """Return η, and for shifts that are even but for rounding their step h and exp(-2ηh²); 0 and 1 for others."""
+    eta = float(_single((eta,))[0])
+    step = float(shifts[-1] - shifts[0]) / max(len(shifts) - 1, 1)
     even = shifts[0] + step * np.arange(len(shifts))
-    return float(step) if np.abs(shifts - even).max() < 1e-6 else 0.0
+    if np.abs(shifts - even).max() > 1e-6:
+        step = 0.0
+    return eta, step, float(np.exp(-2.0 * eta * step * step))
 
 
 def _bends(zeta: float, sections: FloatArray) -> FloatArray:

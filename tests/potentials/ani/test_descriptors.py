@@ -1,5 +1,7 @@
 """Descriptors, Jacobian and forces against TorchANI's own, which differentiates by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,22 @@ def test_threads_give_the_same_bits():
 def test_unknown_element_is_named():
     with pytest.raises(StructureError, match="atom 1 is Cl, the potential knows H, C, N, O"):
         descriptors(FUNCTIONS, np.array([6, 17]), np.zeros((1, 2, 3)))
+
+
+def test_broken_positions_are_named():
+    numbers, positions = CASES["random"]
+    broken = positions.copy()
+    broken[2, 4, 1] = np.nan
+    with pytest.raises(StructureError, match="those of frame 2 are not"):
+        descriptors(FUNCTIONS, numbers, broken)
+
+
+def test_shifts_that_are_not_even():
+    numbers, positions = CASES["random"]
+    uneven = replace(FUNCTIONS, radial_shifts=(0.8, 1.0, 1.7), angular_shifts=(0.9, 1.1, 2.4))
+    even = replace(FUNCTIONS, radial_shifts=(1.0,), angular_shifts=(1.1,))
+    found, expected = (descriptors(functions, numbers, positions) for functions in (uneven, even))
+    radial = found[:, :, : uneven.radial_length].reshape(*positions.shape[:2], len(ELEMENTS), 3)[..., 1]
+    assert radial == pytest.approx(expected[:, :, : even.radial_length], abs=1e-12)
+    angular = found[:, :, uneven.radial_length :].reshape(*positions.shape[:2], -1, 3, 4)[..., 1, :]
+    assert angular.reshape(*positions.shape[:2], -1) == pytest.approx(expected[:, :, even.radial_length :], abs=1e-12)

@@ -105,7 +105,14 @@ def test_lone_atoms_have_the_energy_of_isolated_networks():
 
 
 def test_broken_positions_show_in_the_energy():
-    assert np.isnan(ensemble().force_model(NUMBERS)(np.where(POSITIONS == 1.1, np.nan, POSITIONS)).energy)
+    trained = ensemble()
+    positions = frames().positions.copy()
+    positions[1, 3, 0] = np.nan
+    found = trained.force_model(NUMBERS)(positions[1])
+    assert np.isnan([found.energy, found.spread]).all()
+    assert np.isnan(found.forces).all()
+    energies, _ = trained.evaluate(Frames(NUMBERS, positions))
+    assert np.isnan(energies[0]).tolist() == [False, True, False, False, False]
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):
