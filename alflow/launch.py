@@ -26,6 +26,7 @@ from alflow.farm import LabelFarm
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
 from alflow.ledger import Ledger
+from alflow.leftovers import end_leftovers
 from alflow.plan import molecules
 from alflow.preflight import check_campaign
 from alflow.progress import Display, View
@@ -132,6 +133,7 @@ def launch(
         model, theory = _engine_model(settings)
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)
+        end_leftovers(run.path, run.events, config.executors)
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         ledger = Ledger.open(run.ledger)

@@ -36,6 +36,7 @@ class _Seen:
     empty_since: dict[str, float] = field(default_factory=dict)
     """Blocks that had workers and have none, and since when."""
     populated: set[str] = field(default_factory=set)
+    jobs: set[str] = field(default_factory=set)
 
 
 class ExecutorWatch:
@@ -84,6 +85,7 @@ class ExecutorWatch:
         """
         for label, executor in self._executors.items():
             if has_interchange(executor):
+                self._note_jobs(label, executor)
                 self._check_interchange(label, executor)
                 self._check_fit(label)
                 self._give_back_empty_blocks(label, executor)
@@ -132,8 +134,8 @@ class ExecutorWatch:
             return
         self._broken.add(label)
         raise CampaignError(
-            f"The interchange of executor {label!r} {found}; its tasks are lost. Nothing that was committed is: run the "
-            "same command again."
+            f"The interchange of executor {label!r} {found}; its tasks are lost. Nothing that was committed is: run "
+            "the same command again."
         )
 
     def _check_fit(self, label: str) -> None:
@@ -162,6 +164,13 @@ class ExecutorWatch:
                 give_back(executor, [block])
         for block in populated & seen.empty_since.keys():
             del seen.empty_since[block]
+
+    def _note_jobs(self, label: str, executor: Any) -> None:
+        """Write down the jobs of the blocks: the next driver ends those that a killed one left."""
+        for block, job in dict(executor.blocks_to_job_id).items():
+            if str(job) not in self._seen[label].jobs:
+                self._seen[label].jobs.add(str(job))
+                self._log("job", executor=label, block=str(block), job=str(job))
 
     def _note_workers(self, label: str) -> None:
         now, seen = self.workers(label), self._seen[label]

@@ -16,7 +16,7 @@ LAYERS = [
     ("tasks",),
     ("graph",),
     ("analysis",),
-    ("progress", "trajectories", "farm", "thresholds", "preflight", "forecast", "status"),
+    ("progress", "trajectories", "farm", "thresholds", "preflight", "forecast", "status", "leftovers"),
     ("stages",),
     ("campaign",),
     ("launch", "labelrun", "sitecheck", "bench", "reproduce", "retrain"),

@@ -86,7 +86,10 @@ def test_workers_are_counted_and_their_loss_is_told() -> None:
     seen = ExecutorWatch({"cpu": executor}, lambda what, **fields: events.append((what, fields)), said.append)
     settle(seen, 8)
     seen.check()
-    assert events == [("workers", {"executor": "cpu", "workers": 8, "before": 0})]
+    jobs = [("job", {"executor": "cpu", "block": block, "job": f"job-{block}"}) for block in "01"]
+    assert events == [*jobs, ("workers", {"executor": "cpu", "workers": 8, "before": 0})]
+    seen.check()
+    assert len(events) == 3
     assert said == []
     executor.managers.pop()
     settle(seen, 4)

@@ -244,19 +244,20 @@ def victims(driver: Driver, kind: str) -> list[int]:
             pid for pid in family if is_manager(everyone[pid][0]) and any("spawn_main" in a for a in everyone[pid][1])
         ]
     if kind == "interchange":
-        return [pid for pid in family if any(argument.endswith("interchange.py") for argument in everyone[pid][1])]
+        return [pid for pid in family if "interchange" in everyone[pid][1][0] or "interchange.py" in str(everyone[pid])]
     return [driver.process.pid]
 
 
-def wait_for_orphans(pids: list[int]) -> float:
-    """Return the seconds until none of the processes lives."""
+def wait_for_orphans(pids: list[int], run: Path) -> float:
+    """Return the seconds until none of the processes, nor any that names the run in its command line, lives."""
     began = time.monotonic()
-    while time.monotonic() - began < LONGEST_ORPHAN_SECONDS and set(pids) & processes().keys():
-        time.sleep(0.1)
-    left = set(pids) & processes().keys()
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    return float("inf") if left else time.monotonic() - began
+    left: set[int] | None = None
+    while left != set() and time.monotonic() - began < LONGEST_ORPHAN_SECONDS:
+        time.sleep(0.1 if left else 0.0)
+        everyone = processes()
+        named = {pid for pid, (_, arguments) in everyone.items() if f"{run}/parsl/" in " ".join(arguments)}
+        left = (set(pids) & everyone.keys()) | named
+    return time.monotonic() - began
 
 
 # ---- one scenario ---------------------------------------------------------------------------------------------------
@@ -309,6 +310,8 @@ def strike(folder: Path, scenario: Scenario, expected: Content, length: int, rng
             result.notes.append(f"exit code {code}: {driver.said()}")
             return result
         found = content(driver.run)
+        if wait_for_orphans([], driver.run) > LONGEST_ORPHAN_SECONDS:
+            result.notes.append("processes are left")
     result.lost = expected.labels - found.labels
     result.paid_twice = found.paid_again
     result.equal = (found.digest, found.barriers) == (expected.digest, expected.barriers)
@@ -339,7 +342,7 @@ def strike_now(driver: Driver, victim: str, began: float, rng: random.Random, re
         family = descendants(driver.process.pid)
         driver.process.kill()
         driver.process.wait()
-        result.orphan_seconds = wait_for_orphans(family)
+        result.orphan_seconds = wait_for_orphans(family, driver.run)
     else:
         os.kill(rng.choice(found), signal.SIGKILL)
 
