@@ -16,29 +16,28 @@ def bench_table(report: BenchReport) -> Table:
         title=f"labelling on {report.site}: {report.workload}, {report.workers} workers",
         caption=(
             f"first result after {report.first_worker_s:.1f} s, every worker after {report.all_workers_s:.1f} s; "
-            f"one worker alone: {report.one_worker_labels_per_second:.4g} labels/s"
+            f"one worker alone: {report.one_worker_labels_per_second:.4g} labels/s; "
+            f"{sum(row.account.labels for row in report.rows)} labels, {sum(row.failed for row in report.rows)} failed; "
+            "busy, start, dispatch and tail are shares of held worker-seconds; ms/label is the cost of dispatch"
         ),
     )
-    for heading in ("workers", "frames/task", "labels", "labels/s", "per worker", "efficiency", "busy", "start"):
-        table.add_column(heading, justify="right")
-    for heading in ("dispatch", "stragglers", "dispatch/label", "failed"):
+    headings = ("workers", "frames/task", "labels/s", "/worker", "efficiency", "busy", "start", "dispatch", "tail")
+    for heading in (*headings, "ms/label"):
         table.add_column(heading, justify="right")
     for row in report.rows:
         part = row.account
         held = part.workers * part.wall_s
         table.add_row(
             str(part.workers),
-            str(row.case.frames_per_task) if row.case.frames_per_task else f"guided ({part.labels / part.tasks:.1f})",
-            str(part.labels),
+            str(row.case.frames_per_task) if row.case.frames_per_task else f"~{part.labels / part.tasks:.1f}",
             f"{part.labels_per_second:.4g}",
             f"{part.labels_per_second / part.workers:.4g}",
             f"{row.efficiency:.1%}",
-            f"{part.utilisation:.2%}",
-            f"{part.start_s / held:.2%}",
-            f"{part.dispatch_s / held:.2%}",
-            f"{part.straggler_s / held:.2%}",
-            f"{part.dispatch_ms_per_label:.3f} ms",
-            str(row.failed),
+            f"{part.utilisation:.1%}",
+            f"{part.start_s / held:.1%}",
+            f"{part.dispatch_s / held:.1%}",
+            f"{part.straggler_s / held:.1%}",
+            f"{part.dispatch_ms_per_label:.3f}",
         )
     return table
 
