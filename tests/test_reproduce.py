@@ -190,6 +190,13 @@ def test_s2_is_the_campaign_of_figure_3_with_more_iterations():
     assert second.model_copy(update={"name": first.name, "iterations": first.iterations}) == first
 
 
+def test_figure_4_differs_in_the_potential_alone():
+    first, other = load("paper/fig3"), load("paper/fig4")
+    assert (other.potential.kind, other.potential.schnet.preset) == ("schnet", "paper")
+    changed = {"name": first.name, "iterations": first.iterations, "potential": first.potential}
+    assert other.model_copy(update=changed) == first
+
+
 @pytest.mark.parametrize(("members", "iterations"), [(3, 10), (5, 10), (7, 13)])
 def test_figure_5_differs_in_rows_and_members_alone(members, iterations):
     first, other = load("paper/fig3"), load(f"paper/fig5-{members}")

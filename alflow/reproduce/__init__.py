@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from alflow.errors import ConfigError, InputError
+from alflow.errors import InputError
 from alflow.progress import Display
 from alflow.reproduce.learning import figure_3, figure_5, figure_6, figure_s1, figure_s2
 from alflow.reproduce.pulling import figure_2, figure_4
@@ -59,7 +59,7 @@ def reproduce_figures(
         started = time.monotonic()
         try:
             drawn = FIGURES[name](runs)
-        except ConfigError as error:
+        except InputError as error:
             if "all" not in names:
                 raise
             display.note(str(error))
