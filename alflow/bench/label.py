@@ -15,9 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alflow import tasks
 from alflow.bench.measure import Account, Interval, account
-from alflow.bench.worker import nothing, sleep_frames
+from alflow.bench.worker import nothing, sleep_frames, timed_label
 from alflow.chunking import chunk_sizes
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, InputError
@@ -30,7 +29,7 @@ from alflow.tasks import Outcome
 from alflow.types import Frames
 
 BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
-    "label": (tasks.label, "cpu"),
+    "label": (timed_label, "cpu"),
     "sleep": (sleep_frames, "cpu"),
     "nothing": (nothing, "cpu"),
 }
@@ -106,6 +105,9 @@ class BenchRow:
     failed: int
     efficiency: float
     """Labels a second and worker, over those of one worker alone in the same run."""
+    processor_efficiency: float | None
+    """Processor time of a label of one worker alone, over that of a label here: what sharing memory and caches costs,
+    whatever else the machine does. None where labels take no processor time."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,15 @@ def bench_label(
             measured.append((case, *_case(graph, workload, case, count, workers, label_seconds, task_seconds)))
         baseline.append(_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0])
     one = sum(part.labels for part in baseline) / sum(part.wall_s for part in baseline)
+    cost = sum(part.processor_s for part in baseline) / sum(part.labels for part in baseline)
     rows = [
-        BenchRow(case, counted, failed, counted.labels_per_second / counted.workers / one)
+        BenchRow(
+            case,
+            counted,
+            failed,
+            counted.labels_per_second / counted.workers / one,
+            cost * counted.labels / counted.processor_s if counted.processor_s else None,
+        )
         for case, counted, failed in measured
     ]
     return BenchReport(
@@ -299,7 +308,11 @@ def _take(run: _Run, result: Outcome | BaseException, labels: int) -> None:
         run.errors.append(result)
         return
     report = result.report
-    run.intervals.append(Interval(f"{report.host}:{report.pid}", report.started, report.ended, labels))
+    run.intervals.append(
+        Interval(
+            f"{report.host}:{report.pid}", report.started, report.ended, labels, result.value.get("processor_s", 0.0)
+        )
+    )
     run.failed.update(failure[1] for failure in result.value["failures"])
 
 

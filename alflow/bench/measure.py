@@ -17,6 +17,8 @@ class Interval:
     """Unix time, s."""
     ended: float
     labels: int
+    processor_s: float = 0.0
+    """Processor time of the worker, s."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Account:
     """Between one task and the next of the same worker."""
     straggler_s: float
     """After a worker's last task, while others still work."""
+    processor_s: float = 0.0
+    """Processor time of all tasks: less than `busy_s` where workers waited for a core."""
 
     @property
     def labels_per_second(self) -> float:
@@ -76,6 +80,7 @@ def account(intervals: Sequence[Interval], workers: int, began: float, ended: fl
         start_s=start,
         dispatch_s=dispatch,
         straggler_s=straggler,
+        processor_s=sum(interval.processor_s for interval in intervals),
     )
 
 

@@ -17,11 +17,13 @@ def bench_table(report: BenchReport) -> Table:
         caption=(
             f"first result after {report.first_worker_s:.1f} s, every worker after {report.all_workers_s:.1f} s; "
             f"one worker alone: {report.one_worker_labels_per_second:.4g} labels/s; "
-            f"{sum(row.account.labels for row in report.rows)} labels, {sum(row.failed for row in report.rows)} failed; "
-            "busy, start, dispatch and tail are shares of held worker-seconds; ms/label is the cost of dispatch"
+            f"{sum(row.account.labels for row in report.rows)} labels, "
+            f"{sum(row.failed for row in report.rows)} failed. "
+            "effic.: labels/s a worker over one worker alone; proc.: the same for labels a second of processor time; "
+            "busy, start, dispatch, tail: shares of held worker-seconds; ms/label: cost of dispatch"
         ),
     )
-    headings = ("workers", "frames/task", "labels/s", "/worker", "efficiency", "busy", "start", "dispatch", "tail")
+    headings = ("workers", "frames/task", "labels/s", "/worker", "effic.", "proc.", "busy", "start", "dispatch", "tail")
     for heading in (*headings, "ms/label"):
         table.add_column(heading, justify="right")
     for row in report.rows:
@@ -33,6 +35,7 @@ def bench_table(report: BenchReport) -> Table:
             f"{part.labels_per_second:.4g}",
             f"{part.labels_per_second / part.workers:.4g}",
             f"{row.efficiency:.1%}",
+            "-" if row.processor_efficiency is None else f"{row.processor_efficiency:.1%}",
             f"{part.utilisation:.1%}",
             f"{part.start_s / held:.1%}",
             f"{part.dispatch_s / held:.1%}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from alflow import tasks
 from alflow.tasks import reported
 
 
@@ -19,3 +20,11 @@ def sleep_frames(frames: int, label_seconds: float) -> dict[str, Any]:
     """Take the time that the labels of so many frames would take."""
     time.sleep(frames * label_seconds)
     return {"failures": [], "seconds": [label_seconds] * frames}
+
+
+@reported
+def timed_label(*arguments: Any) -> dict[str, Any]:
+    """Label as a campaign does (see `alflow.tasks.label`), and say how much processor time it took, s."""
+    began = time.process_time()
+    value: dict[str, Any] = tasks.label(*arguments).value
+    return value | {"processor_s": time.process_time() - began}

@@ -66,6 +66,7 @@ def test_two_sleeping_workers(tmp_path):
         assert held == pytest.approx(part.workers * part.wall_s)
         assert part.busy_s >= 200 * 0.005
         assert row.failed == 0
+        assert row.processor_efficiency is None
     assert bench_table(report).row_count == 3
     assert draw_bench(report, tmp_path / "bench.svg").stat().st_size > 1000
     plain = json.loads(json.dumps(report.to_json()))
@@ -81,6 +82,8 @@ def test_labels_of_a_real_engine_through_processes(tmp_path):
     assert report.rows[0].account.labels == 12
     assert report.rows[0].failed == 0
     assert report.label_seconds > 1e-4
+    assert report.rows[0].account.processor_s > 0
+    assert report.rows[0].processor_efficiency > 0
 
 
 def test_bad_input_is_refused_before_workers_start(tmp_path):
