@@ -58,7 +58,6 @@ class Networks:
             weight_start=starts[0][None] + step[0],
             bias_start=starts[1][None] + step[1],
             weights=np.concatenate([self.weights[e][h][m].ravel() for m, e, h in order]).astype(np.float32),
-            turned=np.concatenate([self.weights[e][h][m].T.ravel() for m, e, h in order]).astype(np.float32),
             biases=np.concatenate([self.biases[e][h][m].ravel() for m, e, h in order]).astype(np.float32),
         )
 
