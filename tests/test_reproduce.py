@@ -144,6 +144,15 @@ def test_figures_5_and_6_run_all_four_campaigns(made):
     assert all(row["ours"] > 0 for row in unseen.values())
 
 
+@pytest.mark.slow
+def test_all_chains_stand_beside_hexane_alone(made):
+    folder, figure = made
+    rows = rows_of(figure("alkanes"))
+    assert {"C3: barrier error, hexane only", "C3: barrier error, all chains"} < rows.keys()
+    assert rows["C6: barrier error, hexane only"]["ours"] != rows["C6: barrier error, all chains"]["ours"]
+    assert lines(folder / "alkanes" / "iterations.jsonl")[0]["labels"] == 2 * 2  # two frames of each of two chains
+
+
 def test_chains_and_rates_compare_pairs_from_the_same_start(made):
     folder, figure = made
     chains = rows_of(figure("fig7"))
