@@ -24,7 +24,6 @@ from alflow.errors import AlflowError, RunError
 from alflow.events import EventLog
 from alflow.farm import LabelFarm
 from alflow.graph import TaskGraph
-from alflow.labeling import make_engine
 from alflow.ledger import Ledger
 from alflow.leftovers import end_leftovers
 from alflow.plan import molecules
@@ -34,6 +33,7 @@ from alflow.rundir import RunDirectory, RunLock, write_atomically
 from alflow.sites import find_site, load_site
 from alflow.stages import Stages
 from alflow.tasks import EngineModel
+from alflow.types import LabelEngine
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
@@ -124,13 +124,13 @@ def launch(
         CampaignError: the campaign had to end.
         TerminatedError: SIGTERM came; what was done is committed.
     """
-    check_campaign(settings)
+    engine = check_campaign(settings)
     site_file = find_site(site)
     run = RunDirectory(run_dir.resolve())
-    with RunLock(run.path):
+    with _writable(run.path), RunLock(run.path):
         run.open(settings)
         config = load_site(site_file, run.path, options)
-        model, theory = _engine_model(settings)
+        model, theory = _engine_model(settings, engine)
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)
         end_leftovers(run.path, run.events, config.executors)
@@ -146,9 +146,6 @@ def launch(
             try:
                 finished = run_campaign(settings, stages)
                 state, message = "finished", finished.reason
-            except OSError as error:
-                message = str(error)
-                raise _unwritable(run, error) from error
             except BaseException as error:
                 message = f"{type(error).__name__}: {error}"
                 raise
@@ -157,10 +154,9 @@ def launch(
     return finished
 
 
-def _engine_model(settings: CampaignSettings) -> tuple[EngineModel, str]:
+def _engine_model(settings: CampaignSettings, engine: LabelEngine) -> tuple[EngineModel, str]:
     """Return what workers need to make the label engine and to prove it, and its theory."""
     labels, molecule = settings.labels, molecules(settings)[0]
-    engine = make_engine(labels.engine, labels.settings)
     canary = make_canary(engine, molecule.numbers, molecule.positions, molecule.charge, labels.canary_tolerance_ev)
     known = tuple(getattr(canary, part.name) for part in fields(canary))
     timeout_s = labels.timeout_s if labels.guard else 0.0
@@ -168,14 +164,18 @@ def _engine_model(settings: CampaignSettings) -> tuple[EngineModel, str]:
     return model, engine.theory
 
 
-def _unwritable(run: RunDirectory, error: OSError) -> Exception:
-    """Return the sentence for a disk that takes no more; any other error as it is."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE):
-        return error
-    return RunError(
-        f"A run needs a disk that takes writes; {run.path} does not: {error.strerror}. Make room and run the same "
-        "command again."
-    )
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Raise a RunError with a sentence for a disk that takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE):
+            raise
+        raise RunError(
+            f"A run needs a disk that takes writes; {path} does not: {error.strerror}. Make room and run the same "
+            "command again."
+        ) from error
 
 
 def _close(graph: TaskGraph, ledger: Ledger, events: EventLog, write_status: Callable[[], None], state: str) -> None:
