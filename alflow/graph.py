@@ -157,6 +157,7 @@ class TaskGraph:
             report = result.report
             fields |= {"host": report.host, "pid": report.pid, "started": report.started, "ended": report.ended}
             fields["outcome"] = "ok"
+            self._watch.note_duration(task.executor, task.what, report.ended - report.started)
         else:
             fields["outcome"] = f"{type(result).__name__}: {result}"[:500]
         tries = int(task.future.task_record["fail_count"]) if hasattr(task.future, "task_record") else 0

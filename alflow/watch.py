@@ -60,6 +60,7 @@ class ExecutorWatch:
         self._seen = {label: _Seen() for label in executors}
         self._held: dict[str, dict[str, str]] = {label: {} for label in executors}
         self._broken: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._look, args=(label,), name=f"watch-{label}", daemon=True)
@@ -98,6 +99,19 @@ class ExecutorWatch:
             self._executors[label]._hold_manager(error.pool)  # noqa: SLF001 - Parsl has no public way
             self._log("canary", executor=label, pool=error.pool, message=str(error))
             self._say(f"{error} Its pool of workers gets no more tasks.")
+
+    def note_duration(self, label: str, what: str, seconds: float) -> None:
+        """Say, once a kind of task, that it is longer than blocks live after they stop taking tasks."""
+        margin = drain_margin_s(self._executors[label])
+        if margin is not None and seconds > margin and (label, what) not in self._warned:
+            self._warned.add((label, what))
+            message = (
+                f"A task should fit into the {margin:.0f} s between the end of a block's tasks and its walltime; a "
+                f"{what} task took {seconds:.0f} s on {label!r} and may be cut off and run again. Give the site a "
+                "larger drain_minutes, or the campaign smaller segments, tasks or members_per_task."
+            )
+            self._log("walltime", executor=label, message=message)
+            self._say(message)
 
     def close(self, cleanup: Callable[[], None]) -> None:
         """End all executors in bounded time; where Parsl's own end hangs, give blocks and processes back directly."""
@@ -185,6 +199,18 @@ class ExecutorWatch:
 def has_interchange(executor: Any) -> bool:
     """Say whether an executor talks to its workers through a process that can die."""
     return hasattr(executor, "connected_managers") and hasattr(executor, "interchange_proc")
+
+
+def drain_margin_s(executor: Any) -> float | None:
+    """Return the seconds from the moment a block takes no more tasks to its walltime; None where it has none."""
+    drain, walltime = (
+        getattr(executor, "drain_period", None),
+        getattr(getattr(executor, "provider", None), "walltime", None),
+    )
+    if drain is None or walltime is None:
+        return None
+    hours, minutes, seconds = (float(part) for part in str(walltime).split(":"))
+    return 3600.0 * hours + 60.0 * minutes + seconds - float(drain)
 
 
 def give_back(executor: Any, blocks: Iterable[str]) -> None:

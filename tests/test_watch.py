@@ -136,7 +136,7 @@ def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign() -> None:
     assert said[0].startswith("process 1 on node7")
     assert sum("node7" in sentence for sentence in said) == 1
     seen.take_out("cpu", CanaryError("process 9 on node8 gave 3 eV.", "b"))
-    with pytest.raises(CampaignError, match="No worker of executor 'cpu' is fit.*node7"):
+    with pytest.raises(CampaignError, match=r"No worker of executor 'cpu' is fit.*node7"):
         seen.check()
 
 
@@ -196,3 +196,23 @@ def test_thread_pool_is_counted_only() -> None:
     seen.check()
     assert seen.workers("cpu") == 3
     seen.close(lambda: None)
+
+
+def test_task_longer_than_the_rest_of_a_block_is_told_once() -> None:
+    executor, said = Executor(("a", "0", 1)), []
+    executor.drain_period, executor.provider.walltime = 3300, "01:00:00"
+    seen = ExecutorWatch({"gpu": executor}, say=said.append)
+    seen.note_duration("gpu", "train", 299.0)
+    assert said == []
+    seen.note_duration("gpu", "train", 301.0)
+    seen.note_duration("gpu", "train", 400.0)
+    assert len(said) == 1
+    assert "300 s" in said[0]
+    assert "301 s" in said[0]
+    seen.note_duration("gpu", "pull-segment", 400.0)
+    assert len(said) == 2
+
+
+def test_executors_without_walltime_are_not_judged() -> None:
+    seen = ExecutorWatch({"cpu": Executor()})
+    seen.note_duration("cpu", "label", 1e9)
