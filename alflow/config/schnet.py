@@ -39,11 +39,12 @@ class SchNetSettings(Settings):
     """Interaction blocks."""
     cutoff_angstrom: float = Field(default=5.0, gt=0)
     """Atoms further apart do not see each other directly, Å."""
-    smooth_cutoff: bool = False
+    smooth_cutoff: bool = True
     """End filters at the cutoff with a polynomial whose curvature is continuous, instead of SchNet's cosine."""
-    short_range_repulsion: bool = False
+    short_range_repulsion: bool = True
     """Add the screened nuclear repulsion of Ziegler, Biersack and Littmark between atoms that are nearer than a share
-    of the sum of their covalent radii, where no data is; the network learns the rest."""
+    of the sum of their covalent radii, where no data is; the network learns the rest. Without it the hot fragments of a
+    broken chain may find a hole in the potential, and two of their atoms fall into each other."""
     repulsion_reach: float = Field(default=0.85, gt=0)
     """That share."""
     rho: float = Field(default=0.01, ge=0, lt=1)

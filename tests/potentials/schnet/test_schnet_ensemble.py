@@ -12,6 +12,7 @@ from alflow.types import Frames
 
 
 def ensemble(members=3, **settings):
+    settings = {"smooth_cutoff": False, "short_range_repulsion": False, **settings}
     architecture = architecture_of(SchNetSettings(**settings))
     parameters = tuple(fresh_parameters(architecture, seed) for seed in range(members))
     energies = np.arange(2.0 * members).reshape(members, 2)
