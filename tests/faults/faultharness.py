@@ -414,12 +414,12 @@ def main() -> None:
     """Run the scenarios and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="scenarios whose name holds this text")
+    parser.add_argument("--only", default="", help="scenarios whose name holds this text, or one of several: manager|disk")
     parser.add_argument("--keep", type=Path, help="folder for the runs; a temporary one if not given")
     chosen = parser.parse_args()
     folder = chosen.keep or Path(tempfile.mkdtemp(prefix="alflow-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    scenarios = [scenario for scenario in SCENARIOS if chosen.only in scenario.name]
+    scenarios = [scenario for scenario in SCENARIOS if any(part in scenario.name for part in chosen.only.split("|"))]
     expected = {}
     for engine in sorted({scenario.engine for scenario in scenarios}):
         expected[engine] = undisturbed(folder, engine)
