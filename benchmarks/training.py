@@ -1,0 +1,220 @@
+"""How long training takes: an epoch beside TorchANI's automatic derivatives, and members together beside one.
+
+    python benchmarks/training.py [--data FILE] [--threads N] [--quick] [--json FILE] [--study]
+
+Same data, same loss (eq. 3 of Digital Discovery 2024, 3, 514, force weight 0.1), same batches of 64, same fresh
+weights. TorchANI's step is timed on a few batches and an epoch reckoned from it. Sides take turns; figures are medians
+over the rounds: of the processor time with one thread, of the wall time with more. `--data` takes an npz file with numbers,
+positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. `--study` trains three
+members with the presets `paper` and `fast` and prints their validation errors.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alflow.config.training import ANISettings, TrainingSettings
+from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.interop import to_torchani
+from alflow.potentials.ani.network import fresh_networks
+from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.ani.training import Trainer, torch_threads, train_ensemble
+from alflow.potentials.ani.trainingdata import TrainingData, prepare
+from alflow.structures import alkane
+from alflow.types import Dataset, Frames, Group, IntArray, Labels, Split
+from alflow.units import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
+
+BATCH = 64
+FORCE_WEIGHT = 0.1
+TRAINING_FRAMES = 1600
+Row = dict[str, float | str]
+
+
+def hexane(frames: int) -> Dataset:
+    """Return hexane at 500 K: every step of 0.5 fs after 0.5 ps."""
+    from ase import Atoms, units  # noqa: PLC0415
+    from ase.md.langevin import Langevin  # noqa: PLC0415
+    from ase.md.velocitydistribution import thermalize_momenta  # noqa: PLC0415
+    from tblite.ase import TBLite  # noqa: PLC0415
+
+    molecule = alkane(6)
+    atoms = Atoms(numbers=molecule.numbers, positions=molecule.positions[0])
+    atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
+    rng = np.random.default_rng(1)
+    thermalize_momenta(atoms, temperature_K=500, rng=rng)
+    dynamics = Langevin(atoms, 0.5 * units.fs, temperature_K=500, friction=0.01 / units.fs, rng=rng)
+    dynamics.run(1000)
+    positions, energies, forces = [], [], []
+    for _ in range(frames):
+        dynamics.run(1)
+        positions.append(atoms.positions.copy())
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces().copy())
+    labels = Labels(np.array(energies), np.array(forces))
+    return Dataset((Group(Frames(molecule.numbers, np.array(positions)), labels),))
+
+
+def read(path: Path) -> Dataset:
+    """Return the dataset of an npz file."""
+    content = np.load(path)
+    frames = Frames(content["numbers"].astype(np.int64), content["positions"])
+    return Dataset((Group(frames, Labels(content["energies"], content["forces"])),))
+
+
+def splits_of(dataset: Dataset, members: int) -> list[Split]:
+    """Return a random split for each member, four fifths for training."""
+    splits = []
+    for member in range(members):
+        order = np.random.default_rng([1, member]).permutation(len(dataset))
+        cut = min(TRAINING_FRAMES, len(dataset) * 4 // 5)
+        splits.append(Split(order[:cut], order[cut:]))
+    return splits
+
+
+class TorchANIStep:
+    """The same step through TorchANI and automatic derivatives, in single precision."""
+
+    def __init__(self, dataset: Dataset, ensemble: ANIEnsemble) -> None:
+        """Take the weights of a fresh ensemble of one."""
+        self._group = dataset.groups[0]
+        self._model = to_torchani(ensemble).float()
+        self._model.neural_networks.requires_grad_()
+        self._optimiser = torch.optim.AdamW(self._model.neural_networks.parameters(), lr=1e-3)
+        self._mean = self._group.labels.energies.mean()
+
+    def __call__(self, rows: IntArray) -> float:
+        """Do one step and return the loss."""
+        group, atoms = self._group, len(self._group.frames.numbers)
+        species = torch.from_numpy(group.frames.numbers).repeat(len(rows), 1)
+        place = torch.from_numpy(group.frames.positions[rows]).float().requires_grad_()
+        energies = self._model((species, place)).energies * HARTREE_IN_EV
+        forces = -torch.autograd.grad(energies.sum(), place, create_graph=True)[0]
+        energy_errors = energies - torch.from_numpy(group.labels.energies[rows] - self._mean).float()
+        force_errors = forces - torch.from_numpy(group.labels.forces[rows]).float()
+        loss = (energy_errors**2).mean() / np.sqrt(atoms) + FORCE_WEIGHT * (force_errors**2).sum() / len(rows) / atoms
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return float(loss.detach())
+
+
+def fresh(functions: SymmetryFunctions, members: int) -> ANIEnsemble:
+    """Return networks of the paper's size."""
+    hidden = [ANISettings().layers("H"), ANISettings().layers("C")]
+    generators = [np.random.default_rng([7, member]) for member in range(members)]
+    networks = fresh_networks(functions.length, hidden, "gelu", generators)
+    return ANIEnsemble(functions, networks, np.zeros((members, 2)))
+
+
+def measure(
+    dataset: Dataset, data: TrainingData, threads: int, rounds: int, torchani_batches: int
+) -> tuple[list[Row], dict[str, float]]:
+    """Return rows and ratios of the time of an epoch."""
+    clock: Callable[[], float] = time.process_time if threads == 1 else time.perf_counter
+    counts = data.counts[0]
+    mean = float(data.energies.mean())
+    found: dict[str, list[float]] = {"torchani, one member": [], "alflow, one member": [], "alflow, three members": []}
+    losses: dict[str, float] = {}
+    with torch_threads(threads), sharing(threads) as share:
+        trainers = {}
+        for name, members in (("alflow, one member", 1), ("alflow, three members", 3)):
+            settings = TrainingSettings(
+                epochs=100, batch_size=BATCH, force_weight=FORCE_WEIGHT, averaging=0.0, weight_decay=0.01, device="cpu"
+            )
+            start = fresh(data.functions, members)
+            shared = np.tile(mean / counts.sum() * np.ones(len(counts)), (members, 1))
+            trainers[name] = Trainer(data, splits_of(dataset, members), settings, start.networks, shared, share)
+        step = TorchANIStep(dataset, fresh(data.functions, 1))
+        train = splits_of(dataset, 1)[0].train
+        batches = np.array_split(train, -(-len(train) // BATCH))
+        step(batches[0])
+        for trainer in trainers.values():
+            trainer.train_epoch([split.train for split in trainer.splits], 100, 1e-3)
+        for turn in range(rounds):
+            began = clock()
+            for batch in range(torchani_batches):
+                losses["torchani"] = step(batches[(turn * torchani_batches + batch) % len(batches)])
+            found["torchani, one member"].append((clock() - began) / torchani_batches * len(batches))
+            for name, trainer in trainers.items():
+                began = clock()
+                trainer.train_epoch([split.train for split in trainer.splits], 100, 1e-3)
+                found[name].append(clock() - began)
+    seconds = {name: float(np.median(values)) for name, values in found.items()}
+    rows: list[Row] = [{"what": f"epoch, {name}, {threads} thread(s)", "seconds": t} for name, t in seconds.items()]
+    ratios = {
+        "torchani/alflow": seconds["torchani, one member"] / seconds["alflow, one member"],
+        "three members/one": seconds["alflow, three members"] / seconds["alflow, one member"],
+    }
+    return rows, ratios
+
+
+def study(dataset: Dataset, threads: int, *, quick: bool) -> list[Row]:
+    """Train three members by each preset, and return their validation errors and processor seconds."""
+    rows: list[Row] = []
+    for preset in ("paper", "fast"):
+        settings = TrainingSettings(preset=preset, **({"epochs": 3} if quick else {}))
+        began = time.process_time()
+        _, members = train_ensemble(dataset, splits_of(dataset, 3), settings, ANISettings(), seed=[11], threads=threads)
+        seconds = (time.process_time() - began) / 3
+        for member in members:
+            errors = member.valid_errors
+            rows.append(
+                {
+                    "what": f"{preset}, {member.epochs} epochs, member {member.index}",
+                    "processor seconds a member": seconds,
+                    "valid energy MAE kcal/mol": errors.energy_mae_ev / KCAL_PER_MOL_IN_EV,
+                    "valid energy RMSE kcal/mol": errors.energy_rmse_ev / KCAL_PER_MOL_IN_EV,
+                    "valid force MAE eV/A": errors.force_mae_ev_per_angstrom,
+                    "best epoch": float(member.best_epoch),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    """Measure, print, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="npz file; made anew if not given")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="fewer frames and rounds")
+    parser.add_argument("--study", action="store_true", help="train by both presets too")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    dataset = read(options.data) if options.data else hexane(200 if options.quick else 2000)
+    began = time.process_time()
+    data = prepare(dataset, SymmetryFunctions.like_2x((1, 6)), 8.0, options.threads)
+    rows: list[Row] = [
+        {"what": f"descriptors and Jacobian, {len(data)} frames", "seconds": time.process_time() - began}
+    ]
+    epochs, ratios = measure(dataset, data, options.threads, *((3, 1) if options.quick else (7, 2)))
+    rows += epochs
+    if options.study:
+        rows += study(dataset, options.threads, quick=options.quick)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    rows.append({"what": "most memory of the process", "gigabytes": peak})
+    for row in rows:
+        rest = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if isinstance(value, float))
+        print(f"{row['what']:44s} {rest}")
+    for name, ratio in ratios.items():
+        print(f"{name:44s} {ratio:.2f}")
+    if options.json:
+        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count() or 0}
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows, "ratios": ratios}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
