@@ -74,6 +74,7 @@ def test_figure_3_has_a_picture_and_a_table_of_what_the_campaign_recorded(made):
     assert table["quick"]
     assert "(reduced version)" in table["title"]
     assert table["seconds"] > 0
+    assert "Reduced version" in table["differs"]
     rows = rows_of(result)
     record = lines(folder / "paper-fig3" / "iterations.jsonl")[-1]
     last = rows["barrier error, last iteration"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from alflow.errors import InputError
@@ -11,7 +12,7 @@ from alflow.progress import Display
 from alflow.reproduce.learning import figure_3, figure_5, figure_6, figure_s1, figure_s2
 from alflow.reproduce.pulling import figure_2, figure_4
 from alflow.reproduce.result import Drawn, Result, store
-from alflow.reproduce.runs import Runs
+from alflow.reproduce.runs import QUICK_WORDS, Runs
 from alflow.reproduce.transfer import figure_7, figure_alkanes, figure_s7
 from alflow.resources import close_matches
 
@@ -59,6 +60,7 @@ def reproduce_figures(
         started = time.monotonic()
         try:
             drawn = FIGURES[name](runs)
+            drawn = replace(drawn, differs=f"{QUICK_WORDS} {drawn.differs}") if quick else drawn
         except InputError as error:
             if "all" not in names:
                 raise

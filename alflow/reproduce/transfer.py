@@ -27,7 +27,7 @@ LEAST_STRETCH_ANGSTROM = 2.6
 """Short chains: the bond and the spring, of which the last gives by 0.5 Å, both have to be passed."""
 STRIDE = 10
 CHAINS, QUICK_CHAINS = tuple(range(2, 12)), (4, 6, 8)
-RATES, QUICK_RATES = (0.5, 1.0, 2.0, 5.0), (5.0, 10.0, 20.0)
+RATES, QUICK_RATES = (0.5, 1.0, 2.0, 5.0), (2.5, 5.0, 10.0)
 PAIRED = "Network and DFTB3 start from the same relaxed structure with the same velocities."
 
 
