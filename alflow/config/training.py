@@ -19,6 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "weight_decay": 1e-5,
         "averaging": 0.998,
+        "descriptor_floor": 0.2,
         "criterion": "last",
         "start": "carried-over",
     },
@@ -31,6 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw-sgd",
         "weight_decay": (0.01, 1e-5, 1e-6, 0.01),
         "averaging": 0.0,
+        "descriptor_floor": 0.0,
         "criterion": "energy",
         "start": "fresh",
     },
@@ -59,6 +61,8 @@ class TrainingSettings(Settings):
     """Of the weights: one for all layers, or one a layer."""
     averaging: float = Field(default=0.998, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and returned; 0 for none."""
+    descriptor_floor: float = Field(default=0.2, ge=0)
+    """Descriptors are centred and divided by their standard deviation, or by this if that is less; 0: as they are."""
     criterion: Literal["last", "energy", "loss"] = "last"
     """Which epoch is returned: the last, or that of the least validation error in energy or in eq. 3."""
     start: Literal["fresh", "carried-over"] = "carried-over"

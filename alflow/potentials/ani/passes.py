@@ -136,16 +136,6 @@ def accumulate(
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Descriptors enter the networks in training as (G - shift) · scale, each element with its own."""
-
-    shift: torch.Tensor
-    """(E, L)."""
-    scale: torch.Tensor
-    """(E, L)."""
-
-
-@dataclass(frozen=True)
 class Errors:
     """Of one batch."""
 
@@ -165,7 +155,8 @@ def run_batch(
     contraction: Contraction | None,
     targets: Targets,
     gradient: Parameters | None,
-    scaling: Scaling,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
 ) -> Errors:
     """Return the errors of a batch, and fill the gradient of each member's loss if one is given.
 
@@ -177,7 +168,8 @@ def run_batch(
         contraction: the Jacobian; None leaves the forces out.
         targets: energies, forces, weights of the loss.
         gradient: where ∂L/∂(weights) goes; None for validation.
-        scaling: of the descriptors.
+        shift: (E, L) of the descriptors: see `scaling.Scaling`.
+        scale: (E, L).
     """
     members, height, _ = vectors.shape
     elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
@@ -186,12 +178,12 @@ def run_batch(
     slope = torch.empty_like(vectors) if contraction is not None else None
     kept: dict[int, tuple[Tape, list[torch.Tensor], list[torch.Tensor]]] = {}
     for e, start, stop in present:
-        scaled = (vectors[:, start:stop] - scaling.shift[e]) * scaling.scale[e]
+        scaled = (vectors[:, start:stop] - shift[e]) * scale[e]
         atomic[:, start:stop], tape = forward(parameters, activate, e, scaled)
         kept[e] = (tape, [], [])
         if slope is not None:
             scaled_slope, afters, befores = backward(parameters, e, tape)
-            torch.mul(scaled_slope, scaling.scale[e], out=slope[:, start:stop])
+            torch.mul(scaled_slope, scale[e], out=slope[:, start:stop])
             kept[e] = (tape, afters, befores)
     totals = torch.cat([atomic.view(-1), atomic.new_zeros(1)])[targets.padded_rows].sum(dim=1)
     energy_errors = totals - targets.energies
@@ -211,6 +203,6 @@ def run_batch(
         seed[targets.rows] = (2.0 * targets.energy_weight * energy_errors)[targets.atom_frame]
         seed = seed.view(members, height, 1)
         for e, start, stop in present:
-            part = None if direction is None else direction[:, start:stop] * scaling.scale[e]
+            part = None if direction is None else direction[:, start:stop] * scale[e]
             accumulate(parameters, gradient, e, *kept[e], seed[:, start:stop], part)
     return Errors(energy_errors, force_errors, loss)

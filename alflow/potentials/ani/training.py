@@ -21,7 +21,8 @@ from alflow.potentials.ani.network import Networks, fresh_networks
 from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
 from alflow.potentials.ani.parallel import Share, sharing
 from alflow.potentials.ani.parameters import Parameters, from_networks
-from alflow.potentials.ani.passes import Errors, Scaling, Targets, run_batch
+from alflow.potentials.ani.passes import Errors, Targets, run_batch
+from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
 from alflow.potentials.ani.trainingdata import Batch, TrainingData, lay_out, prepare
@@ -74,9 +75,11 @@ def train_ensemble(
     with torch_threads(threads), sharing(threads) as share:
         data = prepare(dataset, functions, settings.memory_limit_gb, threads)
         start, self_energies = _start(data, network, seed, chosen, initial)
-        trainer = Trainer(data, [splits[member] for member in chosen], settings, start, self_energies, share)
+        chosen_splits = [splits[member] for member in chosen]
+        carried_over = initial is not None
+        trainer = Trainer(data, chosen_splits, settings, start, self_energies, share, carried_over=carried_over)
         trainer.resume(checkpoint, key)
-        _run(trainer, [[*seed, member] for member in chosen], initial is not None, checkpoint, key, progress)
+        _run(trainer, [[*seed, member] for member in chosen], carried_over, checkpoint, key, progress)
         ensemble = ANIEnsemble(functions, trainer.returned(), self_energies)
         return ensemble, trainer.report(chosen)
 
@@ -103,13 +106,20 @@ class Trainer:
         start: Networks,
         self_energies: FloatArray,
         share: Share,
+        *,
+        carried_over: bool = False,
     ) -> None:
-        """Start from the given networks; `self_energies` are (M, E) eV."""
+        """Start from the given networks; `self_energies` are (M, E) eV.
+
+        Fresh networks are taken as networks of scaled descriptors, networks that are carried over as what they are.
+        """
         self.data, self.splits, self.settings, self.share = data, splits, settings, share
         self.members = len(splits)
         self.device = _device(settings)
         self.references = data.energies - (self_energies @ data.counts.T)
-        self.parameters = from_networks(start, self.device)
+        self.scaling = descriptor_scaling(data, settings.descriptor_floor)
+        self.shift, self.scale = self.scaling.tensors(self.device)
+        self.parameters = from_networks(self.scaling.apply(start) if carried_over else start, self.device)
         self.gradient = self.parameters.like(torch.zeros_like(self.parameters.flat))
         self.optimiser = Optimiser(settings, self.parameters, self.gradient)
         self.plateau = Plateau.of(self.members)
@@ -117,8 +127,6 @@ class Trainer:
         self.average, self.best = flat.clone(), flat.clone()
         self.best_error, self.best_epoch = [float("inf")] * self.members, [0] * self.members
         self.epoch = self.step_count = 0
-        shape = (len(data.functions.elements), data.functions.length)
-        self.scaling = Scaling(torch.zeros(shape, device=self.device), torch.ones(shape, device=self.device))
         self.activate: Activate = activation_for(start.activation, self.device, share)
 
     @torch.no_grad()
@@ -181,7 +189,7 @@ class Trainer:
 
     def returned(self) -> Networks:
         """Return the networks of the best epoch of each member."""
-        return self.parameters.like(self.best).to_networks()
+        return self.scaling.fold(self.parameters.like(self.best).to_networks())
 
     def save(self, path: Path, key: str) -> None:
         """Write a checkpoint."""
@@ -230,7 +238,8 @@ class Trainer:
             contraction,
             self._targets(batch, frames_of),
             self.gradient if train else None,
-            self.scaling,
+            self.shift,
+            self.scale,
         )
 
     def _targets(self, batch: Batch, frames_of: list[IntArray]) -> Targets:

@@ -8,9 +8,11 @@ from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import StructureError, TrainingError
 from alflow.potentials.ani.activation import activation_for, celu, gelu
 from alflow.potentials.ani.contraction import DenseContraction, SparseContraction
+from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.passes import run_batch
+from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import Trainer, train_ensemble
@@ -110,7 +112,14 @@ def test_gradient_of_the_loss_equals_autograd(dense):
     )
     frames_of = [np.array([0, 13, 5, 17]), np.array([3, 4, 15])]
     with sharing(1) as share:
-        trainer = Trainer(data, splits_of(dataset, 2), settings(force_weight=0.7), networks, np.zeros((2, 2)), share)
+        trainer = Trainer(
+            data,
+            splits_of(dataset, 2),
+            settings(force_weight=0.7, descriptor_floor=0.0),
+            networks,
+            np.zeros((2, 2)),
+            share,
+        )
         batch = lay_out(data, frames_of)
         contraction = DenseContraction(batch, CPU) if dense else SparseContraction(batch, share)
         with torch.no_grad():
@@ -122,7 +131,8 @@ def test_gradient_of_the_loss_equals_autograd(dense):
                 contraction,
                 trainer._targets(batch, frames_of),
                 trainer.gradient,
-                trainer.scaling,
+                trainer.shift,
+                trainer.scale,
             )
     for member, frames in enumerate(frames_of):
         loss, expected = torchani_loss(dataset, networks, member, frames, 0.7)
@@ -245,6 +255,25 @@ def test_members_alone_equal_members_together():
     frames = dataset.groups[0].frames
     assert alone.evaluate(frames)[0][0] == pytest.approx(together.evaluate(frames)[0][1], abs=1e-4)
     assert abs(together.evaluate(frames)[0][0] - together.evaluate(frames)[0][1]).max() > 1e-3
+
+
+def test_scaled_descriptors_are_the_same_function():
+    dataset = toy(20, mixed=True)
+    functions = SymmetryFunctions.like_2x((1, 6))
+    data = prepare(dataset, functions, 1.0)
+    generators = [np.random.default_rng(i) for i in (1, 2)]
+    networks = fresh_networks(functions.length, [(24, 16), (12, 8)], "gelu", generators)
+    scaling = descriptor_scaling(data, 0.05)
+    again = scaling.fold(scaling.apply(networks))
+    frames = dataset.groups[1].frames
+    plain, folded = (ANIEnsemble(functions, n, np.zeros((2, 2))).evaluate(frames)[0] for n in (networks, again))
+    assert plain == pytest.approx(folded, abs=1e-4)
+    hydrogen = data.cache[0][data.cache[1].species == 0]
+    scaled = (hydrogen - scaling.shift[0]) * scaling.scale[0]
+    assert np.abs(scaled.mean(axis=0)).max() < 1e-4
+    deviations = scaled.std(axis=0)
+    assert deviations.max() == pytest.approx(1.0, abs=1e-4)
+    assert deviations[hydrogen.std(axis=0) < 0.05].max() < 1.0
 
 
 def test_carried_over_weights_start_where_the_last_ended():
