@@ -108,7 +108,7 @@ class _Ticker:
             "training": {"epoch": view.epoch, "epochs": view.epochs},
             "tasks": {f"{what}:{state}": count for (what, state), count in self.graph.running().items()},
             "finished": dict(self.graph.counts),
-            "workers": {label: self.graph.capacity(label) for label in ("cpu", "gpu")},
+            "workers": {label: self.graph.workers(label) for label in ("cpu", "gpu")},
         }
         write_atomically(self.run.path / "status.json", json.dumps(status).encode())
 

@@ -127,7 +127,8 @@ class ExecutorWatch:
             for executor in self._executors.values():
                 if has_interchange(executor):
                     give_back(executor, executor.blocks_to_job_id)
-                    executor.interchange_proc.kill()
+                    if executor.interchange_proc is not None:
+                        executor.interchange_proc.kill()
 
     def _look(self, label: str) -> None:
         executor, seen = self._executors[label], self._seen[label]

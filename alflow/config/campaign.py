@@ -76,7 +76,8 @@ class LabelSettings(Settings):
     driver's own engine gives, eV. Calculators in single precision need more."""
     guard: bool = True
     """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
-    failed label and not a lost worker. Costs a tenth of a millisecond a label."""
+    failed label and not a lost worker. Costs a tenth of a millisecond a label. Without it `timeout_s` and `memory_gb` have
+    no effect."""
     memory_gb: float | None = Field(default=None, gt=0)
     """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 

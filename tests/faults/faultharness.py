@@ -414,7 +414,7 @@ def main() -> None:
     """Run the scenarios and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="scenarios whose name holds this text, or one of several: manager|disk")
+    parser.add_argument("--only", default="", help="scenarios whose name holds this text; several: manager|disk")
     parser.add_argument("--keep", type=Path, help="folder for the runs; a temporary one if not given")
     chosen = parser.parse_args()
     folder = chosen.keep or Path(tempfile.mkdtemp(prefix="alflow-faults-"))
