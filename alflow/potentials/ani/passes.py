@@ -15,6 +15,7 @@ import torch
 from alflow.potentials.ani.activation import Activate
 from alflow.potentials.ani.contraction import Contraction
 from alflow.potentials.ani.parameters import Parameters
+from alflow.potentials.ani.products import add_product, affine, product
 from alflow.potentials.ani.trainingdata import Batch
 
 
@@ -60,7 +61,7 @@ def forward(
     tape = Tape(inputs, [], [], [])
     hidden = inputs
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden, slope, curvature = activate(torch.baddbmm(bias, hidden, weight))
+        hidden, slope, curvature = activate(affine(hidden, weight, bias))
         tape.values.append(hidden)
         tape.slopes.append(slope)
         tape.curvatures.append(curvature)
@@ -78,7 +79,7 @@ def backward(
         before = after * tape.slopes[layer]
         afters.append(after)
         befores.append(before)
-        after = torch.bmm(before, weights[layer].transpose(1, 2))
+        after = product(before, weights[layer].transpose(1, 2))
     return after, afters[::-1], befores[::-1]
 
 
@@ -96,7 +97,7 @@ def accumulate(
 
     Args:
         parameters: weights and biases.
-        gradient: of the loss, overwritten for this element.
+        gradient: of the loss, 0 for this element before the call.
         element: row of the element.
         tape: of the pass forward.
         afters: of the pass backward.
@@ -113,7 +114,7 @@ def accumulate(
         if tangent is None:
             break
         tangents.append(tangent)
-        rise = torch.bmm(tangent, weights[layer])
+        rise = product(tangent, weights[layer])
         bends.append(rise * tape.curvatures[layer] * afters[layer])
         tangent = rise * tape.slopes[layer]
     last = tape.values[-1]
@@ -127,12 +128,12 @@ def accumulate(
         if direction is not None:
             before += bends[layer]
         below = tape.values[layer - 1] if layer else tape.inputs
-        torch.bmm(below.transpose(1, 2), before, out=weight_gradient[layer])
+        add_product(below.transpose(1, 2), before, weight_gradient[layer])
         if direction is not None:
-            weight_gradient[layer].baddbmm_(tangents[layer].transpose(1, 2), befores[layer])
+            add_product(tangents[layer].transpose(1, 2), befores[layer], weight_gradient[layer])
         torch.sum(before, dim=1, keepdim=True, out=bias_gradient[layer])
         if layer:
-            after = torch.bmm(before, weights[layer].transpose(1, 2))
+            after = product(before, weights[layer].transpose(1, 2))
 
 
 @dataclass(frozen=True)
