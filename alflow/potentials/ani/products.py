@@ -1,7 +1,8 @@
 """Batched matrix products of the training, by oneDNN where that is at hand on the CPU.
 
-On processors that the linear algebra library behind `torch.bmm` has no kernels for (AMD's with wide vectors), oneDNN
-is nearly twice as fast. Torch reaches it by an operator of its compiler, so it is tried once, and done without if it fails.
+The linear algebra library behind `torch.bmm` has no wide-vector kernels for some processors (AMD's); there oneDNN is
+nearly twice as fast. Torch reaches it by an operator of its compiler, so it is tried once, and done without if that
+fails.
 """
 
 from __future__ import annotations
