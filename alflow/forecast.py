@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -80,6 +81,30 @@ def forecast(settings: CampaignSettings, say: Callable[[str], None] = lambda _: 
         step_seconds,
         frame_epoch_seconds,
     )
+
+
+def forecast_from_first_iteration(
+    settings: CampaignSettings, label_seconds: float, labels: int, events: Iterable[Mapping[str, Any]]
+) -> Forecast | None:
+    """Multiply what the first iteration took; None if it holds no pull or no training.
+
+    Args:
+        settings: of the campaign.
+        label_seconds: measured time of one label.
+        labels: that the first ensemble learnt from.
+        events: lines of the event log.
+    """
+    seconds = {"train": 0.0, "pull-segment": 0.0}
+    for event in events:
+        if event["what"] in seconds and event.get("iteration") == 0 and event.get("outcome") == "ok":
+            seconds[event["what"]] += event["ended"] - event["started"]
+    if not all(seconds.values()):
+        return None
+    epochs = settings.training.for_start(carried_over=False)[0]
+    frame_epoch = seconds["train"] / (epochs * labels * settings.split.train_fraction)
+    step = seconds["pull-segment"] / (len(pulls(settings)) * settings.sampling.pull.steps)
+    stages = _stages(settings, label_seconds, step, frame_epoch)
+    return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
 
 
 def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float, Group]:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from alflow.analysis.report import refresh_report
 from alflow.analysis.trajectories import write_selected, write_trajectory
 from alflow.config.campaign import CampaignSettings
 from alflow.errors import CampaignError
+from alflow.events import read_events
 from alflow.farm import LabelFarm
+from alflow.forecast import forecast_from_first_iteration
 from alflow.graph import TaskGraph
 from alflow.learning import selection
 from alflow.learning.augmentation import jitter
-from alflow.learning.seeds import generator, integer_seed, seed_sequence
+from alflow.learning.seeds import generator
 from alflow.learning.splits import inherited_split_of_groups, random_split
 from alflow.learning.stopping import change_within, error_within
-from alflow.ledger import Ledger, Origin, OriginKind, label_rows
-from alflow.plan import PullSpec, molecules, pulls, segment_lengths
+from alflow.ledger import Ledger, Origin, OriginKind
+from alflow.plan import PullSpec, pulls
 from alflow.potentials import join_files
 from alflow.progress import View
 from alflow.records import Estimate, IterationRecord
-from alflow.rundir import RunDirectory, load_members, save_dataset, save_members
-from alflow.tasks import EarlyStop, EnsembleModel, ModelReference, Outcome
+from alflow.rundir import RunDirectory, load_members, save_dataset, save_members, write_atomically
+from alflow.starts import References, barrier, first_data, pull_chain, relax_arguments, seed_words
+from alflow.tasks import EnsembleModel, Outcome
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
-from alflow.types import Dataset, Frames, LabelBatch, Labels, Member, Segment, SelectedFrame, Split
+from alflow.types import Dataset, Frames, Member, Segment, SelectedFrame, Split
 
 
 @dataclass(frozen=True)
@@ -59,19 +65,6 @@ class Pull:
 
 
 @dataclass
-class Reference:
-    """A pull with the label engine: the same start, the same velocities."""
-
-    spec: PullSpec
-    start: StoredState
-    chain: SegmentChain
-
-    def done(self) -> bool:
-        """Say whether it has ended, well or not."""
-        return self.chain.done or self.start.error is not None
-
-
-@dataclass
 class Stages:
     """What a campaign does, one method a stage."""
 
@@ -82,100 +75,27 @@ class Stages:
     farm: LabelFarm
     view: View
     say: Callable[[str], None] = lambda _: None
-    references: list[Reference] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def references(self) -> References:
+        """Pulls with the label engine."""
+        return References(self.settings, self.run, self.graph, self.farm)
 
     def records(self) -> tuple[IterationRecord, ...]:
         """Return the committed iterations."""
         return self.run.records()
 
-    # ---- start points and references -------------------------------------------------------------------------------
+    # ---- start -------------------------------------------------------------------------------------------------------
 
     def start_reference(self) -> None:
-        """Relax the molecules with the label engine, and start the reference pulls; nothing waits for them yet."""
-        folder = self.run.path / "reference" / self.farm.theory[:12]
-        for spec in pulls(self.settings):
-            start = StoredState(self.graph, folder / f"start-{spec.index:02d}.npz")
-            chain = self._chain("reference-segment", folder / f"pull-{spec.index:02d}", spec, self.farm.model)
-            self.references.append(Reference(spec, start, chain))
-            if self._needs_reference():
-                state = start.get("relax", *self._relax_arguments(spec, self.farm.model), pull=spec.index)
-                if self.settings.sampling.reference:
-                    chain.start(state)
-
-    def _needs_reference(self) -> bool:
-        return self.settings.sampling.reference or self.settings.sampling.relax_with == "label-engine"
-
-    def _relax_arguments(self, spec: PullSpec, model: ModelReference) -> tuple[Any, ...]:
-        """Velocities depend on the replica alone: the same in every iteration and in the reference."""
-        molecule = spec.molecule
-        seed = self._words(0, "velocities", spec.replica, len(molecule.numbers))
-        relaxation = self.settings.sampling.relax
-        return model, molecule.numbers, molecule.positions, molecule.pair, relaxation, seed, molecule.charge
-
-    def _words(self, iteration: int, stage: str, *index: int) -> tuple[int, ...]:
-        words = seed_sequence(self.settings.seed, iteration, stage, *index).generate_state(4)
-        return tuple(int(word) for word in words)
-
-    def _chain(
-        self,
-        what: str,
-        folder: Path,
-        spec: PullSpec,
-        model: ModelReference,
-        early_stop: EarlyStop | None = None,
-        **detail: Any,
-    ) -> SegmentChain:
-        molecule = spec.molecule
-
-        def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-            return model, molecule.numbers, previous, molecule.pair, spec.settings, steps, early_stop, molecule.charge
-
-        lengths = segment_lengths(spec.settings.steps, spec.settings.segment_steps)
-        return SegmentChain(self.graph, folder, what, lengths, arguments, detail={"pull": spec.index, **detail})
-
-    # ---- first data --------------------------------------------------------------------------------------------------
+        """Start relaxations and reference pulls with the label engine; nothing waits for them yet."""
+        self.references.start()
 
     def first_data(self) -> None:
         """Run molecular dynamics with the label engine; its frames, energies and forces are the first labels."""
         self._enter(0, "first data")
-        md, chains = self.settings.first_data.md, []
-        for index, molecule in enumerate(molecules(self.settings)):
-            folder = self.run.path / "first-data" / molecule.name
-            seed = integer_seed(self.settings.seed, 0, "first-data", index)
-
-            def arguments(previous: Any, steps: int, *, of: Any = molecule, seed: int = seed) -> tuple[Any, ...]:
-                return self.farm.model, of.numbers, previous, md, steps, seed, of.charge
-
-            steps = md.equilibration_steps + md.steps
-            lengths = segment_lengths(steps, self.settings.first_data.segment_steps)
-            chain = SegmentChain(
-                self.graph, folder, "md-segment", lengths, arguments, detail={"molecule": molecule.name}
-            )
-            state = StoredState(self.graph, folder / "start.npz")
-            words = self._words(0, "first-velocities", index)
-            chain.start(state.get("first-state", molecule.numbers, molecule.positions, md.temperature_k, words))
-            chains.append((molecule, chain))
-        self.graph.run_until(lambda: all(chain.done for _, chain in chains))
-        for index, (molecule, chain) in enumerate(chains):
-            chain.raise_error(f"The first molecular dynamics of {molecule.name}")
-            self._keep_first_labels(index, chain.segments)
-        self.ledger.commit()
-
-    def _keep_first_labels(self, replica: int, segments: list[Segment]) -> None:
-        skip = self.settings.first_data.md.equilibration_steps
-        for segment in segments:
-            if segment.stopped:
-                raise CampaignError(f"The first molecular dynamics ended early: {segment.stopped}")
-            sampled = np.flatnonzero(segment.steps >= skip)
-            rows = sampled[self.ledger.lookup(self.farm.theory, segment.frames.take(sampled)).missing]
-            frames, forces = segment.frames.take(rows), segment.forces
-            assert forces is not None
-            origins = [Origin("first-data", 0, replica, int(segment.steps[row])) for row in rows]
-            none = np.zeros(len(rows))
-            labels = Labels(segment.energy[rows], forces[rows])
-            batch = LabelBatch(np.arange(len(rows)), labels, (), none, np.full(len(rows), -1))
-            self.ledger.add(label_rows(self.farm.theory, frames, batch, origins, "", time.time()))
+        first_data(self.settings, self.run, self.graph, self.ledger, self.farm)
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
@@ -223,7 +143,7 @@ class Stages:
                 groups[number],
                 settings.potential,
                 settings.training,
-                self._words(iteration, "training"),
+                seed_words(settings, iteration, "training"),
                 initial,
                 str(files[number]),
                 handler=results.append,
@@ -280,21 +200,16 @@ class Stages:
     def _start_pull(self, iteration: int, spec: PullSpec, model: EnsembleModel, judge: Judge, cap: int) -> Pull:
         folder = self.run.iteration(iteration)
         early_stop = judge.early_stop()
-        chain = self._chain(
-            "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
+        chain = pull_chain(
+            self.graph, "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
         )
         pull = Pull(spec, chain, selection.start(judge.rule(spec.settings.steps, cap), spec.index))
         chain.on_segment = lambda segment: self._select(iteration, pull, judge.with_chosen_spread(segment))
         if self.settings.sampling.relax_with == "label-engine":
-            reference = self.references[spec.index]
-            self.graph.run_until(lambda: reference.start.value is not None or reference.start.error is not None)
-            if reference.start.error is not None:
-                raise CampaignError(f"The relaxation of {spec.name} failed: {reference.start.error}")
-            assert reference.start.value is not None
-            chain.start(replace(reference.start.value, start=None))
+            chain.start(self.references.relaxed(spec))
         else:
             state = StoredState(self.graph, folder / f"start-{spec.index:02d}.npz")
-            arguments = self._relax_arguments(spec, model)
+            arguments = relax_arguments(self.settings, spec, model)
             chain.start(state.get("relax-with-potential", *arguments, pull=spec.index, iteration=iteration))
         return pull
 
@@ -327,8 +242,8 @@ class Stages:
 
     def commit(self, iteration: int, ensemble: Trained, done: list[Pull]) -> None:
         """Write the trajectories and, last and whole, the record of the iteration."""
-        self._enter(iteration, "reference" if not self._references_done() else "commit")
-        self.graph.run_until(self._references_done)
+        self._enter(iteration, "reference" if not self.references.done() else "commit")
+        self.graph.run_until(self.references.done)
         self._enter(iteration, "commit")
         folder = self.run.iteration(iteration)
         for pull in done:
@@ -338,25 +253,25 @@ class Stages:
         self.run.commit(record)
         self.view.records = list(self.records())
         self.seconds = {}
+        if iteration == 0:
+            self._write_forecast(record)
+        trouble = refresh_report(self.run)
+        if trouble:
+            self.say(trouble)
 
-    def _references_done(self) -> bool:
-        return not self.settings.sampling.reference or all(reference.done() for reference in self.references)
-
-    def _reference_barriers(self) -> list[float]:
-        found = []
-        for reference in self.references if self.settings.sampling.reference else []:
-            error = reference.start.error or reference.chain.error
-            if error is not None:
-                self.say(f"The reference pull of {reference.spec.name} failed: {error}")
-            found.append(float("nan") if error is not None else barrier(reference.chain.segments))
-        return found
+    def _write_forecast(self, first: IterationRecord) -> None:
+        """Say, from what the first iteration took, what the whole campaign will."""
+        events = read_events(self.run.events)
+        found = forecast_from_first_iteration(self.settings, self.farm.label_seconds(), first.labels, events)
+        if found is not None:
+            write_atomically(self.run.path / "forecast.json", json.dumps(asdict(found)).encode())
 
     def _record(self, iteration: int, ensemble: Trained, done: list[Pull]) -> IterationRecord:
         barriers = [barrier(pull.chain.segments) for pull in done]
-        references = self._reference_barriers()
+        references = self.references.barriers(self.say)
         pairs = [pulled - reference for pulled, reference in zip(barriers, references, strict=False)]
         judge = Judge(self.settings, ensemble.path, ensemble.dataset, ensemble.best)
-        unseen = judge.unseen_errors([r.chain.segments for r in self.references]) if references else (None, None)
+        unseen = judge.unseen_errors(self.references.segments()) if references else (None, None)
         valid = [member.valid_errors for member in ensemble.members]
         spreads = [np.concatenate([segment.spread for segment in pull.chain.segments]) for pull in done]
         counts = Counter(name.split(":")[0] for name in self.graph.counts.elements())
@@ -401,11 +316,6 @@ class Stages:
         self.view.iteration, self.view.stage = iteration, stage
         if stage == "training":
             self.view.steps_done = self.view.steps_wanted = 0
-
-
-def barrier(segments: list[Segment]) -> float:
-    """Return the work of the spring at the end of a pull, eV."""
-    return float(segments[-1].work[-1])
 
 
 def largest_work(segments: list[Segment]) -> float:

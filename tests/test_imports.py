@@ -17,7 +17,7 @@ LAYERS = [
     ("graph",),
     ("analysis",),
     ("progress", "trajectories", "farm", "thresholds", "preflight", "forecast", "status", "leftovers"),
-    ("stages",),
+    ("starts", "stages"),
     ("campaign",),
     ("launch", "labelrun", "sitecheck", "bench", "reproduce", "retrain"),
     ("cli",),

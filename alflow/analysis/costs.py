@@ -138,7 +138,7 @@ def _task_table(data: RunData) -> str:
 
 
 def forecast(data: RunData) -> str:
-    """Set what a dry run foresaw beside what the run took; nothing where there is no forecast."""
+    """Set what was foreseen after the first iteration beside what the run took; nothing where there is no forecast."""
     path = data.run.path / "forecast.json"
     if not path.exists():
         return ""

@@ -99,6 +99,7 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     figure = draw_work(run)
     console.print(f"The campaign ended: {reason}.")
     for what, path in (
+        ("report", run.path / "report.html"),
         ("work curves", figure),
         ("labels", run.ledger),
         ("tasks", run.events),
