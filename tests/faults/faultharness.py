@@ -233,15 +233,18 @@ def victims(driver: Driver, kind: str) -> list[int]:
     everyone = processes()
     family = [pid for pid in descendants(driver.process.pid) if pid in everyone]
 
-    def is_manager(pid: int) -> bool:
+    def is_manager(pid: int) -> bool:  # detached: none of the family
         arguments = everyone[pid][1] if pid in everyone else []
-        return any(argument.endswith("process_worker_pool.py") for argument in arguments[:3])
+        of_run = f"{driver.run}/parsl/" in " ".join(arguments)
+        return of_run and any(argument.endswith("process_worker_pool.py") for argument in arguments[:3])
 
     if kind == "manager":
-        return [pid for pid in family if is_manager(pid)]
+        return [pid for pid in everyone if is_manager(pid)]
     if kind == "worker":
         return [
-            pid for pid in family if is_manager(everyone[pid][0]) and any("spawn_main" in a for a in everyone[pid][1])
+            pid
+            for pid, (parent, arguments) in everyone.items()
+            if is_manager(parent) and any("spawn_main" in argument for argument in arguments)
         ]
     if kind == "interchange":
         return [pid for pid in family if "interchange" in everyone[pid][1][0] or "interchange.py" in str(everyone[pid])]
