@@ -28,8 +28,8 @@ def run_campaign(settings: CampaignSettings, stages: Stages) -> Finished:
     Raises:
         CampaignError: it cannot go on; what is committed stays.
     """
-    stages.start_reference()
     stages.first_data()
+    stages.start_reference()
     while len(stages.records()) < settings.iterations:
         iteration = len(stages.records())
         reason = stages.goal_reached()

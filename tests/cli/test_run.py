@@ -186,3 +186,39 @@ def test_config_schema_describes_every_field(alflow):
         for field, described in definition.get("properties", {}).items():
             described = described | schema["$defs"].get(described.get("$ref", "").rpartition("/")[2], {})
             assert described.get("description"), f"{name}.{field} has no description"
+
+
+def test_what_looks_at_a_run_works_on_a_finished_one(finished, alflow, monkeypatch, tmp_path):
+    monkeypatch.chdir(finished[0])
+    code, out, _ = alflow("status", "runs/tiny")
+    assert code == 0
+    assert "finished" in out
+    code, out, _ = alflow("report", "runs/tiny")
+    assert code == 0
+    assert (finished[0] / "runs" / "tiny" / "report.html").stat().st_size > 10_000
+    code, out, _ = alflow("ledger", "check", "runs/tiny")
+    assert code == 0
+    assert "The ledger is sound" in out
+    code, out, _ = alflow("ledger", "export", "runs/tiny", tmp_path / "labels.xyz")
+    assert code == 0
+    assert len(ase.io.read(tmp_path / "labels.xyz", ":")) == int(out.split()[0])
+    code, out, err = alflow("evaluate", "runs/tiny/iteration-001/ensemble.pt", tmp_path / "labels.xyz")
+    assert code == 0, err
+    assert "member 1" in out
+    assert (tmp_path / "labels.png").stat().st_size > 10_000
+
+
+def test_a_ledger_takes_in_labels_of_its_own_theory(finished, alflow, monkeypatch, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    assert alflow("ledger", "export", "runs/tiny", "labels.xyz")[0] == 0
+    code, out, _ = alflow("ledger", "import", "runs/tiny", "labels.xyz")
+    assert code == 0
+    assert out.startswith("0 labels imported")
+    text = (tmp_path / "labels.xyz").read_text()
+    (tmp_path / "other.xyz").write_text(text.replace("theory=", "theory=0000", 1))
+    code, _, err = alflow("ledger", "import", "runs/tiny", "other.xyz")
+    assert code == 2
+    assert "theor" in err
