@@ -83,7 +83,7 @@ def prove(engine: LabelEngine, canary: Canary) -> None:
         if quickest <= allowed:
             return
     raise _refused(
-        f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; it may take {SLOWEST:g} times as long"
+        f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; at most {SLOWEST:g} times that is fit"
     )
 
 

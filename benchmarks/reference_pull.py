@@ -1,6 +1,6 @@
 """Pull hexane apart with DFTB3 for several velocity seeds, beside the pull that the paper's authors made with DFTB+.
 
-    python benchmarks/reference_pull.py [--quick] [--seeds 5] [--figure FILE] [--json FILE]
+``python benchmarks/reference_pull.py [--quick] [--seeds 5] [--figure FILE] [--json FILE]``
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t
 
 from alflow.analysis.figures import WorkCurve, draw_work_curves
 from alflow.config.dftb import DFTB3Settings
@@ -61,9 +62,15 @@ def main() -> None:
     print("seed  barrier eV  fragments  seconds")
     for row in rows:
         print(f"{row['seed']:4d}  {row['barrier_ev']:10.4f}  {row['fragments']:9d}  {row['seconds']:7.1f}")
-    print(f"mean {barriers.mean():.4f} eV, from {barriers.min():.4f} to {barriers.max():.4f}; paper {paper_barrier:.4f}")
-    inside = barriers.min() <= paper_barrier <= barriers.max()
-    print(f"the paper's barrier lies {'within' if inside else 'outside'} the spread over seeds")
+    spread, count = barriers.std(ddof=1), len(barriers)
+    half = t.ppf(0.975, count - 1) * spread * np.sqrt(1 + 1 / count)  # where 95 % of further pulls lie
+    print(
+        f"mean {barriers.mean():.4f} eV, standard deviation {spread:.4f}, {barriers.min():.4f} to {barriers.max():.4f}"
+    )
+    inside = abs(paper_barrier - barriers.mean()) <= half
+    print(
+        f"paper {paper_barrier:.4f}: {'inside' if inside else 'outside'} the 95 % prediction interval, ± {half:.3f} eV"
+    )
     if arguments.figure:
         from matplotlib.figure import Figure  # noqa: PLC0415
 

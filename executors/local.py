@@ -43,7 +43,7 @@ def make_config(
         encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a whole worker pool counts as lost.
-        numba_cache: folder for compiled kernels; empty: the driver's own, so that what it compiled is not compiled again.
+        numba_cache: folder for compiled kernels; empty: the driver's own, where its kernels lie already.
         worker_init: shell lines that run before the workers start.
     """
     general = {"run_dir": str(run_dir / "parsl"), "strategy": "simple", "strategy_period": 0.5, "max_idletime": 1e9}

@@ -116,7 +116,10 @@ def test_a_second_driver_is_told_who_holds_the_run(tmp_path):
     holder = context.Process(target=_hold, args=(tmp_path, ready, release))
     holder.start()
     assert ready.wait(60)
-    with pytest.raises(RunError, match=rf'A run has one driver; .* is driven by .*"pid": {holder.pid}'), RunLock(tmp_path):
+    with (
+        pytest.raises(RunError, match=rf'A run has one driver; .* is driven by .*"pid": {holder.pid}'),
+        RunLock(tmp_path),
+    ):
         pass
     release.set()
     holder.join(30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,7 +41,9 @@ def check(run: RunDir) -> None:
 def export(
     run: RunDir,
     target: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
-    form: Annotated[str, typer.Option("--format", help="extxyz, ase-db, torchani-h5 or npz.")] = "extxyz",
+    form: Annotated[
+        Literal["extxyz", "ase-db", "torchani-h5", "npz"], typer.Option("--format", help="Form of the file.")
+    ] = "extxyz",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write all labels to a file that other programs read."""

@@ -59,7 +59,7 @@ class LabelSettings(Settings):
 
     engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase", "sleep"] = "dftb3"
     """Label engine; `sleep` is none, but stands in for one in benchmarks and rehearsals."""
-    settings: EngineSettings = Field(default_factory=dict, validate_default=True)  # type: ignore[arg-type]
+    settings: EngineSettings = Field(default_factory=dict, validate_default=True)
     """Settings of that engine; `dftb3` and `dftbplus` take the same ones."""
     frames_per_task: int = Field(default=0, ge=0)
     """Frames that one label task carries; 0: as many as last `task_seconds`, from measured label times."""
@@ -76,8 +76,8 @@ class LabelSettings(Settings):
     driver's own engine gives, eV. Calculators in single precision need more."""
     guard: bool = True
     """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
-    failed label and not a lost worker. Costs a tenth of a millisecond a label. Without it `timeout_s` and `memory_gb` have
-    no effect."""
+    failed label and not a lost worker. Costs a tenth of a millisecond a label. Without it `timeout_s` and `memory_gb`
+    have no effect."""
     memory_gb: float | None = Field(default=None, gt=0)
     """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 
