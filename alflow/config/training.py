@@ -11,15 +11,15 @@ from alflow.config.base import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
-        "epochs": 120,
-        "batch_size": 16,
+        "epochs": 60,
+        "batch_size": 8,
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "force_weight": 5.0,
         "optimizer": "adamw",
         "weight_decay": 1e-5,
-        "averaging": 0.998,
-        "descriptor_floor": 0.2,
+        "averaging": 0.0,
+        "descriptor_floor": 0.3,
         "criterion": "last",
         "start": "carried-over",
     },
@@ -45,9 +45,9 @@ class TrainingSettings(Settings):
 
     preset: Literal["fast", "paper"] = "fast"
     """`fast`: what reaches the paper's validation error soonest; `paper`: as in Digital Discovery 2024, 3, 514."""
-    epochs: int = Field(default=120, ge=1)
+    epochs: int = Field(default=60, ge=1)
     """Epochs of a training from fresh weights."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """Frames a step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Largest learning rate of a training from fresh weights."""
@@ -59,9 +59,9 @@ class TrainingSettings(Settings):
     """AdamW for all, or AdamW for weights and plain gradient descent for biases."""
     weight_decay: tuple[float, ...] | float = 1e-5
     """Of the weights: one for all layers, or one a layer."""
-    averaging: float = Field(default=0.998, ge=0, lt=1)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and returned; 0 for none."""
-    descriptor_floor: float = Field(default=0.2, ge=0)
+    descriptor_floor: float = Field(default=0.3, ge=0)
     """Descriptors are centred and divided by their standard deviation, or by this if that is less; 0: as they are."""
     criterion: Literal["last", "energy", "loss"] = "last"
     """Which epoch is returned: the last, or that of the least validation error in energy or in eq. 3."""
