@@ -7,6 +7,10 @@ on different structures at once.
 Kernels that call one another stand in one file: what numba has compiled and cached for a function is thrown away when
 its own file changes, not when that of a function it calls does. And they are few and shallow: each level compiles all
 below it once more.
+
+What they call with reassociation allowed is inlined before LLVM sees it. A called function is optimised in its own
+library and once more in its caller's, and which of the two then runs depends on what was compiled or loaded first: the
+last bits would differ between a process that compiles and one that finds the cache.
 """
 
 from __future__ import annotations
@@ -173,7 +177,7 @@ def _fill_bend(cosine: float, bends: FloatArray, sections: int, angular: FloatAr
         angular[1, q] = (low_slope + t * (2.0 * square + 3.0 * t * cube)) / width
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
 def _pass_over_pairs(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
@@ -232,7 +236,7 @@ def _pass_over_pairs(
     work.counts[0] = pair
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
 def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
     """Add the angular functions to (A, L) vectors and keep their factors."""
     shifts = functions.angular_shifts
@@ -259,7 +263,7 @@ def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace,
     work.counts[1] = triple
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def fill_descriptors(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
