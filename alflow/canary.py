@@ -83,7 +83,7 @@ def prove(engine: LabelEngine, canary: Canary) -> None:
         if quickest <= allowed:
             return
     raise _refused(
-        f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; at most {SLOWEST:g} times that is fit"
+        f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; the limit is {SLOWEST:g} times that"
     )
 
 
