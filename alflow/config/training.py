@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "weight_decay": 1e-5,
         "averaging": 0.0,
-        "descriptor_floor": 0.3,
+        "descriptor_floor": 0.5,
         "criterion": "last",
         "start": "carried-over",
     },
@@ -61,7 +61,7 @@ class TrainingSettings(Settings):
     """Of the weights: one for all layers, or one a layer."""
     averaging: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and returned; 0 for none."""
-    descriptor_floor: float = Field(default=0.3, ge=0)
+    descriptor_floor: float = Field(default=0.5, ge=0)
     """Descriptors are centred and divided by their standard deviation, or by this if that is less; 0: as they are."""
     criterion: Literal["last", "energy", "loss"] = "last"
     """Which epoch is returned: the last, or that of the least validation error in energy or in eq. 3."""
