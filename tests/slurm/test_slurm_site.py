@@ -1,5 +1,6 @@
 """executors/slurm.py on a real Slurm: both kinds of worker, pinning, and what dies in the middle."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -135,6 +136,17 @@ def test_a_node_set_down_loses_nothing(farm):
     later = [found for found in done if found["SLURM_JOB_ID"] != job or found["SLURM_RESTART_COUNT"]]
     assert later
     report(f"injected: {node} set down; ended: all 40 tasks done, {len(later)} of them after the restart")
+
+
+def test_a_block_is_replaced_before_its_walltime(farm):
+    graph = farm(max_blocks="1", walltime_minutes="1", drain_minutes="0.6")  # workers stop after 24 s
+    done = gather(graph, "cpu", 0.5, count=100)
+    used = {found["SLURM_JOB_ID"] for found in done}
+    assert len(done) == 100
+    assert len(used) > 1
+    events = [json.loads(line) for line in Path("events.jsonl").read_text().splitlines()]
+    assert [event for event in events if event.get("retries")] == []  # nothing was running when the block ended
+    report(f"injected: a walltime of one minute; ended: all 100 tasks done in {len(used)} blocks, none run twice")
 
 
 def test_a_worker_start_that_fails_ends_with_a_sentence(farm):
