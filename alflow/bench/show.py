@@ -20,10 +20,10 @@ def bench_table(report: BenchReport) -> Table:
             f"{sum(row.account.labels for row in report.rows)} labels, "
             f"{sum(row.failed for row in report.rows)} failed. "
             "effic.: labels/s a worker over one worker alone; proc.: the same for labels a second of processor time; "
-            "busy, start, dispatch, tail: shares of held worker-seconds; ms/label: cost of dispatch"
+            "frames: of a task; busy, start, disp., tail: shares of held worker-seconds; ms/label: cost of dispatch"
         ),
     )
-    headings = ("workers", "frames/task", "labels/s", "/worker", "effic.", "proc.", "busy", "start", "dispatch", "tail")
+    headings = ("workers", "frames", "labels/s", "each", "effic.", "proc.", "busy", "start", "disp.", "tail")
     for heading in (*headings, "ms/label"):
         table.add_column(heading, justify="right")
     for row in report.rows:
