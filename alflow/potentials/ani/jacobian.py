@@ -3,7 +3,7 @@
 A radial function depends on a distance alone: for a pair of atoms its derivative is a number a shift, times the unit
 vector between them. An angular function of a centre depends on the neighbours within the angular cutoff, and only the
 pairs of elements that a neighbour can be part of have a derivative. The derivative with respect to the centre is minus
-the sum over its neighbours. For hexane this is a quarter of the dense Jacobian.
+the sum over its neighbours. For hexane this is less than a third of the dense Jacobian.
 """
 
 from __future__ import annotations
