@@ -20,6 +20,7 @@ from alflow.learning.seeds import generator
 from alflow.learning.splits import random_split
 from alflow.plan import Molecule, molecules, pulls, segment_lengths
 from alflow.potentials import train_potential
+from alflow.sites import Capacity
 from alflow.types import Dataset, Frames, Group, Labels
 
 PROBE_FRAMES = 48
@@ -67,11 +68,22 @@ class Forecast:
         )
 
 
-def forecast(settings: CampaignSettings, say: Callable[[str], None] = lambda _: None) -> Forecast:
-    """Probe labels, training and a pull's step on this machine, and multiply."""
+def forecast(
+    settings: CampaignSettings,
+    say: Callable[[str], None] = lambda _: None,
+    measured_label_seconds: float | None = None,
+) -> Forecast:
+    """Probe labels, training and a pull's step on this machine, and multiply.
+
+    Args:
+        settings: of the campaign.
+        say: told what is going on.
+        measured_label_seconds: of a label where the campaign will run; the probe's own if not given.
+    """
     say("Probing labels, training and the pull on this machine ...")
     molecule = molecules(settings)[0]
-    label_seconds, probe = _probe_labels(settings, molecule)
+    probed_seconds, probe = _probe_labels(settings, molecule)
+    label_seconds = measured_label_seconds or probed_seconds
     frame_epoch_seconds, step_seconds = _probe_training(settings, probe)
     return Forecast(
         settings.name,
@@ -221,22 +233,36 @@ def _stages(
     return tuple(stages)
 
 
-def forecast_table(found: Forecast, cpu_workers: int = 1, gpu_workers: int = 1) -> Table:
-    """Return the plan and its cost as a table."""
-    wall = found.wall_seconds(cpu_workers, gpu_workers)
+def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Table:
+    """Return the plan and its cost on a site as a table.
+
+    Args:
+        found: the forecast.
+        capacity: workers and nodes of the executors "cpu" and "gpu".
+    """
+    wall = found.wall_seconds(capacity["cpu"].workers, capacity["gpu"].workers)
     table = Table(
         title=f"Plan of {found.campaign}: {found.iterations} iterations",
         caption=(
             f"probe: {found.label_seconds * 1e3:.1f} ms a label, {found.step_seconds * 1e3:.2f} ms a pull step, "
             f"{found.frame_epoch_seconds * 1e6:.0f} µs a frame and epoch (ensemble).\n"
-            f"Wall time about {wall / 60:.1f} min with {cpu_workers} cpu and {gpu_workers} gpu workers like this one. "
-            "Nothing was submitted."
+            f"Wall time about {wall / 60:.1f} min with {capacity['cpu'].workers} cpu and {capacity['gpu'].workers} gpu "
+            "workers like this one. Nothing was submitted."
         ),
     )
-    for heading in ("stage", "executor", "tasks", "an iteration", "amount", "worker-seconds"):
+    for heading in ("stage", "executor", "tasks", "an iteration", "amount", "worker-seconds", "node-hours"):
         table.add_column(heading, justify="left" if heading in ("stage", "executor") else "right")
     for stage in found.stages:
         once = stage.name.startswith(("first", "reference"))
         each = "once" if once else f"{stage.tasks / found.iterations:.0f}"
-        table.add_row(stage.name, stage.executor, str(stage.tasks), each, str(stage.units), f"{stage.seconds:.0f}")
+        hours = capacity[stage.executor].node_hours(stage.seconds)
+        table.add_row(
+            stage.name,
+            stage.executor,
+            str(stage.tasks),
+            each,
+            str(stage.units),
+            f"{stage.seconds:.0f}",
+            f"{hours:.3g}",
+        )
     return table

@@ -34,6 +34,9 @@ def label(
     chunks: Annotated[str, typer.Option(help="Frames a task to measure, as 1,8; 0: chosen from label times.")] = "0",
     wait_for: Annotated[int | None, typer.Option(help="Workers to wait for before anything counts.")] = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", "-d", help="Folder for logs.")] = None,
+    campaign: Annotated[
+        str | None, typer.Option(help="Campaign file: say what it would cost here, with the label time measured.")
+    ] = None,
     json: Annotated[Path, typer.Option(help="Where the numbers are written.")] = Path("bench-label.json"),
     figure: Annotated[Path, typer.Option(help="Where the figure is drawn.")] = Path("bench-label.svg"),
 ) -> None:
@@ -60,6 +63,23 @@ def label(
     console.print(bench_table(report))
     save_bench(report, json)
     console.print(f"written to {json}, drawn in {draw_bench(report, figure)}", highlight=False)
+    if campaign is not None:
+        _forecast(campaign, site, options or [], report.label_seconds)
+
+
+def _forecast(campaign: str, site: str, options: list[str], label_seconds: float) -> None:
+    from rich.console import Console
+
+    from alflow.cli.config import find_campaign
+    from alflow.config.load import load_campaign
+    from alflow.forecast import forecast, forecast_table
+    from alflow.sites import find_site, load_site, parse_option_pairs, site_capacity
+
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        capacity = site_capacity(load_site(find_site(site), Path(folder), parse_option_pairs(options)))
+    found = forecast(load_campaign(find_campaign(campaign)), console.print, label_seconds)
+    console.print(forecast_table(found, capacity))
 
 
 def _workload(engine: str, structures: str, count: int, label_seconds: float) -> Workload:

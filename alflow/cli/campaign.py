@@ -54,11 +54,11 @@ def run(
     if dry_run:
         from alflow.forecast import forecast, forecast_table
         from alflow.preflight import check_campaign
-        from alflow.sites import find_site, load_site
+        from alflow.sites import find_site, load_site, site_capacity
 
         check_campaign(settings)
-        load_site(find_site(site), target, site_options)
-        console.print(forecast_table(forecast(settings, say=console.print)))
+        capacity = site_capacity(load_site(find_site(site), target, site_options))
+        _wide(console).print(forecast_table(forecast(settings, say=console.print), capacity))
         return
     _launch(console, settings, site, site_options, target)
 
@@ -68,9 +68,13 @@ def _launch(console: Console, settings: object, site: str, options: dict[str, st
     from alflow.launch import TerminatedError, launch
     from alflow.progress import display_for
     from alflow.rundir import RunDirectory
+    from alflow.sitecheck.check import check_warning
 
     assert isinstance(settings, CampaignSettings)
     display = display_for(console)
+    warning = check_warning(site)
+    if warning:
+        display.note(f"Warning: {warning}.")
     again = f"Run the same command again to go on. What is committed lies in {target}."
     try:
         finished = launch(settings, site, options, target, display)
@@ -89,13 +93,10 @@ def _launch(console: Console, settings: object, site: str, options: dict[str, st
 
 def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     """Print the table, and where everything lies."""
-    from rich.console import Console
-
     from alflow.analysis.summary import draw_work
     from alflow.progress import iteration_table
 
-    table_width = None if console.is_terminal else TABLE_WIDTH
-    Console(width=table_width).print(iteration_table(list(run.records())))
+    _wide(console).print(iteration_table(list(run.records())))
     figure = draw_work(run)
     console.print(f"The campaign ended: {reason}.")
     for what, path in (
@@ -108,3 +109,10 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
         ("last ensemble", run.iteration(len(run.records()) - 1) / "ensemble.pt"),
     ):
         console.print(f"  {what:<14} {path}", soft_wrap=True, highlight=False)
+
+
+def _wide(console: Console) -> Console:
+    """Return a console that does not fold tables where the output is no terminal."""
+    from rich.console import Console
+
+    return console if console.is_terminal else Console(width=TABLE_WIDTH)
