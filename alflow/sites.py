@@ -298,5 +298,5 @@ def site_capacity(config: Any) -> dict[str, Capacity]:
         provider = getattr(executor, "provider", None)
         nodes = int(getattr(provider, "nodes_per_block", 1) or 1) * int(getattr(provider, "max_blocks", 1) or 1)
         each = getattr(executor, "max_workers_per_node", None) or getattr(executor, "max_threads", 1)
-        found[executor.label] = Capacity(int(each) * nodes, nodes)
+        found[executor.label] = Capacity(int(each or 1) * nodes, nodes)
     return found
