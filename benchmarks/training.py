@@ -4,9 +4,9 @@
 
 Same data, same loss (eq. 3 of Digital Discovery 2024, 3, 514, force weight 0.1), same batches of 64, same fresh
 weights. TorchANI's step is timed on a few batches and an epoch reckoned from it. Sides take turns; figures are medians
-over the rounds: of the processor time with one thread, of the wall time with more. `--data` takes an npz file with numbers,
-positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. `--study` trains three
-members with the presets `paper` and `fast` and prints their validation errors.
+over the rounds: of the processor time with one thread, of the wall time with more. `--data` takes an npz file with
+numbers, positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. `--study` trains
+three members with the presets `paper` and `fast` and prints their validation errors.
 """
 
 from __future__ import annotations
