@@ -10,6 +10,7 @@ from alflow.config.load import validate_campaign
 from alflow.errors import CampaignError
 from alflow.launch import launch
 from alflow.ledger import LedgerReader
+from alflow.potentials import load_potential
 from alflow.progress import Silent
 from alflow.rundir import RunDirectory, load_segment
 
@@ -90,3 +91,20 @@ def test_several_replicas_share_one_budget_and_have_paired_references(tmp_path):
     assert len(record.barrier_ev.values) == len(record.reference_barrier_ev.values) == 2
     assert record.barrier_error_ev.ci95 is not None
     assert record.selected <= 4
+
+
+def test_schnet_is_chosen_by_the_campaign_file(tmp_path):
+    pytest.importorskip("torch_geometric")
+    schnet = {"features": 8, "gaussians": 5, "interactions": 1, "epochs": 2}
+    changes = {"potential__kind": "schnet", "potential__schnet": schnet, "training__members_per_task": 1}
+    digest, records = run(tmp_path / "run", **changes)
+    assert len(records) == 2
+    assert run(tmp_path / "again", **changes) == (digest, records)
+    ensemble = load_potential(RunDirectory(tmp_path / "run").iteration(1) / "ensemble.pt")
+    assert type(ensemble).__name__ == "SchNetEnsemble"
+    assert ensemble.members == 2
+
+
+def test_members_may_be_trained_in_tasks_of_their_own(tmp_path):
+    run(tmp_path / "run", training__members_per_task=1, iterations=2)
+    assert load_potential(RunDirectory(tmp_path / "run").iteration(1) / "ensemble.pt").members == 2
