@@ -4,7 +4,7 @@ import functools
 import tomllib
 
 import pytest
-from conftest import TINY
+from tinycampaign import TINY
 
 from alflow.config.load import validate_campaign
 from alflow.errors import CampaignError

@@ -31,7 +31,7 @@ BLUE = (31, 119, 180)
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
     """Run the tiny campaign with two replicas once; tests work on copies."""
-    from conftest import TINY
+    from tinycampaign import TINY
 
     folder = tmp_path_factory.mktemp("report")
     path = folder / "tiny.toml"

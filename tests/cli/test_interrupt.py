@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from tinycampaign import TINY
 
 from alflow.events import read_events
 from alflow.ledger import LedgerReader

@@ -92,7 +92,7 @@ def finished(tmp_path_factory):
     import subprocess
     import sys
 
-    from conftest import TINY
+    from tinycampaign import TINY
 
     folder = tmp_path_factory.mktemp("campaign")
     (folder / "tiny.toml").write_text(TINY)
