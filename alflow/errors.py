@@ -9,6 +9,7 @@
      │    └── StructureError a molecule, an element, an atom index
      ├── ParameterError      a parameter set is missing or changed
      ├── LabelError          one structure could not be labelled (becomes a LabelFailure row)
+     ├── EngineLostError     a label engine hung or died under a trajectory, twice at one structure
      ├── CanaryError         a worker gives wrong numbers or is far too slow
      ├── TrainingError       a training cannot go on (no data, loss not finite)
      ├── RunError            a run directory: locked, of another campaign, damaged
@@ -72,6 +73,10 @@ class LabelError(AlflowError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class EngineLostError(AlflowError):
+    """A label engine hung or ended its process under a trajectory, twice at one structure."""
 
 
 class CanaryError(AlflowError):

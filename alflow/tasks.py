@@ -22,6 +22,7 @@ from alflow.canary import Canary, prove
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.training import TrainingSettings
+from alflow.errors import EngineLostError, LabelError
 from alflow.types import (
     Dataset,
     Evaluation,
@@ -34,6 +35,9 @@ from alflow.types import (
     Segment,
     Split,
 )
+
+LOST = ("timeout", "engine-crash", "out-of-memory")
+"""Reasons that say nothing of a structure when they come once."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -135,6 +139,32 @@ def engine_of(model: EngineModel) -> LabelEngine:
     return kept.engines[key]
 
 
+def insist(
+    engine: LabelEngine, numbers: IntArray, positions: FloatArray, charge: int, start: FloatArray | None
+) -> Evaluation:
+    """Compute one structure of a trajectory; ask once more where the engine hung or died.
+
+    A crowded node is not the structure's fault, and a trajectory that ended there would not be the undisturbed one.
+
+    Raises:
+        EngineLostError: it hung or died both times.
+        LabelError: what the engine says of the structure.
+    """
+    try:
+        return engine.compute(numbers, positions, charge, start)
+    except LabelError as error:
+        if error.reason not in LOST:
+            raise
+    try:
+        return engine.compute(numbers, positions, charge, start)
+    except LabelError as error:
+        if error.reason not in LOST:
+            raise
+        raise EngineLostError(
+            f"A trajectory needs every structure; one could not be had in two tries: {error}"
+        ) from error
+
+
 def _make_engine(model: EngineModel) -> LabelEngine:
     from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415
     from alflow.labeling import make_engine  # noqa: PLC0415
@@ -168,7 +198,7 @@ def _force_model(model: ModelReference, numbers: IntArray, charge: int) -> Force
         engine = engine_of(model)
 
         def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-            return engine.compute(numbers, positions, charge, start)
+            return insist(engine, numbers, positions, charge, start)
 
         return forces
     force_model: ForceModel = _ensemble(model.path).force_model(numbers, model.driver, threads=1)

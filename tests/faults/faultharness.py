@@ -32,8 +32,8 @@ iterations = 3
 carbons = [2]
 [labels]
 engine = "sleep"
-timeout_s = 1.0
-memory_gb = 4.0
+timeout_s = 4.0
+memory_gb = 1.5
 frames_per_task = 2
 max_failed_share = 0.9
 [labels.settings]
@@ -61,6 +61,7 @@ similarity_energy_ev = 0.0
 copies = 2
 [sampling]
 relax_with = "label-engine"
+reference = {reference}
 [sampling.relax]
 langevin_steps = 20
 berendsen_steps = 20
@@ -72,11 +73,11 @@ rate_angstrom_per_ps = 40.0
 HEALTHY = "hang_share = 0.0"
 BAD = """
 beyond_angstrom = 3.6
-hang_share = 0.06
-crash_share = 0.1
-nan_share = 0.1
-not_converged_share = 0.1
-eat_memory_share = 0.1
+hang_share = 0.1
+crash_share = 0.15
+nan_share = 0.15
+not_converged_share = 0.15
+eat_memory_share = 0.15
 """
 SITE = ("workers=2", "gpu_workers=1", "gpu_threads=1", "heartbeat_seconds=1", "heartbeat_limit_seconds=5")
 LONGEST_SECONDS = 300.0
@@ -157,7 +158,8 @@ class Driver:
 def write_campaign(folder: Path, engine: str) -> Path:
     """Write the campaign file of an engine, healthy or bad."""
     path = folder / f"{engine}.toml"
-    path.write_text(CAMPAIGN.format(faults=BAD if engine == "bad" else HEALTHY))
+    bad = engine == "bad"
+    path.write_text(CAMPAIGN.format(faults=BAD if bad else HEALTHY, reference="false" if bad else "true"))
     return path
 
 

@@ -51,7 +51,7 @@ def test_workers_with_wrong_numbers_are_named_and_get_no_work(folder, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
     campaign = folder / "bad-node.toml"
     campaign.write_text(
-        faultharness.CAMPAIGN.format(faults="")
+        faultharness.CAMPAIGN.format(faults="", reference="true")
         .replace('engine = "sleep"', 'engine = "ase"')
         .replace("seconds_per_label = 0.05", 'calculator = "badnode.OnBadNodes"')
     )
