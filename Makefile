@@ -1,4 +1,5 @@
-# make demo   run the quickstart campaign        make test   lint, types, tests
+# make demo   run the quickstart campaign        make test     lint, types, tests
+# make faults strike campaigns while they run
 # Each sets up a virtual environment in $(VENV) from nothing.
 VENV ?= .venv
 PYTHON ?= python3
@@ -6,7 +7,7 @@ CAMPAIGN ?= configs/quickstart.toml
 export TORCHANI_NO_WARN_EXTENSIONS = 1
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types pytest clean
+.PHONY: demo test lint types pytest faults clean
 
 demo: $(VENV)/.installed
 	$(BIN)/alflow run $(CAMPAIGN) --site local --run-dir runs/demo
@@ -21,7 +22,10 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 pytest: $(VENV)/.installed
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not faults" $(PYTEST_ARGS)
+
+faults: $(VENV)/.installed
+	$(BIN)/pytest -m faults $(PYTEST_ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

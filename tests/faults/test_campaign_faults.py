@@ -11,7 +11,7 @@ from pathlib import Path
 import faultharness
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
