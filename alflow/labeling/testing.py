@@ -127,8 +127,9 @@ def _fail(fate: str, positions: FloatArray, gigabytes: float) -> None:
 
 
 def _eat_memory(gigabytes: float) -> None:
-    eaten = [np.ones(1 << 24) for _ in range(int(gigabytes * 8))]
-    raise MemoryError(f"{sum(part.nbytes for part in eaten) / 1e9:.1f} GB were taken and not enough")
+    eaten = np.empty(int(gigabytes * 1e9 / 8))  # refused at once where there is a limit
+    eaten.fill(1.0)
+    raise MemoryError(f"{eaten.nbytes / 1e9:.1f} GB were taken and not enough")
 
 
 def _wait(seconds: float, busy: bool) -> None:
