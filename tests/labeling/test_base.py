@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from alflow.config.campaign import ENGINE_SETTINGS
 from alflow.config.engines import XTBSettings
 from alflow.errors import ConfigError, LabelError
 from alflow.labeling import ENGINES, make_engine
@@ -72,4 +73,4 @@ def test_make_engine():
     assert make_engine("gfn2-xtb", XTBSettings()).theory == make_engine("gfn2-xtb", XTBSettings()).theory
     with pytest.raises(ConfigError, match="none named 'gfn3'"):
         make_engine("gfn3", XTBSettings())
-    assert set(ENGINES) == {"dftb3", "dftbplus", "gfn2-xtb", "ase"}
+    assert set(ENGINES) == set(ENGINE_SETTINGS)
