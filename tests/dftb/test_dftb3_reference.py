@@ -47,14 +47,12 @@ def check(maxima):
         assert level <= 1e-4, tag
 
 
-def test_slice_of_the_reference():
-    maxima = maxima_by_tag(SLICE)
+WHOLE = os.environ.get("ALFLOW_DFTB_REFERENCE")
+"""A file with more reference frames, if there is one."""
+
+
+@pytest.mark.parametrize("path", [SLICE, *([WHOLE] if WHOLE else [])], ids=lambda path: Path(path).stem)
+def test_reference_frames_are_met(path):
+    maxima = maxima_by_tag(path)
     assert len(maxima) == 9
     check(maxima)
-
-
-def test_whole_reference():
-    path = os.environ.get("ALFLOW_DFTB_REFERENCE")
-    if not path:
-        pytest.skip("ALFLOW_DFTB_REFERENCE does not name a file with all reference frames")
-    check(maxima_by_tag(path))
