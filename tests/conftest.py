@@ -8,6 +8,7 @@ import pytest
 from tinycampaign import TINY
 
 os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as on a worker: sums of several threads differ in their last bits
 
 
 @pytest.fixture
