@@ -26,7 +26,7 @@ def test_thousand_labels(tmp_path) -> None:
     assert found.paid_again == 0
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_labels_that_kill_their_worker_are_isolated(tmp_path) -> None:
     """Without a guard: a lost task is tried again, then frame by frame."""
     options = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "5"}
