@@ -203,7 +203,7 @@ class Stages:
         chain = pull_chain(
             self.graph, "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
         )
-        pull = Pull(spec, chain, selection.start(judge.rule(spec.settings.steps, cap), spec.index))
+        pull = Pull(spec, chain, selection.start(judge.rule(spec, cap), spec.index))
         chain.on_segment = lambda segment: self._select(iteration, pull, judge.with_chosen_spread(segment))
         if self.settings.sampling.relax_with == "label-engine":
             chain.start(self.references.relaxed(spec))

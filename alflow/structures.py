@@ -24,6 +24,8 @@ CLOSEST_ANGSTROM = 0.6
 """Two atoms closer than this are no molecule: H2, the shortest bond, has 0.74 Å."""
 BOND_FACTOR = 1.3
 """Two atoms are bonded below this multiple of the sum of their covalent radii."""
+LOOSE_BOND_FACTOR = 1.5
+"""The same for a bond under tension, C-C up to 2.28 Å: it is broken beyond."""
 
 CARBON, HYDROGEN = 6, 1
 
@@ -219,3 +221,17 @@ def fragments(numbers: IntArray, positions: FloatArray, factor: float = BOND_FAC
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return cast("IntArray", rank[inverse].astype(np.int64))
+
+
+def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """Return the bonded pairs of one structure: (B, 2), from (A,) atomic numbers and (A, 3) Å."""
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    radii = covalent_radii[numbers]
+    near = np.triu(distances < LOOSE_BOND_FACTOR * (radii[:, None] + radii[None]), k=1)
+    return np.asarray(np.argwhere(near), dtype=np.int64)
+
+
+def heavy_bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """Return the bonded pairs without hydrogen: (B, 2)."""
+    found = bonds(numbers, positions)
+    return np.asarray(found[(numbers[found] > 1).all(axis=1)], dtype=np.int64)

@@ -10,9 +10,12 @@ import numpy as np
 
 from alflow.config.campaign import CampaignSettings
 from alflow.learning.plausibility import PlausibilityRule
+from alflow.learning.reaction import planned_progress
 from alflow.learning.selection import SelectionRule
 from alflow.learning.uncertainty import energy_spread, force_spread, threshold_conformal, threshold_validation
+from alflow.plan import PullSpec
 from alflow.potentials import load_potential
+from alflow.structures import heavy_bonds
 from alflow.tasks import EarlyStop
 from alflow.types import Dataset, FloatArray, Group, Member, Potential, Segment
 
@@ -53,9 +56,10 @@ class Judge:
                 errors.append(np.linalg.norm(force.mean(axis=0) - part.labels.forces, axis=-1).max(axis=-1))
         return np.concatenate(energies), np.concatenate(chosen), np.concatenate(errors)
 
-    def rule(self, planned_steps: int, cap: int) -> SelectionRule:
+    def rule(self, spec: PullSpec, cap: int) -> SelectionRule:
         """Return the selection rule of one pull."""
-        chosen = self.settings.selection
+        chosen, pull = self.settings.selection, spec.settings
+        extension = pull.rate_angstrom_per_ps * 1e-3 * pull.timestep_fs * pull.steps
         known: float | None = None
         if chosen.threshold in ("validation", "lower"):
             known = threshold_validation(self._validation[1], chosen.sigmas)
@@ -63,10 +67,12 @@ class Judge:
             _, spread, errors = self._validation
             known = threshold_conformal(errors, spread, chosen.tolerance_ev, chosen.miss_rate)
         return SelectionRule(
-            planned_steps=planned_steps,
+            planned_steps=pull.steps,
             cap=cap,
             cap_order=chosen.cap_order,
             windows=chosen.windows,
+            bonds=heavy_bonds(spec.molecule.numbers, spec.molecule.positions),
+            planned_progress=planned_progress(extension),
             threshold=known,
             first_steps=chosen.first_steps if chosen.threshold in ("first-steps", "lower") else None,
             sigmas=chosen.sigmas,

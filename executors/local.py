@@ -19,8 +19,8 @@ def make_config(
     *,
     workers: int = os.cpu_count() or 1,
     threads: int = 1,
-    gpu_workers: int = 1,
-    gpu_threads: int = os.cpu_count() or 1,
+    gpu_workers: int = os.cpu_count() or 1,
+    gpu_threads: int = 1,
     kind: Literal["processes", "threads"] = "processes",
     encrypted: bool = True,
     heartbeat_seconds: int = 2,
@@ -37,7 +37,7 @@ def make_config(
         run_dir: the campaign's run directory; Parsl's own logs go into its folder "parsl".
         workers: label workers, one a core.
         threads: threads of one label worker.
-        gpu_workers: workers for training and pulls.
+        gpu_workers: workers for training and pulls: members and replicas run side by side.
         gpu_threads: threads of one of these, for training; pulls use one.
         kind: "processes" notices and survives a lost worker; "threads" starts at once and shares one interpreter.
         encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.

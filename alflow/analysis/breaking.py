@@ -10,10 +10,8 @@ from ase.formula import Formula
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from alflow.structures import LOOSE_BOND_FACTOR, bonds, heavy_bonds
 from alflow.types import FloatArray, IntArray
-
-BOND_FACTOR = 1.5
-"""Two atoms are bonded while nearer than this many times the sum of their covalent radii: C-C up to 2.28 Å."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +24,6 @@ class Break:
     """Atoms."""
 
 
-def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """Return the bonded pairs of one structure: (B, 2), from (A,) atomic numbers and (A, 3) Å."""
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    radii = covalent_radii[numbers]
-    near = np.triu(distances < BOND_FACTOR * (radii[:, None] + radii[None]), k=1)
-    return np.asarray(np.argwhere(near), dtype=np.int64)
-
-
-def heavy_bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """Return the bonded pairs without hydrogen: (B, 2)."""
-    found = bonds(numbers, positions)
-    return np.asarray(found[(numbers[found] > 1).all(axis=1)], dtype=np.int64)
-
-
 def bond_lengths(positions: FloatArray, pairs: IntArray) -> FloatArray:
     """Return the lengths (F, B) in Å of B pairs in F frames (F, A, 3)."""
     return np.asarray(np.linalg.norm(positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]], axis=-1))
@@ -48,7 +32,7 @@ def bond_lengths(positions: FloatArray, pairs: IntArray) -> FloatArray:
 def first_break(numbers: IntArray, positions: FloatArray) -> Break | None:
     """Return the first bond between heavy atoms that breaks along a trajectory (F, A, 3) Å; None if all hold."""
     pairs = heavy_bonds(numbers, positions[0])
-    longest = BOND_FACTOR * covalent_radii[numbers[pairs]].sum(axis=1)
+    longest = LOOSE_BOND_FACTOR * covalent_radii[numbers[pairs]].sum(axis=1)
     rows, columns = np.nonzero(bond_lengths(positions, pairs) > longest)
     if not len(rows):
         return None

@@ -32,7 +32,8 @@ THRESHOLDS = {
 }
 ORDERS = {
     "first": "the first in time",
-    "spread": "spread evenly over the pull",
+    "spread": "spread evenly over the steps of the pull",
+    "progress": "spread evenly over the progress of the pull (growth of distance and of the bond that grows most)",
     "most-uncertain": "those of the largest spread",
 }
 

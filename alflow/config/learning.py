@@ -33,11 +33,13 @@ class SelectionSettings(Settings):
     """A frame is kept only if the energy, too, differs by more from the last frame that was kept."""
     cap: int = Field(default=50, ge=0)
     """Frames picked in one iteration at most, shared by all replicas."""
-    cap_order: Literal["first", "spread", "most-uncertain"] = "spread"
+    cap_order: Literal["first", "spread", "progress", "most-uncertain"] = "spread"
     """Which frames are picked when more qualify than the cap: the first in time (the paper's scripts), spread evenly
-    over the pull, or those of the largest spread."""
+    over the steps of the pull, or over its progress (growth of the pulled distance, and of the bond that grows most:
+    what passes quickly, such as the break, is covered too), or those of the largest spread."""
     windows: int = Field(default=10, gt=0)
-    """Order `spread`: equal windows of the pull's steps, each with an equal share of the cap."""
+    """Orders `spread` and `progress`: equal windows of the pull's steps or progress, each with an equal share of the
+    cap."""
     largest_nearest_angstrom: float = Field(default=3.0, gt=0)
     """A frame in which an atom has no neighbour this near is implausible and dropped."""
     smallest_nearest_angstrom: float = Field(default=0.6, ge=0)

@@ -75,8 +75,9 @@ class TrainingSettings(Settings):
     """Most memory for cached descriptors and Jacobian; above, batches are worked out anew each time."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints."""
-    members_per_task: int = Field(default=0, ge=0)
-    """Members trained by one task; 0 for all in one."""
+    members_per_task: int = Field(default=1, ge=0)
+    """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
+    product, which is quicker where there is one GPU for all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a CUDA device if there is one."""
 

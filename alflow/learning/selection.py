@@ -21,11 +21,14 @@ from typing import Literal
 import numpy as np
 
 from alflow.learning.plausibility import PlausibilityRule, plausible
+from alflow.learning.reaction import Progress, advance, start_progress
 from alflow.learning.uncertainty import lower, threshold_first_steps
 from alflow.types import FloatArray, IntArray, Segment, SelectedFrame
 from alflow.units import KCAL_PER_MOL_IN_EV
 
-CapOrder = Literal["first", "spread", "most-uncertain"]
+CapOrder = Literal["first", "spread", "progress", "most-uncertain"]
+BY_WINDOW = ("spread", "progress")
+NO_BONDS = np.empty((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,11 @@ class SelectionRule:
     cap_order: CapOrder = "spread"
     """Which candidates are picked when there are more than the cap: see `_decide`."""
     windows: int = 10
-    """Windows that the planned steps are cut into for the order `spread`."""
+    """Windows that the planned steps (order `spread`) or the planned progress (`progress`) are cut into."""
+    bonds: IntArray = field(default_factory=lambda: NO_BONDS, repr=False)
+    """(B, 2) atoms of the bonds that may break (order `progress`)."""
+    planned_progress: float = 1.0
+    """Progress of a pull that goes as planned, Å (order `progress`); see `alflow.learning.reaction`."""
     threshold: float | None = None
     """Spread above which a frame counts as new, known before the pull; None if there is none."""
     first_steps: int | None = None
@@ -69,6 +76,15 @@ class SelectionCounts:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A frame that may be picked."""
+
+    frame: SelectedFrame
+    place: float
+    """Where on its way the pull was, by steps or by progress, in windows."""
+
+
+@dataclass(frozen=True)
 class SelectorState:
     """All that the selector remembers of one pull between two segments."""
 
@@ -82,11 +98,13 @@ class SelectorState:
     """Last step received. Frames at or before it are ignored: a segment may repeat the last frame of the one before."""
     kept: tuple[float, float] | None = None
     """Distance (Å) and energy (eV) of the last distinct frame."""
+    progress: Progress | None = None
+    """How far the pull has come (order `progress`)."""
     window: int = 0
-    """Window that is open (order `spread`)."""
-    pending: tuple[SelectedFrame, ...] = ()
+    """Window that is open (orders `spread` and `progress`)."""
+    pending: tuple[Candidate, ...] = ()
     """Candidates that are not decided on."""
-    passed_over: tuple[SelectedFrame, ...] = ()
+    passed_over: tuple[Candidate, ...] = ()
     """Candidates of closed windows that found no place; budget that is left at the end goes to them."""
     counts: SelectionCounts = field(default_factory=SelectionCounts)
 
@@ -127,8 +145,8 @@ def finish(state: SelectorState) -> tuple[SelectorState, tuple[SelectedFrame, ..
     rule, left = state.rule, places_left(state)
     if rule.cap_order == "most-uncertain":
         last = _most_uncertain(state.pending, left)
-    elif rule.cap_order == "spread":
-        last = _evenly(state.pending, left)
+    elif rule.cap_order in BY_WINDOW:
+        last = _share_out(rule, state.pending, left)
         rest = (*state.passed_over, *_without(state.pending, last))
         last = (*last, *_evenly(rest, left - len(last)))
     else:
@@ -188,13 +206,27 @@ def _look_at(state: SelectorState, chunk: Segment) -> tuple[SelectorState, list[
         uncertain=state.counts.uncertain + int(uncertain.sum()),
         plausible=state.counts.plausible + int(fit.sum()),
     )
-    state, picked = replace(state, counts=counts), list[SelectedFrame]()
+    state, places, reached = _places(replace(state, counts=counts), chunk)
+    picked = list[SelectedFrame]()
     for row in np.flatnonzero(fit):
-        state, some = _close_windows(state, int(chunk.steps[row]))
-        state, more = _decide(state, chunk, int(row)) if _distinct(state, chunk, int(row)) else (state, ())
+        state, some = _close_windows(state, float(places[row]))
+        distinct = _distinct(state, chunk, int(row))
+        state, more = _decide(state, chunk, int(row), float(places[row])) if distinct else (state, ())
         picked.extend((*some, *more))
-    state, some = _close_windows(state, int(chunk.steps[-1]) + 1)
+    state, some = _close_windows(state, reached)
     return state, [*picked, *some]
+
+
+def _places(state: SelectorState, chunk: Segment) -> tuple[SelectorState, FloatArray, float]:
+    """Return where on its way each frame is, (F,) in windows, and from where on the next ones will be."""
+    rule = state.rule
+    if rule.cap_order != "progress":
+        places = chunk.steps * rule.windows / rule.planned_steps
+        return state, places, float(chunk.steps[-1] + 1) * rule.windows / rule.planned_steps
+    before = state.progress or start_progress(rule.bonds, float(chunk.distance[0]), chunk.frames.positions[0])
+    progress, way = advance(before, chunk.distance, chunk.frames.positions)
+    places = way * rule.windows / rule.planned_progress
+    return replace(state, progress=progress), places, float(places[-1])
 
 
 def _distinct(state: SelectorState, chunk: Segment, row: int) -> bool:
@@ -205,12 +237,16 @@ def _distinct(state: SelectorState, chunk: Segment, row: int) -> bool:
     return bool(moved and abs(chunk.energy[row] - energy) > state.rule.similarity_energy_ev)
 
 
-def _decide(state: SelectorState, chunk: Segment, row: int) -> tuple[SelectorState, tuple[SelectedFrame, ...]]:
+def _decide(
+    state: SelectorState, chunk: Segment, row: int, place: float
+) -> tuple[SelectorState, tuple[SelectedFrame, ...]]:
     """Take a candidate in.
 
     - `first`: picked at once while there is budget. Spends the budget where the ensemble first fails.
     - `spread`: waits until its window of the planned steps closes. Each window may spend an equal share of the cap and
       what the windows before left over, evenly over its candidates. Covers the whole path.
+    - `progress`: the same with windows of the planned progress, and within one evenly over the progress. Covers what
+      passes quickly, such as a bond that breaks. Assumes that the bonds of the first frame are those that may break.
     - `most-uncertain`: waits for the end; the largest spreads are picked. Assumes that the spread ranks errors.
     """
     frame = SelectedFrame(
@@ -224,39 +260,62 @@ def _decide(state: SelectorState, chunk: Segment, row: int) -> tuple[SelectorSta
     counts = replace(state.counts, distinct=state.counts.distinct + 1)
     state = replace(state, kept=(frame.distance, frame.energy), counts=counts)
     if state.rule.cap_order != "first":
-        return replace(state, pending=(*state.pending, frame)), ()
+        return replace(state, pending=(*state.pending, Candidate(frame, place))), ()
     if places_left(state) <= 0:
         return state, ()
     return replace(state, counts=replace(counts, picked=counts.picked + 1)), (frame,)
 
 
-def _close_windows(state: SelectorState, next_step: int) -> tuple[SelectorState, tuple[SelectedFrame, ...]]:
+def _close_windows(state: SelectorState, place: float) -> tuple[SelectorState, tuple[SelectedFrame, ...]]:
     """Decide on the open window if the pull has gone beyond it. The last window stays open until the end."""
     rule = state.rule
-    window = min(next_step * rule.windows // rule.planned_steps, rule.windows - 1)
-    if rule.cap_order != "spread" or window <= state.window:
+    window = min(int(place), rule.windows - 1)
+    if rule.cap_order not in BY_WINDOW or window <= state.window:
         return state, ()
     share = rule.cap * (state.window + 1) // rule.windows - state.counts.picked
-    picked = _evenly(state.pending, share)
+    picked = _share_out(rule, state.pending, share)
     passed_over = (*state.passed_over, *_without(state.pending, picked))
     counts = replace(state.counts, picked=state.counts.picked + len(picked))
     return replace(state, window=window, pending=(), passed_over=passed_over, counts=counts), picked
 
 
-def _evenly(frames: tuple[SelectedFrame, ...], places: int) -> tuple[SelectedFrame, ...]:
+def _share_out(rule: SelectionRule, pending: tuple[Candidate, ...], places: int) -> tuple[SelectedFrame, ...]:
+    """Return at most `places` of a window's candidates: evenly in number, or over the progress."""
+    if rule.cap_order == "progress":
+        return _evenly_over_places(pending, places)
+    return _evenly(pending, places)
+
+
+def _evenly(candidates: tuple[Candidate, ...], places: int) -> tuple[SelectedFrame, ...]:
     """Return at most `places` frames, evenly spaced: the middle one of each of as many equal stretches."""
-    places = min(max(places, 0), len(frames))
-    return tuple(frames[(2 * place + 1) * len(frames) // (2 * places)] for place in range(places))
+    places = min(max(places, 0), len(candidates))
+    return tuple(candidates[(2 * place + 1) * len(candidates) // (2 * places)].frame for place in range(places))
 
 
-def _without(frames: tuple[SelectedFrame, ...], picked: tuple[SelectedFrame, ...]) -> tuple[SelectedFrame, ...]:
+def _evenly_over_places(candidates: tuple[Candidate, ...], places: int) -> tuple[SelectedFrame, ...]:
+    """Return at most `places` frames: the middle one of those in each of as many equal stretches of the way.
+
+    What empty stretches leave over goes to the other candidates, evenly.
+    """
+    if places <= 0 or not candidates:
+        return ()
+    way = np.array([candidate.place for candidate in candidates])
+    length = max(float(way[-1] - way[0]), np.finfo(np.float64).tiny)
+    stretch = np.minimum(((way - way[0]) / length * places).astype(np.int64), places - 1)
+    inside = [np.flatnonzero(stretch == number) for number in range(places)]
+    picked = tuple(candidates[rows[len(rows) // 2]].frame for rows in inside if len(rows))
+    more = _evenly(_without(candidates, picked), places - len(picked))
+    return tuple(sorted((*picked, *more), key=lambda frame: frame.step))
+
+
+def _without(candidates: tuple[Candidate, ...], picked: tuple[SelectedFrame, ...]) -> tuple[Candidate, ...]:
     chosen = {frame.step for frame in picked}
-    return tuple(frame for frame in frames if frame.step not in chosen)
+    return tuple(candidate for candidate in candidates if candidate.frame.step not in chosen)
 
 
-def _most_uncertain(frames: tuple[SelectedFrame, ...], places: int) -> tuple[SelectedFrame, ...]:
+def _most_uncertain(candidates: tuple[Candidate, ...], places: int) -> tuple[SelectedFrame, ...]:
     """Return at most `places` frames of the largest spread (the earlier of equals), by step."""
-    ranked = sorted(frames, key=lambda frame: (-frame.spread, frame.step))
+    ranked = sorted((candidate.frame for candidate in candidates), key=lambda frame: (-frame.spread, frame.step))
     return tuple(sorted(ranked[: max(places, 0)], key=lambda frame: frame.step))
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alflow.analysis import figures, summary
-from alflow.analysis.breaking import bond_lengths, first_break, heavy_bonds
+from alflow.analysis.breaking import bond_lengths, first_break
 from alflow.analysis.figures import WorkCurve
 from alflow.config.campaign import CampaignSettings
 from alflow.config.sampling import PullSettings
@@ -19,6 +19,7 @@ from alflow.plan import Molecule, PullSpec, molecules
 from alflow.reproduce.result import Drawn, Row
 from alflow.reproduce.runs import Runs, file_name
 from alflow.rundir import RunDirectory
+from alflow.structures import heavy_bonds
 from alflow.units import KCAL_PER_MOL_IN_EV
 
 STRETCH_A_BOND_ANGSTROM = 0.65

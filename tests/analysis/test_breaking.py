@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from alflow.analysis.breaking import Break, bond_lengths, bonds, first_break, fragments, heavy_bonds, telling_rows
-from alflow.structures import alkane
+from alflow.analysis.breaking import Break, bond_lengths, first_break, fragments, telling_rows
+from alflow.structures import alkane, bonds, heavy_bonds
 
 
 @pytest.fixture

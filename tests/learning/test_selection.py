@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alflow.learning.plausibility import PlausibilityRule
-from alflow.learning.selection import SelectionRule, finish, select, share_budget, start, step
+from alflow.learning.selection import CapOrder, SelectionRule, finish, select, share_budget, start, step
 from alflow.types import Frames, MDState, Segment
 
 PLAIN = SelectionRule(planned_steps=100, threshold=1.0, windows=4, cap=4)
@@ -144,6 +145,30 @@ def test_cap_most_uncertain_takes_the_largest_spreads():
     assert chosen(replace(PLAIN, cap_order="most-uncertain", cap=3), pull(spread)) == [1, 3, 4]
 
 
+def breaking_pull():
+    """The pulled distance grows by 1 Å in 100 frames; at frame 90 the one bond grows by 1.5 Å within five frames."""
+    rows = np.arange(100)
+    whole = pull([2.0] * 100, distance=0.01 * rows)
+    whole.frames.positions[:, 1, 0] = 1.0 + np.clip(0.3 * (rows - 89), 0.0, 1.5)
+    return whole
+
+
+def test_cap_progress_covers_what_passes_quickly():
+    rule = replace(PLAIN, bonds=np.array([[0, 1]]), planned_progress=2.5, windows=5, cap=10, similarity_energy_ev=0.0)
+    rule = replace(rule, similarity_distance_angstrom=0.0)
+    by_steps = chosen(replace(rule, cap_order="spread"), breaking_pull())
+    by_progress = chosen(replace(rule, cap_order="progress"), breaking_pull())
+    assert len(by_steps) == len(by_progress) == 10
+    assert sum(90 <= step < 95 for step in by_steps) <= 1
+    assert [step for step in by_progress if 90 <= step < 95] == [90, 91, 92, 93, 94]
+
+
+def test_cap_progress_emits_a_window_once_the_pull_has_gone_beyond_it():
+    rule = replace(PLAIN, cap_order="progress", planned_progress=1.0)
+    _, picked = step(start(rule), pull([2.0] * 20, distance=0.02 * np.arange(20)))
+    assert [frame.step for frame in picked] == [6]
+
+
 def test_counts_tell_how_many_frames_reached_each_stage():
     segment = pull([0.5, 2.0, 2.0, 2.0, 2.0, 2.0], energy=[0.0, 1.0, 1.01, 2.0, np.nan, 3.0])
     state, _ = step(start(replace(PLAIN, cap=2)), segment)
@@ -169,7 +194,11 @@ def test_an_empty_pull_gives_nothing():
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), order=st.sampled_from(["first", "spread", "most-uncertain"]), seed=st.integers(0, 2**32 - 1))
+@given(
+    data=st.data(),
+    order=st.sampled_from(["first", "spread", "progress", "most-uncertain"]),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_streaming_equals_batch_for_any_cut(data, order, seed):
     rng = np.random.default_rng(seed)
     n, stride = int(rng.integers(1, 300)), int(rng.integers(1, 4))
@@ -186,6 +215,8 @@ def test_streaming_equals_batch_for_any_cut(data, order, seed):
         threshold=data.draw(st.sampled_from([None, 0.5, 1.0])),
         first_steps=data.draw(st.sampled_from([None, 20, 2000])),
         sigmas=0.3,
+        bonds=np.array([[0, 1]]),
+        planned_progress=float(rng.uniform(0.05, 1.0)),
     )
     places = data.draw(st.lists(st.integers(0, n), max_size=12))
     batch, streamed = select(rule, [whole]), select(rule, cut(whole, places))
