@@ -51,7 +51,9 @@ def test_pool_that_stands_still_starts_anew(graph, tmp_path, victims) -> None:
     run(graph, 4)
     folder = tmp_path / "parsl" / "000" / "cpu"
     (before,) = processes.pools(folder)
-    for victim in victims(before):  # an idle worker holds the lock of the queue
+    struck = victims(before)
+    assert struck
+    for victim in struck:  # an idle worker holds the lock of the queue
         os.kill(victim, signal.SIGKILL)
     found = run(graph, 6, 0.2)
     assert [type(one) for one in found] == [tasks.Outcome] * 6
