@@ -141,6 +141,12 @@ class ExecutorWatch:
         if executor.bad_state_is_set:
             raise CampaignError(f"The executor {label!r} cannot run tasks any more: {executor.executor_exception}")
         process, silent = executor.interchange_proc, time.monotonic() - self._seen[label].answered
+        reader = getattr(executor, "_result_queue_thread", None)
+        if reader is not None and not reader.is_alive():
+            raise CampaignError(
+                f"The executor {label!r} reads no results any more: the thread that does it ended. Nothing that was "
+                "committed is lost: run the same command again."
+            )
         if process is not None and process.poll() is not None:
             found = f"died (exit code {process.poll()})"
         elif silent > SILENT_SECONDS:

@@ -118,6 +118,19 @@ def test_silent_interchange_counts_as_dead(monkeypatch) -> None:
         seen.check()
 
 
+def test_executor_that_reads_no_results_ends_the_campaign() -> None:
+    executor = Executor(("a", "0", 1))
+    executor._result_queue_thread = threading.Thread(target=executor.answers.wait)
+    executor.answers.clear()
+    executor._result_queue_thread.start()
+    seen = ExecutorWatch({"cpu": executor})
+    seen.check()
+    executor.answers.set()
+    executor._result_queue_thread.join()
+    with pytest.raises(CampaignError, match="reads no results"):
+        seen.check()
+
+
 def test_executor_in_a_bad_state_ends_the_campaign() -> None:
     executor = Executor()
     executor.bad_state_is_set, executor.executor_exception = True, ValueError("sbatch: invalid partition")
