@@ -201,6 +201,15 @@ def test_end_with_a_dead_interchange_gives_blocks_back_first() -> None:
     assert order == [(["job-0", "job-1"], True)]
 
 
+def test_interchange_that_dies_last_of_all_is_noticed_at_the_end() -> None:
+    executor = Executor(("a", "0", 1))
+    seen = ExecutorWatch({"cpu": executor})
+    executor.interchange_proc.code = -9
+    seen.close(lambda: None)
+    assert executor.bad_state_is_set
+    assert executor.provider.cancelled == ["job-0", "job-1"]
+
+
 def test_thread_pool_is_counted_only() -> None:
     class Threads:
         max_threads = 3

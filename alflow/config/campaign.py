@@ -79,7 +79,7 @@ class LabelSettings(Settings):
     guard: bool = True
     """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
     failed label and not a lost worker. Costs a tenth of a millisecond a label. Without it `timeout_s` and `memory_gb`
-    have no effect."""
+    have no effect: a label that hangs ends its worker after `task_silence_s`."""
     memory_gb: float | None = Field(default=None, gt=0)
     """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 
