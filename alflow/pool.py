@@ -28,6 +28,8 @@ MOST_RESTARTS = 20
 RESTARTS = "ALFLOW_POOL_RESTARTS"
 START_SHARE = 2.0
 """A worker that takes the place of a dead one may take so many times as long to start as the first ones did."""
+LONGEST_START_S = 900.0
+"""Workers import what they need from a file system that may be slow, but not slower than this."""
 END_SECONDS = 5.0
 
 
@@ -77,7 +79,8 @@ class Supervisor:
         if not self.manager._mp_manager._process.is_alive():  # noqa: SLF001 - Parsl has no public way
             return "the process that keeps its table of tasks died"
         self._note_deaths()
-        self._note_start()
+        if not self._note_start():
+            return f"none of its workers was ready within {LONGEST_START_S:.0f} s"
         if self.died is None or self.patience_s is None or self.manager.enable_mpi_mode:
             return ""  # with MPI, tasks wait outside the queue as well
         return self._dead_lock(self.patience_s) or self._nothing_taken(self.patience_s) or self._lost(self.patience_s)
@@ -90,14 +93,24 @@ class Supervisor:
             self.died, self._locks_tried = self.clock(), False
         self.workers = living
 
-    def _note_start(self) -> None:
-        """Set the patience: the site's own limit of silence, and the time that a new worker may need."""
-        ready = self.manager.ready_worker_count.get_obj().value  # without its lock, which may be dead
-        if self.patience_s is None and self.died is None and ready > 0:
-            start = time.time() - self.manager.start_time
+    def _note_start(self) -> bool:
+        """Set the patience once a worker is ready: the site's limit of silence, and the time of a new worker's start.
+
+        Returns:
+            False if none was ready for so long that none will be.
+        """
+        if self.patience_s is not None:
+            return True
+        elapsed = time.time() - self.manager.start_time
+        if self._started() or self.died is not None:
+            start = elapsed if self.died is None else END_SECONDS
             self.patience_s = self.manager.heartbeat_threshold + START_SHARE * start
-        elif self.patience_s is None and self.died is not None:
-            self.patience_s = self.manager.heartbeat_threshold + START_SHARE * END_SECONDS
+        return self.patience_s is not None or elapsed < LONGEST_START_S
+
+    def _started(self) -> bool:
+        """Say whether a worker is ready or has taken a task; the counter's lock may be dead, and is not used."""
+        ready: int = self.manager.ready_worker_count.get_obj().value
+        return ready > 0 or self.arrived > self.manager.pending_task_queue.qsize()
 
     def _dead_lock(self, patience_s: float) -> str:
         """Try, once after each death, the locks that are never held for long."""

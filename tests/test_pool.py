@@ -160,6 +160,18 @@ def test_slow_pool_is_left_alone_as_long_as_nobody_died(watched) -> None:
     assert [watched.look(1e4) for _ in range(3)] == [""] * 3
 
 
+def test_pool_whose_workers_never_get_ready_starts_anew(monkeypatch) -> None:
+    monkeypatch.setattr(pool.multiprocessing, "active_children", list)
+    manager = Manager()
+    manager.ready_worker_count.value = 0
+    supervisor = pool.Supervisor(manager)
+    assert supervisor.look() == ""
+    manager.start_time -= 2.0 * pool.LONGEST_START_S
+    assert "none of its workers was ready" in supervisor.look()
+    manager.ready_worker_count.value = 1
+    assert supervisor.look() == ""
+
+
 def test_idle_workers_that_take_nothing_after_a_death(watched) -> None:
     watched.kill_worker()
     assert watched.look(1.0) == ""
