@@ -57,9 +57,7 @@ def test_pool_that_stands_still_starts_anew(graph, tmp_path, victims) -> None:
         os.kill(victim, signal.SIGKILL)
     found = run(graph, 6, 0.2)
     assert [type(one) for one in found] == [tasks.Outcome] * 6
-    assert processes.pools(tmp_path / "parsl" / "000" / "cpu") == [
-        pool
-    ]  # the same process, and so the same job of the batch system
+    assert processes.pools(folder) == [before]  # the same process, and so the same job of the batch system
 
 
 class Counter:
