@@ -38,3 +38,18 @@ def chunk_sizes(
         sizes.append(size)
         left -= size
     return tuple(sizes)
+
+
+def parts_of_lost(count: int, attempt: int) -> tuple[slice, ...]:
+    """Return what to try of a task that was lost with its worker: all once more, then frame by frame.
+
+    Args:
+        count: Frames of the task.
+        attempt: How often it has been tried, those of the task that it was cut from included.
+
+    Returns:
+        Frames of each new task; empty: a single frame that was lost again has to be given up.
+    """
+    if attempt == 1:
+        return (slice(0, count),)
+    return tuple(slice(place, place + 1) for place in range(count)) if count > 1 else ()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.chunking import chunk_sizes
+from alflow.chunking import chunk_sizes, parts_of_lost
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
 from alflow.graph import TaskGraph, WorkerGoneError
@@ -159,12 +159,10 @@ class LabelFarm:
 
     def _isolate(self, chunk: _Chunk, attempt: int, error: BaseException) -> None:
         """Try the frames of a lost task once more, then one by one; give up the one that kills its worker again."""
-        if attempt == 1:
-            self._submit(chunk, attempt=2)
-        elif len(chunk.frames) > 1:
-            for place in range(len(chunk.frames)):
-                self._submit(chunk.part(place, place + 1), attempt=2)
-        else:
+        parts = parts_of_lost(len(chunk.frames), attempt)
+        for part in parts:
+            self._submit(chunk.part(part.start, part.stop), attempt=2)
+        if not parts:
             reason: FailureReason = "out-of-memory" if isinstance(error, MemoryError) else "engine-crash"
             failure = LabelFailure(0, reason, str(error), socket.gethostname())
             self._store(

@@ -8,6 +8,7 @@ watches what Parsl itself does not notice: an interchange that died, an executor
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import queue
 import time
@@ -23,14 +24,18 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 from alflow import tasks
+from alflow.config.campaign import SILENCE_S
 from alflow.errors import AlflowError, CampaignError, CanaryError
 from alflow.events import EventLog
 from alflow.tasks import Outcome
-from alflow.watch import ExecutorWatch
+from alflow.watch import ExecutorWatch, has_interchange
 
 INFRASTRUCTURE_RETRIES = 10
 """How often a task whose worker, manager or block died is tried again without being charged."""
+SILENT_TRIES = 3
+"""How often a task is tried whose worker was ended because it gave no sign of life."""
 TICK_SECONDS = 0.2
+PARSL_POOL, SUPERVISED_POOL = "process_worker_pool.py", "python3 -m alflow.pool"
 
 APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "label": (tasks.label, "cpu"),
@@ -76,11 +81,24 @@ class TaskGraph:
         tick: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
         apps: Mapping[str, tuple[Callable[..., Outcome], str]] = APPS,
+        silence_s: float = SILENCE_S,
     ) -> None:
+        """Start a site's executors.
+
+        Args:
+            config: of the site.
+            events: where tasks are written down.
+            tick: called a few times a second by `run_until`.
+            say: shows a sentence to the user.
+            apps: name of each kind of task, its function, its executor.
+            silence_s: a worker whose task gives no sign of life for so long is ended.
+        """
+        supervise_pools(config)
         config.retries = INFRASTRUCTURE_RETRIES
         config.retry_handler = self._retry_cost
         self._events = events
         self._tick = tick
+        self._silence_s = silence_s
         self._numbers = itertools.count()
         self._finished: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._pending: dict[int, Task] = {}
@@ -93,6 +111,11 @@ class TaskGraph:
             for what, (function, executor) in apps.items()
         }
         self._executor_of = {what: executor for what, (_, executor) in apps.items()}
+        self._watched = {
+            what
+            for what, (function, executor) in apps.items()
+            if hasattr(function, "watched") and has_interchange(sites[executor])
+        }
 
     def submit(
         self, what: str, *arguments: Any, handler: Callable[[Outcome | BaseException], None], **detail: Any
@@ -103,7 +126,8 @@ class TaskGraph:
         """
         task = Task(next(self._numbers), what, self._executor_of[what], detail, time.time(), handler)
         self._pending[task.number] = task
-        task.future = self._apps[what](*arguments)
+        named = {"silence_s": self._silence_s} if what in self._watched else {}
+        task.future = self._apps[what](*arguments, **named)
         task.future.add_done_callback(lambda _: self._finished.put(task))
         return task
 
@@ -171,8 +195,21 @@ class TaskGraph:
         if isinstance(error, ManagerLost):
             return 1.0
         if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
-            return 1.0
+            return self._cost_of_lost_worker(record)
         return INFRASTRUCTURE_RETRIES + 1.0
+
+    def _cost_of_lost_worker(self, record: dict[str, Any]) -> float:
+        """Tell a worker that was lost at once from one that was ended for its silence: that may be the task's fault."""
+        elapsed = (dt.datetime.now() - record["try_time_launched"]).total_seconds()  # noqa: DTZ005 - as Parsl does
+        return 1.0 if elapsed < self._silence_s else INFRASTRUCTURE_RETRIES / (SILENT_TRIES - 0.5)
+
+
+def supervise_pools(config: Config) -> None:
+    """Have the executors of a site start Parsl's worker pools under alflow's supervisor."""
+    for executor in config.executors:
+        command = getattr(executor, "launch_cmd", None)
+        if isinstance(command, str):
+            executor.launch_cmd = command.replace(PARSL_POOL, SUPERVISED_POOL, 1)
 
 
 def _translated(error: BaseException) -> BaseException:
@@ -181,7 +218,7 @@ def _translated(error: BaseException) -> BaseException:
     while isinstance(cause, DependencyError) and cause.dependent_exceptions_tids:
         cause = cause.dependent_exceptions_tids[0][0]
     if isinstance(cause, WorkerLost | ManagerLost):
-        return WorkerGoneError(str(cause))
+        return WorkerGoneError(f"{cause} (its process died, or was ended because it gave no sign of life)")
     if isinstance(cause, BadStateException):
         return CampaignError(str(cause))
     return cause

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +17,14 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from alflow.chunking import chunk_sizes
+from alflow.chunking import chunk_sizes, parts_of_lost
 from alflow.config.campaign import ENGINE_SETTINGS
 from alflow.config.load import validate
-from alflow.errors import CampaignError, ConfigError, InputError
+from alflow.errors import CampaignError, ConfigError, FailureReason, InputError
 from alflow.events import EventLog
-from alflow.graph import TaskGraph
+from alflow.graph import TaskGraph, WorkerGoneError
 from alflow.sites import find_site, load_site
-from alflow.tasks import Outcome, label
+from alflow.tasks import Outcome, Report, label
 from alflow.types import Dataset, Frames, Group, Labels
 
 CHUNK_SECONDS = 2.0
@@ -52,10 +54,32 @@ class LabelSummary:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """Limits of one label, kept in a child process of its worker."""
+
+    timeout_s: float = 600.0
+    """Longest time, s; 0: no child process, and no limits."""
+    memory_gb: float | None = None
+    """Largest address space, GB."""
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What labels: an engine, its settings as plain data, its limits."""
+
+    name: str
+    settings: dict[str, Any]
+    guard: Guard
+
+
+@dataclass(frozen=True)
 class _Chunk:
     rows: list[int]
     numbers: tuple[int, ...]
     charge: int
+
+    def part(self, rows: slice) -> _Chunk:
+        return _Chunk(self.rows[rows], self.numbers, self.charge)
 
 
 Result = tuple[_Chunk, Outcome]
@@ -67,6 +91,7 @@ def label_file(
     engine: str,
     settings: dict[str, Any],
     *,
+    guard: Guard = Guard(),
     site: str | None = None,
     options: dict[str, str] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -81,6 +106,7 @@ def label_file(
         target: extended XYZ file to write.
         engine: name of the label engine.
         settings: of the engine.
+        guard: limits of one label.
         site: site to farm over; None labels in this process.
         options: of the site.
         progress: called with the frames done and all frames.
@@ -90,13 +116,13 @@ def label_file(
     """
     images = read_images(source)
     checked = validate(ENGINE_SETTINGS[_known(engine)], settings, f"--engine {engine}")
-    plain = checked.model_dump(mode="json")
+    chosen = _Engine(engine, checked.model_dump(mode="json"), guard)
     started = time.monotonic()
     outcomes: list[Result] = []
     done = 0
     workers = 1
     run = _here if site is None else _over_site(site, options or {})
-    for chunk, outcome, workers in run(images, engine, plain):  # noqa: B007 - the last one counts
+    for chunk, outcome, workers in run(images, chosen):  # noqa: B007 - the last one counts
         outcomes.append((chunk, outcome))
         done += len(chunk.rows)
         progress(done, len(images))
@@ -147,27 +173,28 @@ def _cut(group: _Chunk, workers: int, label_seconds: float) -> Iterator[_Chunk]:
         first += size
 
 
-def _arguments(images: Sequence[Atoms], chunk: _Chunk, engine: str, settings: dict[str, Any]) -> tuple[Any, ...]:
+def _arguments(images: Sequence[Atoms], chunk: _Chunk, engine: _Engine) -> tuple[Any, ...]:
     positions = np.stack([images[row].positions for row in chunk.rows])
-    return engine, settings, chunk.numbers, positions, chunk.charge
+    guard = engine.guard
+    return engine.name, engine.settings, chunk.numbers, positions, chunk.charge, guard.timeout_s, guard.memory_gb
 
 
-def _here(images: Sequence[Atoms], engine: str, settings: dict[str, Any]) -> Iterator[tuple[_Chunk, Outcome, int]]:
+def _here(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome, int]]:
     for group in _groups(images):
         for chunk in _cut(group, 8, FIRST_GUESS_LABEL_SECONDS):
-            yield chunk, label(*_arguments(images, chunk, engine, settings)), 1
+            yield chunk, label(*_arguments(images, chunk, engine)), 1
 
 
 def _over_site(
     site: str, options: dict[str, str]
-) -> Callable[[Sequence[Atoms], str, dict[str, Any]], Iterator[tuple[_Chunk, Outcome, int]]]:
-    def run(images: Sequence[Atoms], engine: str, settings: dict[str, Any]) -> Iterator[tuple[_Chunk, Outcome, int]]:
+) -> Callable[[Sequence[Atoms], _Engine], Iterator[tuple[_Chunk, Outcome, int]]]:
+    def run(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome, int]]:
         with TemporaryDirectory(prefix="alflow-label-") as folder:
             config = load_site(find_site(site), Path(folder), options)
             events = EventLog(Path(folder) / "events.jsonl")
             graph = TaskGraph(config, events)
             try:
-                yield from _farm(graph, images, engine, settings)
+                yield from _Farm(graph, images, engine).run()
             finally:
                 graph.close()
                 events.close()
@@ -175,28 +202,60 @@ def _over_site(
     return run
 
 
-def _farm(
-    graph: TaskGraph, images: Sequence[Atoms], engine: str, settings: dict[str, Any]
-) -> Iterator[tuple[_Chunk, Outcome, int]]:
-    """Submit all frames, and yield what comes back as it comes."""
-    arrived: list[Result | BaseException] = []
-    open_chunks = 0
-    for group in _groups(images):
-        for chunk in _cut(group, 8, FIRST_GUESS_LABEL_SECONDS):
+@dataclass
+class _Farm:
+    """Submits all frames, and yields what comes back as it comes."""
 
-            def handle(result: Outcome | BaseException, chunk: _Chunk = chunk) -> None:
-                arrived.append((chunk, result) if isinstance(result, Outcome) else result)
+    graph: TaskGraph
+    images: Sequence[Atoms]
+    engine: _Engine
+    open_chunks: int = 0
+    arrived: list[Result | BaseException] = field(default_factory=list)
 
-            graph.submit("label", *_arguments(images, chunk, engine, settings), handler=handle, frames=len(chunk.rows))
-            open_chunks += 1
-    while open_chunks:
-        graph.run_until(lambda: bool(arrived))
-        for result in arrived:
-            if isinstance(result, BaseException):
-                raise CampaignError(f"A label task failed: {type(result).__name__}: {result}") from result
-            yield *result, graph.capacity("cpu")
-        open_chunks -= len(arrived)
-        arrived.clear()
+    def run(self) -> Iterator[tuple[_Chunk, Outcome, int]]:
+        for group in _groups(self.images):
+            for chunk in _cut(group, 8, FIRST_GUESS_LABEL_SECONDS):
+                self._submit(chunk)
+        while self.open_chunks or self.arrived:
+            self.graph.run_until(lambda: bool(self.arrived))
+            arrived, self.arrived = self.arrived, []
+            for result in arrived:
+                if isinstance(result, BaseException):
+                    raise CampaignError(f"A label task failed: {type(result).__name__}: {result}") from result
+                yield *result, self.graph.capacity("cpu")
+
+    def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
+        def handle(result: Outcome | BaseException) -> None:
+            self.open_chunks -= 1
+            if isinstance(result, WorkerGoneError):
+                self._isolate(chunk, attempt, result)
+            else:
+                self.arrived.append((chunk, result) if isinstance(result, Outcome) else result)
+
+        arguments = _arguments(self.images, chunk, self.engine)
+        self.graph.submit("label", *arguments, handler=handle, frames=len(chunk.rows))
+        self.open_chunks += 1
+
+    def _isolate(self, chunk: _Chunk, attempt: int, error: WorkerGoneError) -> None:
+        """Try the frames of a lost task once more, then one by one; give up the one that loses its worker again."""
+        parts = parts_of_lost(len(chunk.rows), attempt)
+        for part in parts:
+            self._submit(chunk.part(part), attempt=2)
+        if not parts:
+            self.arrived.append((chunk, given_up("engine-crash", str(error))))
+
+
+def given_up(reason: FailureReason, detail: str) -> Outcome:
+    """Return the outcome of a task whose only frame has no label."""
+    now, host = time.time(), socket.gethostname()
+    value = {
+        "rows": np.empty(0, dtype=np.int64),
+        "energies": np.empty(0),
+        "forces": np.empty((0, 0, 3)),
+        "failures": [(0, reason, detail, host)],
+        "seconds": np.zeros(1),
+    }
+    return Outcome(value, Report(host, os.getpid(), now, now))
 
 
 def _write(images: Sequence[Atoms], outcomes: Sequence[Result], target: Path) -> Counter[str]:

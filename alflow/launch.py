@@ -138,7 +138,7 @@ def launch(
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         ledger = Ledger.open(run.ledger)
         with _terminated_by_signal(ticker):
-            graph = TaskGraph(config, events, ticker, display.note)
+            graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
             stages = Stages(settings, run, graph, ledger, ticker.farm, view, display.note)

@@ -18,6 +18,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
+from alflow import lifeline
 from alflow.canary import Canary, prove
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
@@ -38,6 +39,9 @@ from alflow.types import (
 
 LOST = ("timeout", "engine-crash", "out-of-memory")
 """Reasons that say nothing of a structure when they come once."""
+
+GUARD_START_S = 900.0
+"""Longest time that a guarded engine may need beside a label: to end a child and to make another, s."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,14 +111,17 @@ _kept = threading.local()
 
 
 def reported(function: Callable[P, T]) -> Callable[P, Outcome]:
-    """Wrap a task so that it returns an `Outcome`."""
+    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `lifeline.watched`."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> Outcome:
+        silence_s = float(str(kwargs.pop("silence_s", 0.0)))
         started = time.time()
-        value = function(*args, **kwargs)
+        with lifeline.watched(silence_s):
+            value = function(*args, **kwargs)
         return Outcome(value, Report(socket.gethostname(), os.getpid(), started, time.time()))
 
+    run.watched = True  # type: ignore[attr-defined]
     return run
 
 
@@ -130,9 +137,11 @@ def engine_of(model: EngineModel) -> LabelEngine:
         CanaryError: it labels a known structure wrongly, or far too slowly.
     """
     kept = _keep()
+    if model.timeout_s:
+        lifeline.at_least(model.timeout_s + GUARD_START_S)
     key = json.dumps([model.engine, model.settings, model.timeout_s, model.memory_gb], sort_keys=True)
     if key not in kept.engines:
-        engine = _make_engine(model)
+        engine = lifeline.LivelyEngine(_make_engine(model))
         if model.canary is not None:
             prove(engine, Canary(*model.canary))
         kept.engines[key] = engine
@@ -201,8 +210,7 @@ def _force_model(model: ModelReference, numbers: IntArray, charge: int) -> Force
             return insist(engine, numbers, positions, charge, start)
 
         return forces
-    force_model: ForceModel = _ensemble(model.path).force_model(numbers, model.driver, threads=1)
-    return force_model
+    return lifeline.lively(_ensemble(model.path).force_model(numbers, model.driver, threads=1))
 
 
 @reported
@@ -375,6 +383,7 @@ def train(
     note = file.with_suffix(".progress")
 
     def show(epoch: int, epochs: int) -> None:
+        lifeline.alive()
         write_atomically(note, f"{epoch} {epochs}".encode())
 
     ensemble, trained = train_potential(

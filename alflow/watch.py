@@ -116,6 +116,7 @@ class ExecutorWatch:
     def close(self, cleanup: Callable[[], None]) -> None:
         """End all executors in bounded time; where Parsl's own end hangs, give blocks and processes back directly."""
         self._stopped.set()
+        self._broken |= {label for label, executor in self._executors.items() if has_dead_interchange(executor)}
         broken = [self._executors[label] for label in self._broken]
         for executor in broken:
             give_back(executor, executor.blocks_to_job_id)
@@ -140,9 +141,15 @@ class ExecutorWatch:
     def _check_interchange(self, label: str, executor: Any) -> None:
         if executor.bad_state_is_set:
             raise CampaignError(f"The executor {label!r} cannot run tasks any more: {executor.executor_exception}")
-        process, silent = executor.interchange_proc, time.monotonic() - self._seen[label].answered
-        if process is not None and process.poll() is not None:
-            found = f"died (exit code {process.poll()})"
+        silent = time.monotonic() - self._seen[label].answered
+        reader = getattr(executor, "_result_queue_thread", None)
+        if reader is not None and not reader.is_alive():
+            raise CampaignError(
+                f"The executor {label!r} reads no results any more: the thread that does it ended. Nothing that was "
+                "committed is lost: run the same command again."
+            )
+        if has_dead_interchange(executor):
+            found = f"died (exit code {executor.interchange_proc.poll()})"
         elif silent > SILENT_SECONDS:
             found = f"has not answered for {silent:.0f} s"
         else:
@@ -200,6 +207,12 @@ class ExecutorWatch:
 def has_interchange(executor: Any) -> bool:
     """Say whether an executor talks to its workers through a process that can die."""
     return hasattr(executor, "connected_managers") and hasattr(executor, "interchange_proc")
+
+
+def has_dead_interchange(executor: Any) -> bool:
+    """Say whether an executor's interchange ran and has ended."""
+    process = executor.interchange_proc if has_interchange(executor) else None
+    return process is not None and process.poll() is not None
 
 
 def drain_margin_s(executor: Any) -> float | None:

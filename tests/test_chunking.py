@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alflow.chunking import chunk_sizes
+from alflow.chunking import chunk_sizes, parts_of_lost
 
 
 @given(
@@ -36,3 +36,10 @@ def test_quick_labels_are_not_sent_in_tasks_shorter_than_their_dispatch():
 
 def test_a_fixed_size_is_kept():
     assert chunk_sizes(10, 2, 0.01, 3.0, frames_per_task=4) == (4, 4, 2)
+
+
+def test_lost_task_is_tried_once_more_then_frame_by_frame():
+    assert parts_of_lost(3, attempt=1) == (slice(0, 3),)
+    assert parts_of_lost(3, attempt=2) == (slice(0, 1), slice(1, 2), slice(2, 3))
+    assert parts_of_lost(1, attempt=1) == (slice(0, 1),)
+    assert parts_of_lost(1, attempt=2) == ()

@@ -13,6 +13,7 @@ LAYERS = [
     ("structures",),
     ("labeling", "potentials", "sampling", "ase"),
     ("rundir", "records", "events", "chunking", "resources", "sites", "plan", "ledger", "ledger_io", "canary", "watch"),
+    ("lifeline", "pool"),
     ("tasks",),
     ("graph",),
     ("analysis",),

@@ -118,6 +118,19 @@ def test_silent_interchange_counts_as_dead(monkeypatch) -> None:
         seen.check()
 
 
+def test_executor_that_reads_no_results_ends_the_campaign() -> None:
+    executor = Executor(("a", "0", 1))
+    executor._result_queue_thread = threading.Thread(target=executor.answers.wait)
+    executor.answers.clear()
+    executor._result_queue_thread.start()
+    seen = ExecutorWatch({"cpu": executor})
+    seen.check()
+    executor.answers.set()
+    executor._result_queue_thread.join()
+    with pytest.raises(CampaignError, match="reads no results"):
+        seen.check()
+
+
 def test_executor_in_a_bad_state_ends_the_campaign() -> None:
     executor = Executor()
     executor.bad_state_is_set, executor.executor_exception = True, ValueError("sbatch: invalid partition")
@@ -186,6 +199,15 @@ def test_end_with_a_dead_interchange_gives_blocks_back_first() -> None:
         seen.check()
     seen.close(lambda: order.append((list(executor.provider.cancelled), executor.bad_state_is_set)))
     assert order == [(["job-0", "job-1"], True)]
+
+
+def test_interchange_that_dies_last_of_all_is_noticed_at_the_end() -> None:
+    executor = Executor(("a", "0", 1))
+    seen = ExecutorWatch({"cpu": executor})
+    executor.interchange_proc.code = -9
+    seen.close(lambda: None)
+    assert executor.bad_state_is_set
+    assert executor.provider.cancelled == ["job-0", "job-1"]
 
 
 def test_thread_pool_is_counted_only() -> None:

@@ -25,6 +25,11 @@ def label(
         list[str] | None,
         typer.Option("--set", help="Setting of the engine: --set electronic_temperature_k=300. May be repeated."),
     ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.0, help="Longest time of one label, s; 0: no limits, and no process of its own."),
+    ] = 600.0,
+    memory: Annotated[float | None, typer.Option(min=0.001, help="Largest memory of one label, GB.")] = None,
     site: Annotated[str | None, typer.Option("--site", "-s", help="Farm over this site; not given: here.")] = None,
     site_options: Annotated[
         list[str] | None, typer.Option("--site-option", help="Option of the site file. May be repeated.")
@@ -32,12 +37,13 @@ def label(
 ) -> None:
     """Label the frames of a file; the order is kept, frames that fail are marked.
 
-    A frame's total charge is read from its "charge" entry.
+    A frame's total charge is read from its "charge" entry. Each label is computed in a process that can be ended: one
+    that hangs, crashes or takes all memory is one failed frame.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from alflow.labelrun import label_file
+    from alflow.labelrun import Guard, label_file
     from alflow.sites import parse_option_pairs
 
     console = Console()
@@ -50,6 +56,7 @@ def label(
             target,
             engine,
             read_settings(settings or []),
+            guard=Guard(timeout, memory),
             site=site,
             options=parse_option_pairs(site_options or ()),
             progress=lambda done, total: bar.update(task, completed=done, total=total),

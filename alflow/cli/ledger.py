@@ -61,10 +61,11 @@ def import_labels(
     source: Annotated[Path, typer.Argument(help="Extended XYZ file with energies and forces.", show_default=False)],
     theory: Annotated[
         str | None,
-        typer.Option(help="Theory of the labels if the file names none; the campaign's own is the default."),
+        typer.Option(help="Theory of the labels, as a check: it must be the campaign's own, which is the default."),
     ] = None,
 ) -> None:
     """Take labels that you have already into a run; the members learn from them from the next iteration on."""
+    from alflow.errors import InputError
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger_io import import_extxyz
@@ -74,10 +75,15 @@ def import_labels(
     settings = directory.settings()
     with RunLock(directory.path):
         own = make_engine(settings.labels.engine, settings.labels.settings).theory
+        if theory not in (None, own):
+            raise InputError(
+                f"Labels of two theories do not mix; the members of {run} learn from labels of {own!r}, and --theory "
+                f"names {theory!r}."
+            )
         ledger = Ledger.open(directory.ledger)
         try:
             iteration = len(directory.records())
-            imported = import_extxyz(ledger, source, theory or own, iteration=iteration)
+            imported = import_extxyz(ledger, source, own, iteration=iteration)
         finally:
             ledger.close()
     typer.echo(f"{imported.new} labels imported, {imported.known} were known (theory {imported.theory[:12]})")

@@ -23,6 +23,8 @@ ENGINE_SETTINGS: dict[str, type[Settings]] = {
     "ase": ASECalculatorSettings,
     "sleep": SleepSettings,
 }
+SILENCE_S = 1800.0
+"""An epoch, a force evaluation or a label takes less, s."""
 
 
 class SystemSettings(Settings):
@@ -77,7 +79,7 @@ class LabelSettings(Settings):
     guard: bool = True
     """Compute labels in a child process of each worker, so that one that hangs, crashes or takes all memory is one
     failed label and not a lost worker. Costs a tenth of a millisecond a label. Without it `timeout_s` and `memory_gb`
-    have no effect."""
+    have no effect: a label that hangs ends its worker after `task_silence_s`."""
     memory_gb: float | None = Field(default=None, gt=0)
     """Largest address space of a guarded label process, GB; not given: no limit of its own."""
 
@@ -157,3 +159,6 @@ class CampaignSettings(Settings):
     """Jittered copies of the selected frames."""
     stop: StopSettings = Field(default_factory=StopSettings)
     """When a pull, and when the campaign, ends early."""
+    task_silence_s: float = Field(default=SILENCE_S, gt=0)
+    """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
+    task tried again, s. At least the time that labels of `labels.timeout_s` need, and of three tries."""

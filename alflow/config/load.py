@@ -28,7 +28,7 @@ _LABELS_MAY_CHANGE = (
     "memory_gb",
     "canary_tolerance_ev",
 )
-MAY_CHANGE = ("iterations", "stop", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
+MAY_CHANGE = ("iterations", "stop", "task_silence_s", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
 """Settings that a resumed campaign may change: they alter no number that was already computed."""
 
 

@@ -3,7 +3,12 @@
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
+
+from alflow.config.testing import SleepSettings
+from alflow.labeling.testing import fate_of
+from alflow.structures import alkane
 
 
 @pytest.fixture
@@ -53,6 +58,45 @@ def test_a_setting_of_the_engine_changes_the_label(alflow, structures, tmp_path)
                "--set", f"electronic_temperature_k={temperature}")  # fmt: skip
         energies.append(labelled(tmp_path / "out.xyz")[1].get_potential_energy())
     assert energies[0] != energies[1]
+
+
+@pytest.mark.parametrize(
+    "site",
+    [(), pytest.param(("--site", "local", "--site-option", "workers=2"), marks=pytest.mark.slow)],
+    ids=["here", "over a site"],
+)
+def test_labels_that_hang_or_crash_are_failed_frames(alflow, tmp_path, site):
+    ethane = alkane(2)
+    shifts = np.random.default_rng(5).uniform(-0.05, 0.05, (24, *ethane.positions[0].shape))
+    images = [Atoms(ethane.numbers, ethane.positions[0] + shift) for shift in shifts]
+    ase.io.write(tmp_path / "in.xyz", images, format="extxyz")
+    read = [image.positions for image in ase.io.read(tmp_path / "in.xyz", ":")]
+    settings = SleepSettings(seconds_per_label=0.001, hang_share=0.1, crash_share=0.2)
+    due = [{"hang": "timeout", "crash": "engine-crash", "": None}[fate_of(settings, positions)] for positions in read]
+    assert {"timeout", "engine-crash", None} == set(due)
+    given = [word for name in ("seconds_per_label", "hang_share", "crash_share")
+             for word in ("--set", f"{name}={getattr(settings, name)}")]  # fmt: skip
+    code, _, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", "--engine", "sleep",
+                          "--timeout", "1.0", *given, *site)  # fmt: skip
+    assert code == 0, err
+    assert [image.info.get("label_failure") for image in labelled(tmp_path / "out.xyz")] == due
+
+
+@pytest.mark.slow
+def test_workers_that_labels_kill_cost_those_frames_alone(alflow, tmp_path):
+    ethane = alkane(2)
+    shifts = np.random.default_rng(5).uniform(-0.05, 0.05, (12, *ethane.positions[0].shape))
+    ase.io.write(tmp_path / "in.xyz", [Atoms(ethane.numbers, ethane.positions[0] + shift) for shift in shifts])
+    read = [image.positions for image in ase.io.read(tmp_path / "in.xyz", ":")]
+    settings = SleepSettings(crash_share=0.15)
+    due = ["engine-crash" if fate_of(settings, positions) else None for positions in read]
+    assert 1 <= due.count("engine-crash") <= 4
+    options = ("workers=2", "heartbeat_seconds=1", "heartbeat_limit_seconds=5")
+    site = ["--site", "local", *(word for option in options for word in ("--site-option", option))]
+    code, _, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", "--engine", "sleep",
+                          "--timeout", "0", "--set", "crash_share=0.15", *site)  # fmt: skip
+    assert code == 0, err
+    assert [image.info.get("label_failure") for image in labelled(tmp_path / "out.xyz")] == due
 
 
 @pytest.mark.parametrize(

@@ -222,3 +222,6 @@ def test_a_ledger_takes_in_labels_of_its_own_theory(finished, alflow, monkeypatc
     code, _, err = alflow("ledger", "import", "runs/tiny", "other.xyz")
     assert code == 2
     assert "theor" in err
+    code, _, err = alflow("ledger", "import", "runs/tiny", "labels.xyz", "--theory", "mine")
+    assert code == 2
+    assert "'mine'" in err

@@ -26,9 +26,12 @@ def test_thousand_labels(tmp_path) -> None:
     assert found.paid_again == 0
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_labels_that_kill_their_worker_are_isolated(tmp_path) -> None:
-    """Without a guard: a lost task is tried again, then frame by frame."""
+    """Without a guard: a lost task is tried again, then frame by frame.
+
+    A worker that dies now and then takes the result of the task before with it, or the lock of the pool's results.
+    """
     options = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "5"}
     settings = {"seconds_per_label": 0.01, "crash_share": 0.08}
     found = labelfaults.label(tmp_path, 30, settings, options, 0.0, frames_per_task=5)

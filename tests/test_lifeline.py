@@ -1,0 +1,97 @@
+"""A worker whose task gives no sign of life is ended; the task is tried again, but not for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alflow import lifeline, tasks
+from alflow.events import EventLog
+from alflow.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
+from alflow.sites import find_site, load_site
+
+OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "5"}
+
+LOOP = """
+import sys, time
+from alflow import lifeline
+lifeline.AGAIN_S = 0.0
+with lifeline.watched({silence}):
+    for _ in range(20):
+        time.sleep(0.1)
+        {sign}
+print("ended well")
+"""
+
+
+def loop(sign: str, silence: float = 1.0, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run two seconds of work in a process of its own."""
+    code = LOOP.format(sign=sign, silence=silence)
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_worker_is_ended_for_its_silence_and_says_where_it_was() -> None:
+    silent = loop("pass", PARSL_WORKER_RANK="0")
+    assert silent.returncode == 1
+    assert "Timeout" in silent.stderr
+    assert "line 7" in silent.stderr
+    assert silent.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("sign", "silence", "variables"),
+    [
+        ("lifeline.alive()", 1.0, {"PARSL_WORKER_RANK": "0"}),
+        ("pass", 0.0, {"PARSL_WORKER_RANK": "0"}),
+        ("pass", 1.0, {}),
+        ("lifeline.at_least(10.0)", 1.0, {"PARSL_WORKER_RANK": "0"}),
+    ],
+    ids=["gives signs of life", "is not watched", "is no worker", "may be silent for longer"],
+)
+def test_process_that_is_left_alone(sign, silence, variables) -> None:
+    assert loop(sign, silence, **variables).stdout == "ended well\n"
+
+
+def test_structures_are_signs_of_life(monkeypatch) -> None:
+    signs: list[bool] = []
+    monkeypatch.setattr(lifeline, "alive", lambda: signs.append(True))
+    model = lifeline.lively(lambda positions, start=None: positions)
+    assert [model(1), model(2)] == [1, 2]
+    assert len(signs) == 2
+
+
+@tasks.reported
+def hang(marker: str, times: int) -> str:
+    """Hang, the first times; each is written down."""
+    with Path(marker).open("a") as file:
+        file.write("tried\n")
+    if len(Path(marker).read_text().splitlines()) <= times:
+        time.sleep(3600.0)
+    return "done"
+
+
+@pytest.mark.slow
+def test_silent_task_is_tried_again_and_given_up(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+    events = EventLog(tmp_path / "events.jsonl")
+    site = load_site(find_site("local"), tmp_path, OPTIONS)
+    graph = TaskGraph(site, events, apps={"hang": (hang, "cpu")}, silence_s=2.0)
+    found: dict[str, object] = {}
+    try:
+        for name, times in (("once", 1), ("always", 1000)):
+            graph.submit("hang", str(tmp_path / name), times, handler=lambda one, name=name: found.update({name: one}))
+        graph.run_until(lambda: len(found) == 2)
+    finally:
+        graph.close()
+        events.close()
+    assert isinstance(found["once"], tasks.Outcome)
+    assert found["once"].value == "done"
+    assert isinstance(found["always"], WorkerGoneError)
+    assert "no sign of life" in str(found["always"])
+    assert len((tmp_path / "always").read_text().splitlines()) == SILENT_TRIES
