@@ -285,3 +285,15 @@ def gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleA
         values[n] = x * share
         slopes[n] = share + x * density
         curvatures[n] = density * (2.0 - min(x * x, 36.0))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def celu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
+    """Replace flat values by CELU (its parameter 0.1), and fill the slopes and the curvatures."""
+    for n in range(len(values)):
+        x = np.float64(values[n])
+        if x < 0.0:
+            e = math.exp(10.0 * x)
+            values[n], slopes[n], curvatures[n] = 0.1 * (e - 1.0), e, 10.0 * e
+        else:
+            slopes[n], curvatures[n] = 1.0, 0.0
