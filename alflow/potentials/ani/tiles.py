@@ -214,6 +214,13 @@ def pack_turned(matrix: SingleArray, start: int, rows: int, columns: int, panels
                 panels[panel + n * WIDTH + r] = np.float32(0.0)
 
 
+def packed(matrix: SingleArray, rows: int, columns: int, *, turned: bool) -> SingleArray:
+    """Return the panels of a flat (rows, columns) matrix, or of its transpose."""
+    panels = np.zeros(panels_size(columns, rows) if turned else panels_size(rows, columns), np.float32)
+    (pack_turned if turned else pack)(matrix, 0, rows, columns, panels, 0)
+    return panels
+
+
 @numba.njit(cache=True, nogil=True)
 def multiply(
     turned: bool,
