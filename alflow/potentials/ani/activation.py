@@ -1,4 +1,4 @@
-"""Activations with their first and second derivatives, on the CPU (compiled) and elsewhere (torch)."""
+"""Activations with their first and second derivatives, by torch: the compiled ones are in `layers`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from alflow.potentials.ani.layers import gelu_to_second
 from alflow.potentials.ani.network import Activation
-from alflow.potentials.ani.parallel import Share
 
 Activate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
-"""From values z to the activation, its slope and its curvature; z may be overwritten."""
-
-
-def compiled_gelu(share: Share) -> Activate:
-    """Return GELU for tensors in the memory of the CPU, shared out among threads."""
-
-    def activate(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        slopes, curvatures = torch.empty_like(z), torch.empty_like(z)
-        flat = [tensor.view(-1).numpy() for tensor in (z, slopes, curvatures)]
-        share(lambda start, stop: gelu_to_second(*(part[start:stop] for part in flat)), z.numel())
-        return z, slopes, curvatures
-
-    return activate
+"""From values z to the activation, its slope and its curvature."""
 
 
 def gelu(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -41,8 +27,4 @@ def celu(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return torch.where(below, 0.1 * (growth - 1.0), z), growth, torch.where(below, 10.0 * growth, 0.0)
 
 
-def activation_for(kind: Activation, device: torch.device, share: Share) -> Activate:
-    """Return the fastest form of an activation on a device."""
-    if kind == "celu":
-        return celu
-    return compiled_gelu(share) if device.type == "cpu" else gelu
+ACTIVATIONS: dict[Activation, Activate] = {"gelu": gelu, "celu": celu}

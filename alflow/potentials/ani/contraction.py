@@ -1,64 +1,18 @@
-"""Products with the Jacobian of a batch: compiled and sparse on the CPU, dense on a device."""
+"""Products with the Jacobian of a batch on a device, where dense ones are fastest."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray, changes_of_batch, forces_of_batch
-from alflow.potentials.ani.parallel import Share
+from alflow.potentials.ani.jacobian import Jacobian, SingleArray
 from alflow.potentials.ani.trainingdata import Batch
 from alflow.types import IntArray
 
 
-class Contraction(Protocol):
-    """Both products of the Jacobian of one batch."""
-
-    def forces(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
-        ...
-
-    def changes(self, moves: torch.Tensor) -> torch.Tensor:
-        """Return (M, R, L) ∂G/∂r · δr from (n, 3) δr; 0 in padding."""
-        ...
-
-
-class SparseContraction:
-    """On the CPU: only what is not zero is read."""
-
-    def __init__(self, batch: Batch, share: Share) -> None:
-        self._batch = batch
-        self._share = share
-
-    def forces(self, gradient: torch.Tensor) -> torch.Tensor:
-        """See `Contraction.forces`."""
-        batch, flat = self._batch, gradient.view(-1, gradient.shape[2]).numpy()
-        forces = np.empty((len(batch.rows), 3), np.float32)
-
-        def work(start: int, stop: int) -> None:
-            forces_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, flat, forces, start, stop)
-
-        self._share(work, len(batch.places))
-        return torch.from_numpy(forces)
-
-    def changes(self, moves: torch.Tensor) -> torch.Tensor:
-        """See `Contraction.changes`."""
-        batch, moved = self._batch, moves.numpy()
-        members, height, length = batch.vectors.shape
-        changes = np.zeros((members * height, length), np.float32)
-
-        def work(start: int, stop: int) -> None:
-            changes_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, moved, changes, start, stop)
-
-        self._share(work, len(batch.places))
-        return torch.from_numpy(changes).view(members, height, length)
-
-
 class DenseContraction:
-    """On a device: one padded matrix (most atoms · L, most atoms · 3) for each frame of the batch."""
+    """Both products of the Jacobian: one padded matrix (most atoms · L, most atoms · 3) for each frame of a batch."""
 
     def __init__(self, batch: Batch, device: torch.device) -> None:
         self._shape = batch.vectors.shape
@@ -69,7 +23,7 @@ class DenseContraction:
         self._real = self._padded_rows.view(-1) != self._shape[0] * self._shape[1]
 
     def forces(self, gradient: torch.Tensor) -> torch.Tensor:
-        """See `Contraction.forces`."""
+        """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
         frames, most = self._padded_rows.shape
         length = gradient.shape[2]
         dummy = gradient.new_zeros(1, length)
@@ -78,7 +32,7 @@ class DenseContraction:
         return -product.view(-1, 3)[self._real]
 
     def changes(self, moves: torch.Tensor) -> torch.Tensor:
-        """See `Contraction.changes`."""
+        """Return (M, R, L) ∂G/∂r · δr from (n, 3) δr; 0 in padding."""
         frames, most = self._padded_rows.shape
         length = self._shape[2]
         padded = moves.new_zeros(frames * most, 3)
@@ -87,11 +41,6 @@ class DenseContraction:
         changes = moves.new_zeros(self._shape[0] * self._shape[1], length)
         changes[self._rows] = product
         return changes.view(self._shape)
-
-
-def contraction_for(batch: Batch, device: torch.device, share: Share) -> Contraction:
-    """Return the faster form on a device."""
-    return SparseContraction(batch, share) if device.type == "cpu" else DenseContraction(batch, device)
 
 
 def densify(jacobian: Jacobian, places: IntArray, offsets: IntArray, length: int) -> SingleArray:

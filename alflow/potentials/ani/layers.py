@@ -1,7 +1,7 @@
 """Compiled passes through the small dense networks of one structure: products, activations, ∂E/∂G.
 
-Written out rather than given to a linear algebra library: with a dozen rows an own loop is faster, needs no threads of
-its own, and gives the same bits on every run.
+Written out rather than given to a linear algebra library: with a dozen rows the register tiles of `tiles` are faster,
+need no threads of their own, and give the same bits on every run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from alflow.potentials.ani.jacobian import FAST, SingleArray
+from alflow.potentials.ani.tiles import multiply
 from alflow.types import FloatArray, IntArray
 
 GELU, CELU = 0, 1
@@ -32,6 +33,10 @@ class PackedNetworks(NamedTuple):
     """(M, E, H)."""
     weights: SingleArray
     """Each layer (inputs, outputs), one after the other."""
+    panel_start: IntArray
+    """(M, E, H, 2) first entry in `panels` of each layer, and of its transpose; H does not count the last."""
+    panels: SingleArray
+    """See `tiles.pack`."""
     biases: SingleArray
 
 
@@ -46,85 +51,6 @@ class LayerRoom(NamedTuple):
     """(H, V)."""
     slopes: SingleArray
     """(H, V)."""
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def add_product(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
-    """Add the product of (R, K) and (K, N) to (R, N).
-
-    Eight rows of `b` at a time stay in the nearest cache while every row of `a` passes over them, in vectors of
-    columns.
-    """
-    rows, inner = a.shape
-    columns = b.shape[1]
-    whole = inner - inner % 8
-    for k in range(0, whole, 8):
-        b0, b1, b2, b3, b4, b5, b6, b7 = b[k], b[k + 1], b[k + 2], b[k + 3], b[k + 4], b[k + 5], b[k + 6], b[k + 7]
-        for r in range(rows):
-            a0, a1, a2, a3 = a[r, k], a[r, k + 1], a[r, k + 2], a[r, k + 3]
-            a4, a5, a6, a7 = a[r, k + 4], a[r, k + 5], a[r, k + 6], a[r, k + 7]
-            row = out[r]
-            for n in range(columns):
-                row[n] += (
-                    a0 * b0[n] + a1 * b1[n] + a2 * b2[n] + a3 * b3[n]
-                    + a4 * b4[n] + a5 * b5[n] + a6 * b6[n] + a7 * b7[n]
-                )  # fmt: skip
-    for k in range(whole, inner):
-        for r in range(rows):
-            for n in range(columns):
-                out[r, n] += a[r, k] * b[k, n]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def add_product_turned(a: SingleArray, b: SingleArray, out: SingleArray) -> None:
-    """Add the product of (R, N) and the transpose of (K, N) to (R, K).
-
-    Two rows of `a` by four of `b` at a time keep eight sums in registers.
-    """
-    rows, inner = a.shape
-    columns = len(b)
-    whole = columns - columns % 4
-    for k in range(0, whole, 4):
-        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-        for r in range(0, rows - 1, 2):
-            upper, lower = a[r], a[r + 1]
-            u0, u1, u2, u3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            l0, l1, l2, l3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for n in range(inner):
-                u0 += upper[n] * b0[n]
-                u1 += upper[n] * b1[n]
-                u2 += upper[n] * b2[n]
-                u3 += upper[n] * b3[n]
-                l0 += lower[n] * b0[n]
-                l1 += lower[n] * b1[n]
-                l2 += lower[n] * b2[n]
-                l3 += lower[n] * b3[n]
-            out[r, k] += u0
-            out[r, k + 1] += u1
-            out[r, k + 2] += u2
-            out[r, k + 3] += u3
-            out[r + 1, k] += l0
-            out[r + 1, k + 1] += l1
-            out[r + 1, k + 2] += l2
-            out[r + 1, k + 3] += l3
-        for r in range(rows - rows % 2, rows):
-            upper = a[r]
-            u0, u1, u2, u3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for n in range(inner):
-                u0 += upper[n] * b0[n]
-                u1 += upper[n] * b1[n]
-                u2 += upper[n] * b2[n]
-                u3 += upper[n] * b3[n]
-            out[r, k] += u0
-            out[r, k + 1] += u1
-            out[r, k + 2] += u2
-            out[r, k + 3] += u3
-    for k in range(whole, columns):
-        for r in range(rows):
-            total = np.float32(0)
-            for n in range(inner):
-                total += a[r, n] * b[k, n]
-            out[r, k] += total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
@@ -186,11 +112,6 @@ def celu(values: SingleArray, slopes: SingleArray) -> None:
             slopes[n] = 1.0
 
 
-@numba.njit(cache=True, nogil=True)
-def _layer(flat: SingleArray, start: int, rows: int, columns: int) -> SingleArray:
-    return flat[start : start + rows * columns].reshape(rows, columns)
-
-
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def pass_through(  # noqa: C901, PLR0912 - a kernel
     networks: PackedNetworks,
@@ -217,6 +138,7 @@ def pass_through(  # noqa: C901, PLR0912 - a kernel
     """
     members, elements, layers = networks.weight_start.shape
     inputs, sorted_gradient, values, slopes = room
+    flat_inputs, flat_gradient = inputs.reshape(inputs.size), sorted_gradient.reshape(inputs.size)
     for m in range(members):
         energies[m] = 0.0
     for row in range(len(order)):
@@ -230,47 +152,43 @@ def pass_through(  # noqa: C901, PLR0912 - a kernel
         for m in range(members):
             if shares[m] < 0.0:
                 continue
-            hidden = inputs[bounds[e] : bounds[e + 1]]
+            hidden, first = flat_inputs, bounds[e] * vectors.shape[1]
             for layer in range(layers - 1):
                 wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
-                start = networks.bias_start[m, e, layer]
-                out = _layer(values[layer], 0, rows, narrow)
+                start, panel = networks.bias_start[m, e, layer], networks.panel_start[m, e, layer, 0]
+                out = values[layer]
                 for row in range(rows):
                     for n in range(narrow):
-                        out[row, n] = networks.biases[start + n]
-                add_product(hidden, _layer(networks.weights, networks.weight_start[m, e, layer], wide, narrow), out)
+                        out[row * narrow + n] = networks.biases[start + n]
+                multiply(False, hidden, first, wide, rows, wide, networks.panels, panel, narrow, out, 0, True)
                 if networks.activation == GELU:
-                    gelu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
+                    gelu(out[: rows * narrow], slopes[layer, : rows * narrow])
                 else:
-                    celu(values[layer, : rows * narrow], slopes[layer, : rows * narrow])
-                hidden = out
+                    celu(out[: rows * narrow], slopes[layer, : rows * narrow])
+                hidden, first = out, 0
             wide, start = networks.shape[e, layers - 1, 0], networks.weight_start[m, e, layers - 1]
             last = networks.weights[start : start + wide]
             total = rows * np.float64(networks.biases[networks.bias_start[m, e, layers - 1]])
             for row in range(rows):
                 for n in range(wide):
-                    total += np.float64(hidden[row, n]) * np.float64(last[n])
+                    total += np.float64(hidden[row * wide + n]) * np.float64(last[n])
             energies[m] += total
             if shares[m] == 0.0:
                 continue
-            back = _layer(slopes[layers - 2], 0, rows, wide)
+            back = slopes[layers - 2]
             for row in range(rows):
                 for n in range(wide):
-                    back[row, n] *= np.float32(shares[m]) * last[n]
+                    back[row * wide + n] *= np.float32(shares[m]) * last[n]
             for layer in range(layers - 2, 0, -1):
                 wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
-                front = _layer(values[layer - 1], 0, rows, wide)
+                panel, front = networks.panel_start[m, e, layer, 1], values[layer - 1]
+                multiply(False, back, 0, narrow, rows, narrow, networks.panels, panel, wide, front, 0, False)
+                back = slopes[layer - 1]
                 for n in range(rows * wide):
-                    values[layer - 1, n] = np.float32(0.0)
-                add_product_turned(
-                    back, _layer(networks.weights, networks.weight_start[m, e, layer], wide, narrow), front
-                )
-                back = _layer(slopes[layer - 1], 0, rows, wide)
-                for n in range(rows * wide):
-                    slopes[layer - 1, n] *= values[layer - 1, n]
+                    back[n] *= front[n]
             wide, narrow = networks.shape[e, 0, 0], networks.shape[e, 0, 1]
-            first = _layer(networks.weights, networks.weight_start[m, e, 0], wide, narrow)
-            add_product_turned(back, first, sorted_gradient[bounds[e] : bounds[e + 1]])
+            panel, start = networks.panel_start[m, e, 0, 1], bounds[e] * wide
+            multiply(False, back, 0, narrow, rows, narrow, networks.panels, panel, wide, flat_gradient, start, True)
     for row in range(len(order)):
         for column in range(vectors.shape[1]):
             gradient[order[row], column] = np.float64(sorted_gradient[row, column])
@@ -285,3 +203,15 @@ def gelu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleA
         values[n] = x * share
         slopes[n] = share + x * density
         curvatures[n] = density * (2.0 - min(x * x, 36.0))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def celu_to_second(values: SingleArray, slopes: SingleArray, curvatures: SingleArray) -> None:
+    """Replace flat values by CELU (its parameter 0.1), and fill the slopes and the curvatures."""
+    for n in range(len(values)):
+        x = np.float64(values[n])
+        if x < 0.0:
+            e = math.exp(10.0 * x)
+            values[n], slopes[n], curvatures[n] = 0.1 * (e - 1.0), e, 10.0 * e
+        else:
+            slopes[n], curvatures[n] = 1.0, 0.0

@@ -10,6 +10,7 @@ import numpy as np
 
 from alflow.potentials.ani.jacobian import SingleArray
 from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks
+from alflow.potentials.ani.tiles import packed
 
 Activation = Literal["gelu", "celu"]
 
@@ -50,6 +51,16 @@ class Networks:
         weight_size, bias_size = shape.prod(axis=2), shape[:, :, 1]
         starts = [(np.cumsum(size) - size.ravel()).reshape(elements, layers) for size in (weight_size, bias_size)]
         step = [np.arange(self.members)[:, None, None] * size.sum() for size in (weight_size, bias_size)]
+        weights, panels = [], []
+        panel_start, place = np.empty((self.members, elements, layers - 1, 2), np.int64), 0
+        for m in range(self.members):
+            for e, h in np.ndindex(elements, layers):
+                flat = self.weights[e][h][m].astype(np.float32).ravel()
+                weights.append(flat)
+                for side in range(2 if h < layers - 1 else 0):
+                    panels.append(packed(flat, *self.weights[e][h].shape[1:], turned=side == 1))
+                    panel_start[m, e, h, side] = place
+                    place += len(panels[-1])
         order = [(m, e, h) for m in range(self.members) for e in range(elements) for h in range(layers)]
         return PackedNetworks(
             activation=GELU if self.activation == "gelu" else CELU,
@@ -57,7 +68,9 @@ class Networks:
             shape=shape,
             weight_start=starts[0][None] + step[0],
             bias_start=starts[1][None] + step[1],
-            weights=np.concatenate([self.weights[e][h][m].ravel() for m, e, h in order]).astype(np.float32),
+            weights=np.concatenate(weights),
+            panel_start=panel_start,
+            panels=np.concatenate(panels),
             biases=np.concatenate([self.biases[e][h][m].ravel() for m, e, h in order]).astype(np.float32),
         )
 

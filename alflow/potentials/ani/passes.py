@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from alflow.potentials.ani.activation import Activate
-from alflow.potentials.ani.contraction import Contraction
+from alflow.potentials.ani.activation import ACTIVATIONS, Activate
+from alflow.potentials.ani.contraction import DenseContraction
+from alflow.potentials.ani.network import Activation
 from alflow.potentials.ani.parameters import Parameters
-from alflow.potentials.ani.products import add_product, affine, product
+from alflow.potentials.ani.targets import Targets
 from alflow.potentials.ani.trainingdata import Batch
 
 
@@ -31,28 +33,6 @@ class Tape:
     curvatures: list[torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What a batch is fitted to, on the device."""
-
-    energies: torch.Tensor
-    """(B,) eV, less the self-energies."""
-    forces: torch.Tensor
-    """(n, 3) eV/Å."""
-    energy_weight: torch.Tensor
-    """(B,) of each squared energy error in the loss."""
-    force_weight: torch.Tensor
-    """(n, 1) of each squared force error in the loss."""
-    padded_rows: torch.Tensor
-    """(B, most atoms)."""
-    rows: torch.Tensor
-    """(n,)."""
-    atom_frame: torch.Tensor
-    """(n,) which frame of the batch an atom is in."""
-    member: torch.Tensor
-    """(B,)."""
-
-
 def forward(
     parameters: Parameters, activate: Activate, element: int, inputs: torch.Tensor
 ) -> tuple[torch.Tensor, Tape]:
@@ -61,7 +41,7 @@ def forward(
     tape = Tape(inputs, [], [], [])
     hidden = inputs
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden, slope, curvature = activate(affine(hidden, weight, bias))
+        hidden, slope, curvature = activate(torch.baddbmm(bias, hidden, weight))
         tape.values.append(hidden)
         tape.slopes.append(slope)
         tape.curvatures.append(curvature)
@@ -79,7 +59,7 @@ def backward(
         before = after * tape.slopes[layer]
         afters.append(after)
         befores.append(before)
-        after = product(before, weights[layer].transpose(1, 2))
+        after = torch.bmm(before, weights[layer].transpose(1, 2))
     return after, afters[::-1], befores[::-1]
 
 
@@ -114,7 +94,7 @@ def accumulate(
         if tangent is None:
             break
         tangents.append(tangent)
-        rise = product(tangent, weights[layer])
+        rise = torch.bmm(tangent, weights[layer])
         bends.append(rise * tape.curvatures[layer] * afters[layer])
         tangent = rise * tape.slopes[layer]
     last = tape.values[-1]
@@ -128,12 +108,12 @@ def accumulate(
         if direction is not None:
             before += bends[layer]
         below = tape.values[layer - 1] if layer else tape.inputs
-        add_product(below.transpose(1, 2), before, weight_gradient[layer])
+        weight_gradient[layer].baddbmm_(below.transpose(1, 2), before)
         if direction is not None:
-            add_product(tangents[layer].transpose(1, 2), befores[layer], weight_gradient[layer])
+            weight_gradient[layer].baddbmm_(tangents[layer].transpose(1, 2), befores[layer])
         torch.sum(before, dim=1, keepdim=True, out=bias_gradient[layer])
         if layer:
-            after = product(before, weights[layer].transpose(1, 2))
+            after = torch.bmm(before, weights[layer].transpose(1, 2))
 
 
 @dataclass(frozen=True)
@@ -148,62 +128,63 @@ class Errors:
     """(B,) what each frame adds to its member's loss."""
 
 
-def run_batch(
-    parameters: Parameters,
-    activate: Activate,
-    batch: Batch,
-    vectors: torch.Tensor,
-    contraction: Contraction | None,
-    targets: Targets,
-    gradient: Parameters | None,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-) -> Errors:
-    """Return the errors of a batch, and fill the gradient of each member's loss if one is given.
+class DevicePasses:
+    """The passes on a device, all members in one batched product."""
 
-    Args:
-        parameters: weights and biases of M members.
-        activate: the activation.
-        batch: how the rows are laid out.
-        vectors: (M, R, L) descriptors.
-        contraction: the Jacobian; None leaves the forces out.
-        targets: energies, forces, weights of the loss.
-        gradient: where ∂L/∂(weights) goes; None for validation.
-        shift: (E, L) of the descriptors: see `scaling.Scaling`.
-        scale: (E, L).
-    """
-    members, height, _ = vectors.shape
-    elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
-    present = [(e, int(start), int(stop)) for e, start, stop in elements if stop > start]
-    atomic = vectors.new_zeros(members, height)
-    slope = torch.empty_like(vectors) if contraction is not None else None
-    kept: dict[int, tuple[Tape, list[torch.Tensor], list[torch.Tensor]]] = {}
-    for e, start, stop in present:
-        scaled = (vectors[:, start:stop] - shift[e]) * scale[e]
-        atomic[:, start:stop], tape = forward(parameters, activate, e, scaled)
-        kept[e] = (tape, [], [])
-        if slope is not None:
-            scaled_slope, afters, befores = backward(parameters, e, tape)
-            torch.mul(scaled_slope, scale[e], out=slope[:, start:stop])
-            kept[e] = (tape, afters, befores)
-    totals = torch.cat([atomic.view(-1), atomic.new_zeros(1)])[targets.padded_rows].sum(dim=1)
-    energy_errors = totals - targets.energies
-    loss = targets.energy_weight * energy_errors**2
-    force_errors, direction = None, None
-    if contraction is not None and slope is not None:
-        force_errors = contraction.forces(slope) - targets.forces
-        weighted = targets.force_weight * force_errors
-        by_frame = torch.zeros(batch.padded_rows.shape, dtype=loss.dtype, device=loss.device)
-        by_frame[targets.padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
-        loss = loss + by_frame.sum(dim=1)
-        if gradient is not None:
-            direction = contraction.changes(-2.0 * weighted)
-    if gradient is not None:
-        gradient.flat.zero_()
-        seed = atomic.new_zeros(members * height)
-        seed[targets.rows] = (2.0 * targets.energy_weight * energy_errors)[targets.atom_frame]
-        seed = seed.view(members, height, 1)
+    def __init__(self, activation: Activation, shift: torch.Tensor, scale: torch.Tensor) -> None:
+        """Take the activation, and (E, L) shift and scale of the descriptors: see `scaling.Scaling`."""
+        self._activate, self._shift, self._scale = ACTIVATIONS[activation], shift, scale
+
+    def run(
+        self, parameters: Parameters, batch: Batch, targets: Targets, gradient: Parameters | None, *, forces: bool
+    ) -> Errors:
+        """Return the errors of a batch, and fill the gradient of each member's loss if one is given.
+
+        Args:
+            parameters: weights and biases of M members.
+            batch: how the rows are laid out.
+            targets: energies, forces, weights of the loss.
+            gradient: where ∂L/∂(weights) goes; None for validation.
+            forces: whether the loss has a force part.
+        """
+        device, scale = parameters.flat.device, self._scale
+        vectors, rows = torch.from_numpy(batch.vectors).to(device), torch.from_numpy(batch.rows).to(device)
+        energies, reference, energy_weight, force_weight = (
+            torch.from_numpy(array).to(device) for array in targets.arrays()
+        )
+        contraction = DenseContraction(batch, device) if forces else None
+        members, height, _ = vectors.shape
+        elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
+        present = [(e, int(start), int(stop)) for e, start, stop in elements if stop > start]
+        atomic, slope = vectors.new_zeros(members, height), torch.empty_like(vectors)
+        kept: dict[int, tuple[Tape, list[torch.Tensor], list[torch.Tensor]]] = {}
         for e, start, stop in present:
-            part = None if direction is None else direction[:, start:stop] * scale[e]
-            accumulate(parameters, gradient, e, *kept[e], seed[:, start:stop], part)
-    return Errors(energy_errors, force_errors, loss)
+            scaled = (vectors[:, start:stop] - self._shift[e]) * scale[e]
+            atomic[:, start:stop], tape = forward(parameters, self._activate, e, scaled)
+            kept[e] = (tape, [], [])
+            if contraction is not None:
+                scaled_slope, afters, befores = backward(parameters, e, tape)
+                torch.mul(scaled_slope, scale[e], out=slope[:, start:stop])
+                kept[e] = (tape, afters, befores)
+        padded_rows = torch.from_numpy(batch.padded_rows).to(device)
+        energy_errors = torch.cat([atomic.view(-1), atomic.new_zeros(1)])[padded_rows].sum(dim=1) - energies
+        loss = energy_weight * energy_errors**2
+        force_errors, direction = None, None
+        if contraction is not None:
+            force_errors = contraction.forces(slope) - reference
+            weighted = force_weight[:, None] * force_errors
+            by_frame = torch.zeros(batch.padded_rows.shape, dtype=loss.dtype, device=device)
+            by_frame[padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
+            loss = loss + by_frame.sum(dim=1)
+            if gradient is not None:
+                direction = contraction.changes(-2.0 * weighted)
+        if gradient is not None:
+            gradient.flat.zero_()
+            seed = atomic.new_zeros(members * height)
+            counts = torch.from_numpy(np.diff(batch.offsets)).to(device)
+            seed[rows] = torch.repeat_interleave(2.0 * energy_weight * energy_errors, counts)
+            seed = seed.view(members, height, 1)
+            for e, start, stop in present:
+                part = None if direction is None else direction[:, start:stop] * scale[e]
+                accumulate(parameters, gradient, e, *kept[e], seed[:, start:stop], part)
+        return Errors(energy_errors, force_errors, loss)

@@ -14,18 +14,18 @@ import torch
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani import checkpoint as checkpoints
-from alflow.potentials.ani.activation import Activate, activation_for
-from alflow.potentials.ani.contraction import contraction_for
+from alflow.potentials.ani.compiledpasses import CompiledPasses
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Networks, fresh_networks
 from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
 from alflow.potentials.ani.parallel import Share, sharing
 from alflow.potentials.ani.parameters import Parameters, from_networks
-from alflow.potentials.ani.passes import Errors, Targets, run_batch
+from alflow.potentials.ani.passes import DevicePasses, Errors
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
-from alflow.potentials.ani.trainingdata import Batch, TrainingData, lay_out, prepare
+from alflow.potentials.ani.targets import gather_targets
+from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 VALIDATION_BATCH = 64
@@ -118,16 +118,20 @@ class Trainer:
         self.device = _device(settings)
         self.references = data.energies - (self_energies @ data.counts.T)
         self.scaling = descriptor_scaling(data, settings.descriptor_floor)
-        self.shift, self.scale = self.scaling.tensors(self.device)
+        shift, scale = self.scaling.tensors(self.device)
         self.parameters = from_networks(self.scaling.apply(start) if carried_over else start, self.device)
         self.gradient = self.parameters.like(torch.zeros_like(self.parameters.flat))
+        self.passes: CompiledPasses | DevicePasses = (
+            CompiledPasses(self.parameters, shift, scale, share, data.threads)
+            if self.device.type == "cpu"
+            else DevicePasses(start.activation, shift, scale)
+        )
         self.optimiser = Optimiser(settings, self.parameters, self.gradient)
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()
         self.best_error, self.best_epoch = [float("inf")] * self.members, [0] * self.members
         self.epoch = self.step_count = 0
-        self.activate: Activate = activation_for(start.activation, self.device, share)
 
     @torch.no_grad()
     def train_epoch(self, permutations: Sequence[IntArray], epochs: int, largest_rate: float) -> None:
@@ -229,39 +233,8 @@ class Trainer:
         """Run one batch; the force part is left out where it has no weight."""
         with_forces = self.settings.force_weight > 0 if forces is None else forces
         batch = lay_out(self.data, frames_of)
-        contraction = contraction_for(batch, self.device, self.share) if with_forces else None
-        return run_batch(
-            parameters,
-            self.activate,
-            batch,
-            torch.from_numpy(batch.vectors).to(self.device),
-            contraction,
-            self._targets(batch, frames_of),
-            self.gradient if train else None,
-            self.shift,
-            self.scale,
-        )
-
-    def _targets(self, batch: Batch, frames_of: list[IntArray]) -> Targets:
-        """Gather what a batch is fitted to, and the weights of eq. 3."""
-        atoms = self.data.atoms[batch.frames].astype(np.float64)
-        sizes = np.repeat([len(part) for part in frames_of], [len(part) for part in frames_of])
-        atom_frame = np.repeat(np.arange(len(batch.frames)), self.data.atoms[batch.frames])
-        force_weight = (self.settings.force_weight / (sizes * atoms))[atom_frame]
-
-        def single(array: FloatArray) -> torch.Tensor:
-            return torch.from_numpy(array.astype(np.float32)).to(self.device)
-
-        return Targets(
-            energies=single(self.references[batch.member, batch.frames]),
-            forces=torch.from_numpy(self.data.forces[batch.frame_atoms]).to(self.device),
-            energy_weight=single(1.0 / (sizes * np.sqrt(atoms))),
-            force_weight=single(force_weight[:, None]),
-            padded_rows=torch.from_numpy(batch.padded_rows).to(self.device),
-            rows=torch.from_numpy(batch.rows).to(self.device),
-            atom_frame=torch.from_numpy(atom_frame).to(self.device),
-            member=torch.from_numpy(batch.member).to(self.device),
-        )
+        targets = gather_targets(self.data, self.references, self.settings.force_weight, batch)
+        return self.passes.run(parameters, batch, targets, self.gradient if train else None, forces=with_forces)
 
     def _validation_errors(self, parameters: Parameters, *, forces: bool) -> list[float]:
         """Return each member's mean squared energy error, or its loss, on its own validation rows."""

@@ -101,8 +101,6 @@ class Batch:
     """(B,) which member a frame is for."""
     frames: IntArray
     """(B,) rows of the dataset."""
-    frame_atoms: IntArray
-    """(n,) atoms of the dataset."""
 
 
 def lay_out(data: TrainingData, frames_of: list[IntArray]) -> Batch:
@@ -117,11 +115,9 @@ def lay_out(data: TrainingData, frames_of: list[IntArray]) -> Batch:
     offsets = np.concatenate([[0], np.cumsum(data.atoms[frames])]).astype(np.int64)
     height = int(bounds[-1])
     rows = np.empty(int(offsets[-1]), np.int64)
-    frame_atoms = np.empty(int(offsets[-1]), np.int64)
     padded_rows = np.full((len(frames), int(data.atoms[frames].max())), members * height, np.int64)
     gathered = np.zeros((members * height, vectors.shape[1]), np.float32)
     _fill_rows(jacobian, places, member, bounds, offsets, vectors, rows, padded_rows, gathered)
-    _fill_atoms(data.atom_start, frames, offsets, frame_atoms)
     return Batch(
         vectors=gathered.reshape(members, height, -1),
         jacobian=jacobian,
@@ -132,7 +128,6 @@ def lay_out(data: TrainingData, frames_of: list[IntArray]) -> Batch:
         padded_rows=padded_rows,
         member=member,
         frames=frames,
-        frame_atoms=frame_atoms,
     )
 
 
@@ -161,10 +156,3 @@ def _fill_rows(
             rows[offsets[frame] + i] = row
             padded_rows[frame, i] = row
             gathered[row] = vectors[first + i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill_atoms(atom_start: IntArray, frames: IntArray, offsets: IntArray, frame_atoms: IntArray) -> None:
-    for frame in range(len(frames)):
-        for i in range(offsets[frame + 1] - offsets[frame]):
-            frame_atoms[offsets[frame] + i] = atom_start[frames[frame]] + i

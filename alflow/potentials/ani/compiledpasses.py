@@ -1,0 +1,184 @@
+"""The passes of a training on the CPU, step by step: what `passes.run_batch` does with torch on a device."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+
+from alflow.potentials.ani.jacobian import SingleArray, changes_of_batch, forces_of_batch
+from alflow.potentials.ani.layers import CELU, GELU
+from alflow.potentials.ani.parallel import Share
+from alflow.potentials.ani.parameters import Parameters
+from alflow.potentials.ani.passes import Errors
+from alflow.potentials.ani.passkernels import Shapes, backward, forward, pack_weights, reverse, row_size
+from alflow.potentials.ani.targets import Targets
+from alflow.potentials.ani.tiles import panels_size
+from alflow.potentials.ani.trainingdata import Batch
+from alflow.types import IntArray
+
+
+def shapes_of(parameters: Parameters) -> Shapes:
+    """Return where everything stands in the flat weights and in the panels."""
+    members, elements, layers = parameters.weights[0][0].shape[0], len(parameters.weights), len(parameters.weights[0])
+    widths = np.array([[layer.shape[1] for layer in element] for element in parameters.weights], np.int64)
+    starts = np.empty((2, members, elements, layers), np.int64)
+    for kind, everything in enumerate((parameters.weights, parameters.biases)):
+        for e, element in enumerate(everything):
+            for h, layer in enumerate(element):
+                starts[kind, :, e, h] = layer.storage_offset() + np.arange(members) * layer[0].numel()
+    panel_start = np.empty((members, elements, layers - 1, 2), np.int64)
+    place = 0
+    for m in range(members):
+        for e in range(elements):
+            for h in range(layers - 1):
+                wide, narrow = int(widths[e, h]), int(widths[e, h + 1])
+                panel_start[m, e, h] = place, place + panels_size(wide, narrow)
+                place = int(panel_start[m, e, h, 1]) + panels_size(narrow, wide)
+    activation = GELU if parameters.activation == "gelu" else CELU
+    return Shapes(activation, widths, starts[0], starts[1], panel_start)
+
+
+class CompiledPasses:
+    """Room to work in, and the jobs of a step: one for each member, element and part of its rows.
+
+    The parts are as many as keep all threads at work; each adds up its gradient in a slot of its own.
+    """
+
+    def __init__(
+        self, parameters: Parameters, shift: torch.Tensor, scale: torch.Tensor, share: Share, threads: int = 1
+    ) -> None:
+        """Take the layout of the weights, and (E, L) shift and scale of the descriptors."""
+        self._shapes = shapes_of(parameters)
+        self._share = share
+        self._shift, self._scale = shift.numpy(), scale.numpy()
+        members, elements, layers, _ = self._shapes.panel_start.shape
+        self._pairs, self._parts = members * elements, -(-threads // members)
+        size = 0
+        for e in range(elements):
+            for h in range(layers):
+                wide, narrow = int(self._shapes.widths[e, h]), int(self._shapes.widths[e, h + 1])
+                size += panels_size(wide, narrow) + panels_size(narrow, wide)
+        self._panels = np.zeros(members * size, np.float32)
+        self._slots = np.zeros((self._parts, parameters.flat.numel() if self._parts > 1 else 0), np.float32)
+        self._room = np.zeros(0, np.float32)
+        self._bounds: bytes = b""
+        self._jobs = np.zeros((0, 6), np.int64)
+
+    def run(
+        self, parameters: Parameters, batch: Batch, targets: Targets, gradient: Parameters | None, *, forces: bool
+    ) -> Errors:
+        """Return the errors of a batch, and fill the gradient of each member's loss if one is given."""
+        shapes, vectors = self._shapes, batch.vectors
+        flat = parameters.flat.detach().numpy()
+        self._divide(batch.bounds)
+        jobs, room, panels, share = self._jobs, self._room, self._panels, self._share
+        share(lambda a, b: pack_weights(shapes, flat, panels, a, b), self._pairs)
+        atomic = np.zeros(vectors.shape[:2], np.float32)
+        share(
+            lambda a, b: forward(shapes, jobs, flat, panels, vectors, self._shift, self._scale, room, atomic, a, b),
+            len(jobs),
+        )
+        seeds = np.zeros_like(atomic)
+        frames = len(batch.places)
+        energy_errors, loss = np.empty(frames, np.float32), np.empty(frames, np.float32)
+        found = np.empty((len(batch.rows) if forces else 0, 3), np.float32)
+        moves, changes = np.empty_like(found), vectors
+        if forces:
+            slope = np.empty_like(vectors)
+            share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs))
+            lines = slope.reshape(-1, slope.shape[2])
+            share(
+                lambda a, b: forces_of_batch(
+                    batch.jacobian, batch.places, batch.offsets, batch.rows, lines, found, a, b
+                ),
+                frames,
+            )
+        _weigh(
+            batch.offsets,
+            batch.rows,
+            atomic.reshape(-1),
+            *targets.arrays(),
+            forces,
+            energy_errors,
+            loss,
+            found,
+            moves,
+            seeds.reshape(-1),
+        )
+        if gradient is not None:
+            if forces:
+                changes = slope
+                changes.fill(0.0)
+                share(
+                    lambda a, b: changes_of_batch(
+                        batch.jacobian, batch.places, batch.offsets, batch.rows, moves, lines, a, b
+                    ),
+                    frames,
+                )
+            slots = self._slots if self._parts > 1 else gradient.flat.numpy()[None]
+            share(
+                lambda a, b: reverse(
+                    shapes, jobs, flat, panels, self._scale, room, seeds, changes, forces, slots, a, b
+                ),
+                len(jobs),
+            )
+            if self._parts > 1:
+                np.sum(slots, axis=0, out=gradient.flat.numpy())
+        return Errors(
+            torch.from_numpy(energy_errors), torch.from_numpy(found) if forces else None, torch.from_numpy(loss)
+        )
+
+    def _divide(self, bounds: IntArray) -> None:
+        """Lay out the jobs of a batch, if the last had other numbers of rows."""
+        key = bounds.tobytes()
+        if key == self._bounds:
+            return
+        members, elements = self._shapes.panel_start.shape[:2]
+        sizes = [row_size(self._shapes.widths[e]) for e in range(elements)]
+        jobs, base = [], 0
+        for part in range(self._parts):
+            for m in range(members):
+                for e in range(elements):
+                    first, stop = (
+                        int(bounds[e] + (bounds[e + 1] - bounds[e]) * p // self._parts) for p in (part, part + 1)
+                    )
+                    jobs.append((m, e, first, stop - first, base, part))
+                    base += (stop - first) * sizes[e]
+        self._bounds, self._jobs = key, np.array(jobs, np.int64)
+        if base > len(self._room):
+            self._room = np.zeros(base, np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _weigh(
+    offsets: IntArray,
+    rows: IntArray,
+    atomic: SingleArray,
+    energies: SingleArray,
+    forces: SingleArray,
+    energy_weight: SingleArray,
+    force_weight: SingleArray,
+    with_forces: bool,
+    energy_errors: SingleArray,
+    loss: SingleArray,
+    found: SingleArray,
+    moves: SingleArray,
+    seeds: SingleArray,
+) -> None:
+    """Fill (B,) energy errors, (B,) loss, (n, 3) moves -∂L/∂F and (M · R,) ∂L/∂E; turn forces found into errors."""
+    for frame in range(len(energies)):
+        total = np.float32(0.0)
+        for atom in range(offsets[frame], offsets[frame + 1]):
+            total += atomic[rows[atom]]
+        error = total - energies[frame]
+        energy_errors[frame] = error
+        loss[frame] = energy_weight[frame] * error * error
+        for atom in range(offsets[frame], offsets[frame + 1]):
+            seeds[rows[atom]] = np.float32(2.0) * energy_weight[frame] * error
+            if with_forces:
+                for axis in range(3):
+                    found[atom, axis] -= forces[atom, axis]
+                    weighted = force_weight[atom] * found[atom, axis]
+                    loss[frame] += weighted * found[atom, axis]
+                    moves[atom, axis] = np.float32(-2.0) * weighted
