@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from alflow.bench.label import BenchReport
+from alflow.bench.report import BenchReport
 
 
 def bench_table(report: BenchReport) -> Table:
