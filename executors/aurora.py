@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -12,6 +11,7 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import MpiExecLauncher
 from parsl.providers import PBSProProvider
 
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 CORES = [str(core) for core in range(104) if core not in (0, 52)]  # the first core of each socket serves the system
 GPUS = [f"{gpu}.{tile}" for gpu in range(6) for tile in range(2)]
 GPU_CORES = [f"{first}-{first + 7}" for first in (1, 9, 17, 25, 33, 41, 53, 61, 69, 77, 85, 93)]  # next to each tile
@@ -29,6 +29,7 @@ def make_config(
     gpus: int = 12,
     gpu_nodes_per_block: int = 1,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 60,
     drain_minutes: float = 10.0,
     idle_minutes: float = 5.0,
@@ -36,10 +37,12 @@ def make_config(
 ) -> Config:
     """Describe Aurora. https://docs.alcf.anl.gov/aurora/hardware-overview/machine-overview/.
 
-    A node has 2 Intel Xeon Max of 52 cores (104 cores, 208 threads) and 6 Intel Data Center GPU Max of 2 tiles each,
-    pinned by ZE_AFFINITY_MASK. Queues: https://docs.alcf.anl.gov/aurora/running-jobs-aurora/; cores next to each tile
-    and the launcher: https://docs.alcf.anl.gov/aurora/workflows/parsl/.
-    Worker start: start Copper in `worker_init`; it reads each file once for all nodes
+    A node has 2 Intel Xeon Max of 52 cores (104 cores, 208 threads; cores 0 and 52 are the system's) and 6 Intel Data
+    Center GPU Max of 2 tiles each, pinned by ZE_AFFINITY_MASK. Queues, reserved cores and tiles:
+    https://docs.alcf.anl.gov/aurora/running-jobs-aurora/: "prod" takes 1 node or more (up to 512 for 6 hours), "debug"
+    2 nodes for an hour and one job a user. Launcher and the cores next to each tile:
+    https://docs.alcf.anl.gov/aurora/workflows/parsl/.
+    Worker start: for jobs of many nodes (two at least) start Copper in `worker_init`; it reads each file once for all
     (https://docs.alcf.anl.gov/aurora/data-management/copper/copper/). Training here needs the centre's own PyTorch.
 
     Args:
@@ -53,6 +56,7 @@ def make_config(
         gpus: GPUs used of a node, one worker each (the whole node is charged).
         gpu_nodes_per_block: nodes a GPU job asks for.
         gpu_max_blocks: GPU jobs at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
@@ -60,19 +64,27 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Aurora shows {len(GPUS)} GPUs; got gpus={gpus}")
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
+    start = [worker_init, f"cd {run_dir}", f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
     def executor(label: str, where: str, cores: list[str], threads: int, names: list[str]) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        provider = PBSProProvider(
+            account=account,
+            queue=where,
+            cpus_per_node=208,
+            select_options="",
+            nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
+            init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
+            max_blocks=gpu_max_blocks if names else max_blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            scheduler_options=f"#PBS -l filesystems={filesystems}\n#PBS -l place=scatter",
+            worker_init="\n".join([*start, THREADS.format(threads)]),
+            launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--ppn 1"),
+        )
         return HighThroughputExecutor(
             label=label,
+            provider=provider,
             max_workers_per_node=len(cores),
             cores_per_worker=threads,
             cpu_affinity="list:" + ":".join(cores),
@@ -81,20 +93,6 @@ def make_config(
             heartbeat_threshold=90,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
-            provider=PBSProProvider(
-                account=account,
-                queue=where,
-                cpus_per_node=208,
-                select_options="",
-                nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
-                init_blocks=0,
-                max_blocks=gpu_max_blocks if names else max_blocks,
-                walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
-                scheduler_options=f"#PBS -l filesystems={filesystems}",
-                worker_init="\n".join([*start, *(f"export {name}={threads}" for name in variables)]),
-                launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--ppn 1"),
-            ),
         )
 
     return Config(
@@ -106,5 +104,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -13,7 +12,12 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
 
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 FREE_CORES = ":".join(str(core) for core in range(64) if core % 8)  # core 0 of each group of 8 serves the system
+UNPACK = """ON_EACH="srun --nodes=$SLURM_JOB_NUM_NODES --ntasks-per-node=1"
+$ON_EACH bash -c 'mkdir -p $COPY && tar -xf $COPY.tar -C $COPY' || exit 1
+export PATH=$COPY/bin:$PATH
+$ON_EACH conda-unpack || exit 1"""
 ONE_WORKER_A_TASK = DEFAULT_LAUNCH_CMD.replace("{max_workers_per_node}", "--max_workers_per_node=1")
 
 
@@ -24,9 +28,10 @@ def make_config(
     partition: str = "batch",
     qos: str | None = None,
     nodes_per_block: int = 1,
-    max_blocks: int = 4,
+    max_blocks: int = 3,
     gpus: int = 8,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 120,
     drain_minutes: float = 10.0,
     idle_minutes: float = 5.0,
@@ -35,81 +40,76 @@ def make_config(
 ) -> Config:
     """Describe Frontier. https://docs.olcf.ornl.gov/systems/frontier_user_guide.html.
 
-    A node has one AMD EPYC of 64 cores, of which Slurm's default core specialisation (-S 8) leaves 56, and 4 AMD
-    MI250X, which show as 8 GPUs. srun binds each GPU worker to one GPU and the 7 cores next to it, as the guide
-    advises; Parsl's own pinning would set CUDA_VISIBLE_DEVICES as well, which ROCm applies on top of
-    ROCR_VISIBLE_DEVICES.
-    Worker start: with `environment`, `sbcast` copies one archive to each node's memory, where it is unpacked
-    (https://docs.olcf.ornl.gov/software/python/sbcast_conda.html). Keep the run directory on Orion ($MEMBERWORK).
+    A node has one AMD EPYC of 64 cores, of which Slurm's default core specialisation (-S 8) leaves 56: all but the
+    first of each group of 8 that share a cache. Its 4 AMD MI250X show as 8 GPUs, each next to one such group (GPU 4 to
+    cores 0-7, then 5, 2, 3, 6, 7, 0, 1). srun binds each GPU worker to one GPU and the 7 cores next to it
+    (--gpus-per-task=1 --gpu-bind=closest -c7, as the guide does); Parsl's own pinning would set CUDA_VISIBLE_DEVICES
+    as well, which HIP applies on top of ROCR_VISIBLE_DEVICES
+    (https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html).
+    Jobs of up to 91 nodes last 2 hours at most, those of the partition "extended" (64 nodes) 24 hours; four jobs of a
+    user run or wait with rising priority at a time. QOS "debug" takes one job a user: too few for two executors.
+    Worker start: with `environment`, `sbcast` copies one archive to each node's own disk (-C nvme), where it is
+    unpacked (https://docs.olcf.ornl.gov/software/python/sbcast_conda.html: 2 s instead of 51 s on 8 nodes).
 
     Args:
-        run_dir: the campaign's run directory, on Orion.
+        run_dir: the campaign's run directory, on Orion ($MEMBERWORK): purged after 90 days.
         account: project that is charged.
         partition: batch or extended.
-        qos: for example debug.
+        qos: quality of service, if not the default.
         nodes_per_block: nodes a label job asks for, 56 label workers each.
         max_blocks: label jobs at a time.
         gpus: GPUs used of a node, one worker each (the whole node is charged).
         gpu_max_blocks: GPU jobs (one node each) at a time.
-        walltime_minutes: of every job; jobs of up to 91 nodes are limited to 2 hours.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
+        walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
-        environment: packed Python environment (a .tar file with bin/ at its top) to unpack on every node.
+        environment: archive of a Python environment by conda-pack (a .tar file), to unpack on every node.
         worker_init: shell lines that run before the workers start, for example "module load rocm".
     """
     if not 1 <= gpus <= 8:
         raise ValueError(f"a node of Frontier shows 8 GPUs; got gpus={gpus}")
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    start = [worker_init, f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
+    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
     if environment is not None:
-        copy = "${TMPDIR:-/dev/shm}/alflow-env-$SLURM_JOB_ID"
-        start += [f"sbcast --force {environment} {copy}.tar"]
-        start += [f"srun --ntasks-per-node=1 bash -c 'mkdir -p {copy} && tar -xf {copy}.tar -C {copy}'"]
-        start += [f"export PATH={copy}/bin:$PATH"]
+        start += ["export COPY=/mnt/bb/$USER/alflow", f"sbcast -pf {environment} $COPY.tar || exit 1", UNPACK]
 
-    def executor(
-        label: str, workers: int, threads: int, affinity: str, srun: str, command: str | None
-    ) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    def executor(label: str, workers: int, threads: int, affinity: str, srun: str) -> HighThroughputExecutor:
+        provider = SlurmProvider(
+            partition=partition,
+            account=account,
+            qos=qos,
+            constraint="nvme" if environment is not None else None,
+            gpus_per_node=8 if label == "gpu" else None,
+            nodes_per_block=nodes_per_block if label == "cpu" else 1,
+            init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
+            max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            worker_init="\n".join([*start, THREADS.format(threads)]),
+            launcher=SrunLauncher(overrides=srun),
+        )
         return HighThroughputExecutor(
             label=label,
+            provider=provider,
             max_workers_per_node=workers,
             cores_per_worker=threads,
             cpu_affinity=affinity,
-            launch_cmd=command,
+            launch_cmd=ONE_WORKER_A_TASK if label == "gpu" else None,
             heartbeat_period=15,
             heartbeat_threshold=90,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
-            provider=SlurmProvider(
-                partition=partition,
-                account=account,
-                qos=qos,
-                gpus_per_node=8 if label == "gpu" else None,
-                nodes_per_block=nodes_per_block if label == "cpu" else 1,
-                init_blocks=0,
-                max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
-                walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
-                worker_init="\n".join([*start, *(f"export {name}={threads}" for name in variables)]),
-                launcher=SrunLauncher(overrides=srun),
-            ),
         )
 
     pinned = f"--ntasks={gpus} --ntasks-per-node={gpus} -c 7 --gpus-per-task=1 --gpu-bind=closest"
     return Config(
         executors=[
-            executor("cpu", 56, 1, f"list:{FREE_CORES}", "--ntasks-per-node=1 -c 56 --cpu-bind=none", None),
-            executor("gpu", gpus, 7, "none", pinned, ONE_WORKER_A_TASK),
+            executor("cpu", 56, 1, f"list:{FREE_CORES}", "--ntasks-per-node=1 -c 56 --cpu-bind=none"),
+            executor("gpu", gpus, 7, "none", pinned),
         ],
         run_dir=str(run_dir / "parsl"),
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-import shutil
 import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,6 +14,8 @@ from parsl.config import Config
 from parsl.executors import GlobusComputeExecutor, HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import LocalProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 class SpreadExecutor(GlobusComputeExecutor):  # type: ignore[misc]  # Parsl has no types
@@ -60,9 +61,7 @@ def make_config(
     if not endpoints:
         raise ValueError("endpoints names at least one Globus Compute endpoint")
     scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    lines = [f"export PATH={scripts}:$PATH", *(f"export {name}={gpu_threads}" for name in variables)]
+    lines = [f"export PATH={scripts}:$PATH", THREADS.format(gpu_threads)]
     local = HighThroughputExecutor(
         label="gpu",
         address="127.0.0.1",
@@ -71,7 +70,6 @@ def make_config(
         available_accelerators=gpus or [],
         heartbeat_period=2,
         heartbeat_threshold=10,
-        interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
         block_error_handler=windowed_error_handler,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init="\n".join(lines)),
     )
@@ -83,5 +81,4 @@ def make_config(
         strategy_period=0.5,
         max_idletime=1e9,
         initialize_logging=False,
-        usage_tracking=0,
     )

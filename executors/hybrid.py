@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -11,6 +10,8 @@ from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 def make_config(
@@ -30,6 +31,7 @@ def make_config(
     nodes_per_block: int = 1,
     max_blocks: int = 4,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     drain_minutes: float = 5.0,
     idle_minutes: float = 2.0,
     address: str | None = None,
@@ -55,22 +57,20 @@ def make_config(
         nodes_per_block: nodes a label job asks for.
         max_blocks: label jobs at a time.
         gpu_max_blocks: GPU jobs (one node each) at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
         address: address of this host as the nodes see it; all of its addresses are tried when not given.
     """
-    shortest = min(cpu_walltime_minutes, gpu_walltime_minutes)
-    if not 0 < drain_minutes < shortest:
-        raise ValueError(f"drain_minutes lies between 0 and the walltimes; got {drain_minutes} of {shortest}")
     if gpus_per_node < 1:
         raise ValueError(f"a GPU node has at least one GPU; got gpus_per_node={gpus_per_node}. Without: --site slurm")
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    start = [f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
+    start = [
+        f"export PATH={sysconfig.get_path('scripts')}:$PATH",
+        "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER",
+    ]
 
     def executor(label: str, where: str, account: str | None, init: str, minutes: int) -> HighThroughputExecutor:
         cores, workers = (gpu_cores_per_node, gpus_per_node) if label == "gpu" else (cores_per_node, cores_per_node)
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         provider = SlurmProvider(
             partition=where,
             account=account,
@@ -78,9 +78,10 @@ def make_config(
             cores_per_node=cores,
             gpus_per_node=gpus_per_node if label == "gpu" else None,
             init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{minutes // 60:02d}:{minutes % 60:02d}:00",
-            worker_init="\n".join([init, *start, *(f"export {name}={cores // workers}" for name in variables)]),
+            worker_init="\n".join([init, *start, THREADS.format(cores // workers)]),
             launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
         )
         return HighThroughputExecutor(
@@ -95,7 +96,6 @@ def make_config(
             heartbeat_threshold=60,
             drain_period=round(60 * (minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
         )
 
     return Config(
@@ -107,5 +107,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

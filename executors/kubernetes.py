@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
-import sysconfig
 
 from parsl.addresses import address_by_hostname
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import KubernetesProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 def make_config(
@@ -26,12 +26,13 @@ def make_config(
     gpu_cores_per_pod: int = 4,
     gpu_memory_per_pod: str = "16Gi",
     gpu_max_pods: int = 1,
+    gpu_min_pods: int = 0,
     idle_minutes: float = 2.0,
     address: str | None = None,
     service_account: str | None = None,
     worker_init: str = "",
 ) -> Config:
-    """Describe a Kubernetes cluster. https://kubernetes.io/docs/concepts/workloads/pods/.
+    """Describe a Kubernetes cluster. https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/.
 
     Run alflow itself in a pod of the cluster, so that worker pods reach it. Pods start from `image`, whose layers each
     node keeps: no shared file system is read at the start. Parsl does not notice a pod that was deleted behind its
@@ -49,6 +50,7 @@ def make_config(
         gpu_cores_per_pod: cores of a GPU pod (one worker).
         gpu_memory_per_pod: of a GPU pod.
         gpu_max_pods: GPU pods at a time.
+        gpu_min_pods: GPU pods that are kept, once they run, while only labels do.
         idle_minutes: a pod with nothing to do for so long is given back.
         address: address of the driver's pod; found by its host name when not given.
         service_account: that may make and delete pods.
@@ -57,19 +59,15 @@ def make_config(
     claim, colon, mount = volume.partition(":")
     if not colon or not run_dir.is_relative_to(mount):
         raise ValueError(f"volume is claim:path, and the run directory lies in that path; got {volume!r} and {run_dir}")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
     def executor(label: str, cores: int, memory: str, pods: int, extra: dict[str, str]) -> HighThroughputExecutor:
         workers, threads = (cores, 1) if label == "cpu" else (1, cores)
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        lines = [
-            "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba",
-            *(f"export {name}={threads}" for name in variables),
-        ]
+        start = ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba", THREADS.format(threads), worker_init]
         provider = KubernetesProvider(
             image=image,
             namespace=namespace,
             init_blocks=0,
+            min_blocks=gpu_min_pods if label == "gpu" else 0,
             max_blocks=pods,
             init_cpu=cores,
             max_cpu=cores,
@@ -77,7 +75,7 @@ def make_config(
             max_mem=memory,
             extra_requests=extra,
             extra_limits=extra,
-            worker_init="\n".join([*lines, worker_init]),
+            worker_init="\n".join(start),
             pod_name=f"alflow-{label}",
             persistent_volumes=[(claim, mount)],
             service_account_name=service_account,
@@ -91,7 +89,6 @@ def make_config(
             heartbeat_period=10,
             heartbeat_threshold=60,
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{sysconfig.get_path('scripts')}/interchange.py"],
         )
 
     return Config(
@@ -105,5 +102,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

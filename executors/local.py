@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import sysconfig
 from typing import Literal
 
@@ -12,6 +11,8 @@ from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import LocalProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 def make_config(
@@ -51,14 +52,12 @@ def make_config(
         pools = [ThreadPoolExecutor("cpu", max_threads=workers), ThreadPoolExecutor("gpu", max_threads=gpu_workers)]
         return Config(executors=pools, initialize_logging=False, usage_tracking=0, **general)
     scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
     def executor(label: str, count: int, threads_each: int) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         lines = [f"export PATH={scripts}:$PATH", "export OMP_WAIT_POLICY=PASSIVE"]  # idle threads leave the cores
         if numba_cache:
             lines.append(f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}")
-        lines += [f"export {name}={threads_each}" for name in variables]
+        lines += [THREADS.format(threads_each)]
         return HighThroughputExecutor(
             label=label,
             address="127.0.0.1",
@@ -68,7 +67,6 @@ def make_config(
             prefetch_capacity=count,  # the next tasks wait beside the workers: one pool, so none waits behind another
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
             block_error_handler=windowed_error_handler,  # only three failed starts in a row end the run
             provider=LocalProvider(
                 init_blocks=1, min_blocks=1, max_blocks=1, worker_init="\n".join([*lines, worker_init])

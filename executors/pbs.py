@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
+from typing import Literal
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
-from parsl.launchers import MpiExecLauncher, SimpleLauncher
+from parsl.launchers import MpiExecLauncher, MpiRunLauncher, SimpleLauncher
 from parsl.providers import PBSProProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 def make_config(
@@ -23,8 +25,10 @@ def make_config(
     gpus_per_node: int = 0,
     account: str | None = None,
     nodes_per_block: int = 1,
+    mpi: Literal["mpich", "openmpi"] = "mpich",
     max_blocks: int = 4,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 60,
     drain_minutes: float = 5.0,
     idle_minutes: float = 2.0,
@@ -32,7 +36,7 @@ def make_config(
     worker_init: str = "",
     scheduler_options: str = "",
 ) -> Config:
-    """Describe a cluster under PBS. https://openpbs.org/.
+    """Describe a cluster under PBS. https://parsl.readthedocs.io/en/stable/stubs/parsl.providers.PBSProProvider.html.
 
     Blocks are requested when tasks wait, and given back when they idle; the two kinds come and go on their own.
     Worker start: the driver's own Python from the shared file system; unpack a copy on the node's disk in `worker_init`
@@ -46,9 +50,11 @@ def make_config(
         gpu_cores_per_node: cores of a node of the GPU queue; `cores_per_node` when not given.
         gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
         account: what is charged.
-        nodes_per_block: nodes a label job asks for; with more than one, `mpiexec` starts the workers.
+        nodes_per_block: nodes a label job asks for; with more than one, `mpiexec` starts a worker pool on each.
+        mpi: whose `mpiexec` that is: MPICH and its kin (Intel, Cray), or Open MPI's.
         max_blocks: label jobs at a time.
         gpu_max_blocks: GPU jobs (one node each) at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
@@ -56,17 +62,14 @@ def make_config(
         worker_init: shell lines that run before the workers start.
         scheduler_options: further #PBS lines.
     """
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
+    start = [worker_init, f"cd {run_dir}", f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
 
+    many_nodes = MpiExecLauncher(overrides="--ppn 1")
+    if mpi == "openmpi":
+        many_nodes = MpiRunLauncher(overrides="--map-by node --bind-to none")
+
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, nodes: int) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         provider = PBSProProvider(
             account=account,
             queue=where,
@@ -74,11 +77,12 @@ def make_config(
             select_options=f"ngpus={gpus}" if gpus else "",
             nodes_per_block=nodes,
             init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             scheduler_options=scheduler_options,
-            worker_init="\n".join([*start, *(f"export {name}={cores // workers}" for name in variables)]),
-            launcher=MpiExecLauncher(overrides="--ppn 1") if nodes > 1 else SimpleLauncher(),
+            worker_init="\n".join([*start, THREADS.format(cores // workers)]),
+            launcher=many_nodes if nodes > 1 else SimpleLauncher(),
         )
         return HighThroughputExecutor(
             label=label,
@@ -92,7 +96,6 @@ def make_config(
             heartbeat_threshold=60,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
         )
 
     gpu_cores = gpu_cores_per_node or cores_per_node
@@ -105,5 +108,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -12,6 +11,7 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
 
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 CPU_CORES = ":".join(str(core) for core in range(128))
 GPU_CORES = "48-63:32-47:16-31:0-15"  # the cores next to GPU 0, 1, 2, 3
 
@@ -27,6 +27,7 @@ def make_config(
     max_blocks: int = 4,
     gpus: int = 4,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 120,
     drain_minutes: float = 10.0,
     idle_minutes: float = 5.0,
@@ -34,21 +35,24 @@ def make_config(
 ) -> Config:
     """Describe Perlmutter. https://docs.nersc.gov/systems/perlmutter/architecture/.
 
-    A CPU node has 2 AMD EPYC 7763 of 64 cores (128 cores, 256 threads), a GPU node one and 4 NVIDIA A100.
-    Jobs: https://docs.nersc.gov/systems/perlmutter/running-jobs/.
+    A CPU node has 2 AMD EPYC 7763 of 64 cores (128 cores, 256 threads), a GPU node one and 4 NVIDIA A100. Cores and
+    GPUs are numbered the other way round (`nvidia-smi topo -m`: GPU 0 is next to cores 48-63; so in
+    https://github.com/BLAST-WarpX/warpx/blob/development/Tools/machines/perlmutter-nersc/perlmutter_gpu.sbatch).
+    Charges and limits of each QOS: https://docs.nersc.gov/jobs/policy/. Nodes are asked for whole.
     Worker start: keep the environment under /global/common/software, which compute nodes mount read-only and cached
-    (https://docs.nersc.gov/development/languages/python/parallel-python/), the run directory on $SCRATCH.
+    (https://docs.nersc.gov/programming/high-level-environments/python/scaling-up/), the run directory on $SCRATCH.
 
     Args:
         run_dir: the campaign's run directory, on $SCRATCH.
         account: project that CPU hours are charged to.
         gpu_account: project of the GPU hours; `account` when not given.
-        qos: regular, debug, preempt, premium or shared, of the CPU jobs.
+        qos: regular, debug, preempt, premium or overrun, of the CPU jobs.
         gpu_qos: the same of the GPU jobs.
         nodes_per_block: nodes a label job asks for, 128 label workers each.
         max_blocks: label jobs at a time.
         gpus: GPUs used of a GPU node, one worker each (the whole node is charged).
         gpu_max_blocks: GPU jobs (one node each) at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
@@ -56,19 +60,27 @@ def make_config(
     """
     if not 1 <= gpus <= 4:
         raise ValueError(f"a GPU node of Perlmutter has 4 GPUs; got gpus={gpus}")
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
     def executor(label: str, project: str, quality: str, cores: str, gpus_used: int) -> HighThroughputExecutor:
         workers, threads = (gpus_used, 16) if gpus_used else (128, 1)
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        lines = [worker_init, f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
+        provider = SlurmProvider(
+            account=project,
+            qos=quality,
+            constraint="gpu" if gpus_used else "cpu",
+            gpus_per_node=4 if gpus_used else None,
+            nodes_per_block=1 if gpus_used else nodes_per_block,
+            init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
+            max_blocks=gpu_max_blocks if gpus_used else max_blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            worker_init="\n".join([*start, THREADS.format(threads)]),
+            launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 -c {128 if gpus_used else 256} --cpu-bind=none"),
+        )
         return HighThroughputExecutor(
             label=label,
+            provider=provider,
             max_workers_per_node=workers,
             cores_per_worker=threads,
             cpu_affinity="list:" + ":".join(cores.split(":")[:workers]),
@@ -77,19 +89,6 @@ def make_config(
             heartbeat_threshold=90,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
-            provider=SlurmProvider(
-                account=project,
-                qos=quality,
-                constraint="gpu" if gpus_used else "cpu",
-                gpus_per_node=4 if gpus_used else None,
-                nodes_per_block=1 if gpus_used else nodes_per_block,
-                init_blocks=0,
-                max_blocks=gpu_max_blocks if gpus_used else max_blocks,
-                walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
-                worker_init="\n".join([*lines, *(f"export {name}={threads}" for name in variables)]),
-                launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 -c {128 if gpus_used else 256} --cpu-bind=none"),
-            ),
         )
 
     return Config(
@@ -101,5 +100,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -12,6 +11,7 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import MpiExecLauncher
 from parsl.providers import PBSProProvider
 
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 CORES = [str(core) for core in range(32)]
 GPUS = ["0", "1", "2", "3"]
 GPU_CORES = ["24-31", "16-23", "8-15", "0-7"]  # the cores next to GPU 0, 1, 2, 3
@@ -29,6 +29,7 @@ def make_config(
     gpus: int = 4,
     gpu_nodes_per_block: int = 1,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 60,
     drain_minutes: float = 10.0,
     idle_minutes: float = 5.0,
@@ -36,9 +37,10 @@ def make_config(
 ) -> Config:
     """Describe Polaris. https://docs.alcf.anl.gov/polaris/hardware-overview/machine-overview/.
 
-    A node has one AMD EPYC 7543P of 32 cores (64 threads) and 4 NVIDIA A100. Queues and their least numbers of nodes:
-    https://docs.alcf.anl.gov/polaris/running-jobs/; cores next to each GPU and the launcher:
-    https://docs.alcf.anl.gov/polaris/workflows/parsl/.
+    A node has one AMD EPYC 7543P of 32 cores (64 threads) and 4 NVIDIA A100, numbered the other way round: GPU 0 is
+    next to cores 24-31. Queues: https://docs.alcf.anl.gov/polaris/running-jobs/: "prod" takes 10 nodes or more,
+    "debug-scaling" up to 10 for an hour and one job a user, "preemptable" up to 10 for 72 hours.
+    Launcher and core lists: https://docs.alcf.anl.gov/polaris/workflows/parsl/.
     Worker start: unpack the environment from Eagle to the node's disk (/local/scratch) in `worker_init` when many nodes
     start at once.
 
@@ -53,6 +55,7 @@ def make_config(
         gpus: GPUs used of a node, one worker each (the whole node is charged).
         gpu_nodes_per_block: nodes a GPU job asks for.
         gpu_max_blocks: GPU jobs at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
@@ -60,19 +63,27 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Polaris shows {len(GPUS)} GPUs; got gpus={gpus}")
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
+    start = [worker_init, f"cd {run_dir}", f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
     def executor(label: str, where: str, cores: list[str], threads: int, names: list[str]) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        provider = PBSProProvider(
+            account=account,
+            queue=where,
+            cpus_per_node=64,
+            select_options="system=polaris:ngpus=4",
+            nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
+            init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
+            max_blocks=gpu_max_blocks if names else max_blocks,
+            walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
+            scheduler_options=f"#PBS -l filesystems={filesystems}\n#PBS -l place=scatter",
+            worker_init="\n".join([*start, THREADS.format(threads)]),
+            launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--depth=64 --ppn 1"),
+        )
         return HighThroughputExecutor(
             label=label,
+            provider=provider,
             max_workers_per_node=len(cores),
             cores_per_worker=threads,
             cpu_affinity="list:" + ":".join(cores),
@@ -81,20 +92,6 @@ def make_config(
             heartbeat_threshold=90,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
-            provider=PBSProProvider(
-                account=account,
-                queue=where,
-                cpus_per_node=64,
-                select_options="system=polaris:ngpus=4",
-                nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
-                init_blocks=0,
-                max_blocks=gpu_max_blocks if names else max_blocks,
-                walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
-                scheduler_options=f"#PBS -l filesystems={filesystems}",
-                worker_init="\n".join([*start, *(f"export {name}={threads}" for name in variables)]),
-                launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--ppn 1"),
-            ),
         )
 
     return Config(
@@ -106,5 +103,4 @@ def make_config(
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

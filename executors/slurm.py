@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
@@ -11,6 +10,12 @@ from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+UNPACK = """ON_EACH="srun --nodes=$SLURM_JOB_NUM_NODES --ntasks-per-node=1"
+$ON_EACH bash -c 'mkdir -p $COPY && tar -xf $COPY.tar -C $COPY' || exit 1
+export PATH=$COPY/bin:$PATH
+$ON_EACH conda-unpack || exit 1"""
 
 
 def make_config(
@@ -27,6 +32,7 @@ def make_config(
     nodes_per_block: int = 1,
     max_blocks: int = 4,
     gpu_max_blocks: int = 1,
+    gpu_min_blocks: int = 0,
     walltime_minutes: int = 60,
     drain_minutes: float = 5.0,
     idle_minutes: float = 2.0,
@@ -58,6 +64,7 @@ def make_config(
         nodes_per_block: nodes a label job asks for.
         max_blocks: label jobs at a time.
         gpu_max_blocks: GPU jobs (one node each) at a time.
+        gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
         walltime_minutes: of every job.
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
@@ -66,24 +73,17 @@ def make_config(
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a node counts as lost.
         address: address of this host as the nodes see it; all of its addresses are tried when not given.
-        environment: packed Python environment (a .tar file with bin/ at its top) to unpack on every node.
+        environment: archive of a Python environment by conda-pack (a .tar file), to unpack on every node.
         worker_init: shell lines that run before the workers start, for example "module load python".
         scheduler_options: further #SBATCH lines.
     """
-    if not 0 < drain_minutes < walltime_minutes:
-        raise ValueError(
-            f"drain_minutes lies between 0 and walltime_minutes; got {drain_minutes} of {walltime_minutes}"
-        )
-    scripts = sysconfig.get_path("scripts")
-    start = [worker_init, f"export PATH={scripts}:$PATH", "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
+    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
     if environment is not None:
-        node_copy = "${TMPDIR:-/tmp}/alflow-env-$SLURM_JOB_ID"
-        unpack = f"mkdir -p {node_copy} && tar -xf {node_copy}.tar -C {node_copy}"
-        start += [f"sbcast --force {environment} {node_copy}.tar", f"srun --ntasks-per-node=1 bash -c '{unpack}'"]
-        start += [f"export PATH={node_copy}/bin:$PATH"]
+        start += ["export COPY=${TMPDIR:-/tmp}/alflow-$SLURM_JOB_ID", f"sbcast -pf {environment} $COPY.tar || exit 1"]
+        start += [UNPACK]
 
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, blocks: int) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         provider = SlurmProvider(
             partition=where,
             account=account,
@@ -93,11 +93,12 @@ def make_config(
             cores_per_node=cores,
             gpus_per_node=gpus or None,
             init_blocks=0,
+            min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             exclusive=exclusive,
             scheduler_options=scheduler_options,
-            worker_init="\n".join([*start, *(f"export {name}={cores // workers}" for name in variables)]),
+            worker_init="\n".join([*start, THREADS.format(cores // workers)]),
             launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
         )
         return HighThroughputExecutor(
@@ -112,10 +113,8 @@ def make_config(
             heartbeat_threshold=heartbeat_limit_seconds,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
             block_error_handler=windowed_error_handler,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
         )
 
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     gpu_cores = gpu_cores_per_node or cores_per_node
     return Config(
         executors=[
@@ -129,5 +128,4 @@ def make_config(
         strategy_period=2,
         max_idletime=60 * idle_minutes,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import sysconfig
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import LocalProvider
+
+THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 
 
 def make_config(
@@ -42,12 +43,10 @@ def make_config(
         raise ValueError(f"gpus names at least one GPU, each once; got {','.join(gpus)!r}. Without a GPU: --site local")
     label_workers = workers or max(1, (os.cpu_count() or 1) - gpu_threads * len(gpus))
     scripts = sysconfig.get_path("scripts")
-    survive_no_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
     def executor(label: str, count: int, threads: int, accelerators: list[str]) -> HighThroughputExecutor:
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}"]
-        lines += [*(f"export {name}={threads}" for name in variables), worker_init]
+        lines += [THREADS.format(threads), worker_init]
         return HighThroughputExecutor(
             label=label,
             address="127.0.0.1",
@@ -57,7 +56,6 @@ def make_config(
             prefetch_capacity=count,  # the next tasks wait beside the workers: one pool, so none waits behind another
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
-            interchange_launch_cmd=[*survive_no_driver, f"{scripts}/interchange.py"],
             block_error_handler=windowed_error_handler,
             provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init="\n".join(lines)),
         )
@@ -69,5 +67,4 @@ def make_config(
         strategy_period=0.5,
         max_idletime=1e9,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -8,134 +8,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from alflow.bench.measure import Account, Interval, account
+from alflow.bench.report import BenchCase, BenchReport, BenchRow
 from alflow.bench.worker import nothing, sleep_frames, timed_label
+from alflow.bench.workload import EngineWorkload, Workload, describe
 from alflow.chunking import chunk_sizes
-from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, InputError
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
-from alflow.learning.augmentation import jitter
 from alflow.sites import find_site, load_site
 from alflow.tasks import Outcome
-from alflow.types import Frames
 
 BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "label": (timed_label, "cpu"),
     "sleep": (sleep_frames, "cpu"),
     "nothing": (nothing, "cpu"),
 }
-JITTER_ANGSTROM = 0.05
 WARM_UP_LIMIT_SECONDS = 1800.0
 BASELINE_SECONDS = 20.0
 """Length of the measurement with one worker that efficiencies refer to, half before and half after the others."""
-
-
-class Workload(Protocol):
-    """What a label task of the benchmark is."""
-
-    @property
-    def what(self) -> str:
-        """Name of the task."""
-        ...
-
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
-        """Return the arguments of the task that labels `count` frames from row `first` on."""
-        ...
-
-
-@dataclass(frozen=True)
-class EngineWorkload:
-    """Labels of jittered copies of a structure by an engine."""
-
-    labels: LabelSettings
-    frames: Frames
-    what: str = "label"
-
-    @classmethod
-    def of(cls, labels: LabelSettings, structure: Frames, count: int) -> EngineWorkload:
-        """Make `count` different frames from the first frame of a structure."""
-        rng = np.random.default_rng(0)
-        positions = jitter(structure.positions[0], count, JITTER_ANGSTROM, rng)
-        return cls(labels, Frames(structure.numbers, positions, structure.charge))
-
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
-        """Return the arguments of `alflow.tasks.label`."""
-        rows = np.arange(first, first + count) % len(self.frames)
-        settings = self.labels.settings.model_dump(mode="json")
-        return self.labels.engine, settings, self.frames.numbers, self.frames.positions[rows], self.frames.charge
-
-
-@dataclass(frozen=True)
-class SleepWorkload:
-    """Labels that only take time: what the system costs without the chemistry."""
-
-    label_seconds: float
-    what: str = "sleep"
-
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:  # noqa: ARG002 - all frames are alike
-        """Return the arguments of `sleep_frames`."""
-        return count, self.label_seconds
-
-
-@dataclass(frozen=True)
-class BenchCase:
-    """One line of the benchmark."""
-
-    workers: int = 0
-    """Tasks in flight at a time; 0: as many as there are, all workers."""
-    frames_per_task: int = 0
-    """0: chosen from the measured label time, falling towards the end."""
-
-
-@dataclass(frozen=True)
-class BenchRow:
-    """What one case gave."""
-
-    case: BenchCase
-    account: Account
-    failed: int
-    efficiency: float
-    """Labels a second and worker, over those of one worker alone in the same run."""
-    processor_efficiency: float | None
-    """Processor time of a label of one worker alone, over that of a label here: what sharing memory and caches costs,
-    whatever else the machine does. None where labels take no processor time."""
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """A whole benchmark."""
-
-    site: str
-    options: dict[str, str]
-    workload: str
-    workers: int
-    first_worker_s: float
-    """From the start of the executors to the first result."""
-    all_workers_s: float
-    """The same, to a result of every worker."""
-    label_seconds: float
-    """Of one worker alone, warm."""
-    one_worker_labels_per_second: float
-    rows: tuple[BenchRow, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        plain = asdict(self)
-        for line, row in zip(plain["rows"], self.rows, strict=True):
-            measured = row.account
-            line["labels_per_second"] = measured.labels_per_second
-            line["utilisation"] = measured.utilisation
-            line["dispatch_ms_per_label"] = measured.dispatch_ms_per_label
-        return plain
 
 
 @dataclass
@@ -208,7 +105,7 @@ def bench_label(
         for case, counted, failed in measured
     ]
     return BenchReport(
-        site, dict(options), _describe(workload), workers, first, everyone, label_seconds, one, tuple(rows)
+        site, dict(options), describe(workload), workers, first, everyone, label_seconds, one, tuple(rows)
     )
 
 
@@ -320,11 +217,3 @@ def _raise_first(run: _Run) -> None:
     if run.errors:
         error = run.errors[0]
         raise CampaignError(f"A task of the benchmark failed: {type(error).__name__}: {error}") from error
-
-
-def _describe(workload: Workload) -> str:
-    if isinstance(workload, EngineWorkload):
-        return f"{workload.labels.engine}, {len(workload.frames.numbers)} atoms"
-    if isinstance(workload, SleepWorkload):
-        return f"sleep, {workload.label_seconds:g} s a label"
-    return workload.what

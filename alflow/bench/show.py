@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from alflow.bench.label import BenchReport
+from alflow.bench.measure import Account
+from alflow.bench.report import BenchReport
 
 
 def bench_table(report: BenchReport) -> Table:
@@ -56,11 +57,14 @@ def draw_bench(report: BenchReport, path: Path) -> Path:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     rates, parts = figure.subplots(1, 2)
-    ordered = sorted(report.rows, key=lambda row: row.account.workers)
-    counts = [row.account.workers for row in ordered]
-    rates.plot(counts, [row.account.labels_per_second for row in ordered], "o-", label="measured")
-    rates.plot([0, max(counts)], [0, max(counts) * report.one_worker_labels_per_second], "--", label="one worker x n")
+    for size in dict.fromkeys(row.case.frames_per_task for row in report.rows):
+        line = sorted((row.account for row in report.rows if row.case.frames_per_task == size), key=_workers)
+        name = f"{size} frames a task" if size else "guided tasks"
+        rates.plot([part.workers for part in line], [part.labels_per_second for part in line], "o-", label=name)
+    most = max(row.account.workers for row in report.rows)
+    rates.plot([0, most], [0, most * report.one_worker_labels_per_second], "k--", label="one worker × n")
     rates.set(xlabel="workers", ylabel="labels / s", xlim=(0, None), ylim=(0, None))
+    rates.xaxis.get_major_locator().set_params(integer=True)
     rates.legend(frameon=False)
     names = [f"{row.account.workers} w, {row.case.frames_per_task or 'guided'}" for row in report.rows]
     left = [0.0] * len(names)
@@ -69,6 +73,11 @@ def draw_bench(report: BenchReport, path: Path) -> Path:
         parts.barh(names, shares, left=left, label=what.removesuffix("_s"))
         left = [start + share for start, share in zip(left, shares, strict=True)]
     parts.set(xlabel="share of held worker-seconds", xlim=(0, 1))
-    parts.legend(frameon=False, fontsize="small")
+    parts.invert_yaxis()  # as in the table
+    parts.legend(frameon=False, fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path)
     return path
+
+
+def _workers(part: Account) -> int:
+    return part.workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from alflow.bench.label import Workload
+    from alflow.bench.workload import Workload
 
 bench = typer.Typer(help="Measurements on a site.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,23 +44,29 @@ def label(
     """Measure labels a second, and where the time of held workers goes."""
     from rich.console import Console
 
-    from alflow.bench.label import BenchCase, bench_label
+    from alflow.bench.label import bench_label
+    from alflow.bench.report import BenchCase
     from alflow.bench.show import bench_table, draw_bench, save_bench
     from alflow.sites import parse_option_pairs
 
     console = Console()
     cases = [BenchCase(some, size) for some in _numbers(workers, "--workers") for size in _numbers(chunks, "--chunks")]
-    report = bench_label(
-        site,
-        parse_option_pairs(options or ()),
-        _workload(engine, structures, count, label_seconds),
-        count,
-        run_dir or Path(tempfile.mkdtemp(prefix="bench-label-", dir=Path.cwd())),
-        cases=cases,
-        task_seconds=task_seconds,
-        warm_up=wait_for,
-        say=console.print,
-    )
+    folder = run_dir or Path(tempfile.mkdtemp(prefix="bench-label-", dir=Path.cwd()))
+    try:
+        report = bench_label(
+            site,
+            parse_option_pairs(options or ()),
+            _workload(engine, structures, count, label_seconds),
+            count,
+            folder,
+            cases=cases,
+            task_seconds=task_seconds,
+            warm_up=wait_for,
+            say=console.print,
+        )
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where a refusal left it empty
     console.print(bench_table(report))
     save_bench(report, json)
     console.print(f"written to {json}, drawn in {draw_bench(report, figure)}", highlight=False)
@@ -83,7 +90,7 @@ def _forecast(campaign: str, site: str, options: list[str], label_seconds: float
 
 
 def _workload(engine: str, structures: str, count: int, label_seconds: float) -> Workload:
-    from alflow.bench.label import EngineWorkload, SleepWorkload
+    from alflow.bench.workload import EngineWorkload, SleepWorkload
     from alflow.config.campaign import LabelSettings
     from alflow.errors import InputError
     from alflow.structures import alkane, read_structure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,9 @@ SiteName = Annotated[str, typer.Argument(help="A name from `alflow site list`, o
 Options = Annotated[
     list[str] | None, typer.Option("-o", help="Option of the site file: -o workers=4. May be repeated.")
 ]
+TABLE_WIDTH = 130
+"""Columns of tables where the output is no terminal."""
+
 site = typer.Typer(help="Machines to run on.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -76,11 +80,15 @@ def check(
     from alflow.sites import parse_option_pairs
 
     console = Console()
+    console = console if console.is_terminal else Console(width=TABLE_WIDTH)
     folder = run_dir or Path(tempfile.mkdtemp(prefix="site-check-", dir=Path.cwd()))
-    labels = LabelSettings.model_validate({"engine": engine})
-    result = check_site(
-        name, parse_option_pairs(options or ()), folder, labels, start_limit_s=60 * limit, say=console.print
-    )
+    try:
+        labels = LabelSettings.model_validate({"engine": engine})
+        chosen = parse_option_pairs(options or ())
+        result = check_site(name, chosen, folder, labels, start_limit_s=60 * limit, say=console.print)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where a refusal left it empty
     for part in check_tables(result):
         console.print(part)
     save_check(result, json)

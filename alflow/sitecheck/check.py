@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from alflow.labeling import make_engine
 from alflow.labeling.base import compute_checked
 from alflow.rundir import write_atomically
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
+from alflow.sitecheck.speed import Speed, measure_speed
 from alflow.sitecheck.worker import look, versions
 from alflow.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.structures import alkane
@@ -33,24 +33,6 @@ CHECK_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
 }
 START_LIMIT_SECONDS = 1800.0
 HOLD_SECONDS = 1.0
-ROUND_TRIPS = 20
-BURST = 300
-PAYLOAD_BYTES = 5_000_000
-PAYLOADS = 3
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What an executor costs."""
-
-    start_s: float
-    """From the first submission to the first result: queue, start of workers, imports."""
-    round_trip_ms: float
-    """Of a task that does nothing, one after another (median)."""
-    tasks_per_second: float
-    """Of tasks that do nothing, all at once."""
-    megabytes_per_second: float
-    """To a worker."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +106,7 @@ def check_site(
             start, found = _look(graph, label, labels, shared, (workers or {}).get(label, 0), start_limit_s)
             reports += found
             say(f"{len(found)} workers of {label!r} answered; measuring ...")
-            speeds[label] = _speed(graph, label, start)
+            speeds[label] = measure_speed(graph, label, start)
     finally:
         graph.close()
         events.close()
@@ -213,32 +195,6 @@ def _take(seen: _Seen, label: str, shared: Path, sent: float, result: Outcome | 
     value.setdefault("first_label_s", 0.0)
     report = WorkerReport(executor=label, skew_s=skew, **value)
     seen.reports.setdefault((report.host, report.pid), report)
-
-
-def _speed(graph: TaskGraph, label: str, start_s: float) -> Speed:
-    trips = [_timed(graph, label, b"", 1) for _ in range(ROUND_TRIPS)]
-    burst = _timed(graph, label, b"", BURST)
-    payload = os.urandom(PAYLOAD_BYTES)
-    transfers = [_timed(graph, label, payload, 1) for _ in range(PAYLOADS)]
-    trip = statistics.median(trips)
-    return Speed(start_s, 1e3 * trip, BURST / burst, PAYLOAD_BYTES / 1e6 / max(min(transfers) - trip, 1e-6))
-
-
-def _timed(graph: TaskGraph, label: str, payload: bytes, count: int) -> float:
-    """Return the time that `count` tasks take that only carry a payload, s."""
-    failed: list[BaseException] = []
-
-    def handle(result: Outcome | BaseException) -> None:
-        if isinstance(result, BaseException):
-            failed.append(result)
-
-    began = time.perf_counter()
-    for _ in range(count):
-        graph.submit(f"nothing-{label}", payload, handler=handle)
-    graph.run_until(lambda: graph.pending() == 0)
-    if failed:
-        raise CampaignError(f"A task on executor {label!r} failed: {failed[0]}") from failed[0]
-    return time.perf_counter() - began
 
 
 def save_check(check: SiteCheck, path: Path) -> None:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from alflow.bench.label import BenchCase, EngineWorkload, SleepWorkload, bench_label
+from alflow.bench.label import bench_label
 from alflow.bench.measure import Interval, account
+from alflow.bench.report import BenchCase
 from alflow.bench.show import bench_table, draw_bench
+from alflow.bench.workload import EngineWorkload, SleepWorkload
 from alflow.config.campaign import LabelSettings
 from alflow.errors import InputError, SiteError
 from alflow.structures import alkane

@@ -160,7 +160,7 @@ def test_the_gpu_workers_of_frontier_are_bound_by_srun(tmp_path):
         ("frontier", {"gpus": "9"}, "shows 8 GPUs; got gpus=9"),
         ("polaris", {"gpus": "8"}, "shows 4 GPUs; got gpus=8"),
         ("aurora", {"gpus": "0"}, "shows 12 GPUs; got gpus=0"),
-        ("slurm", {"walltime_minutes": "4"}, "got 5.0 of 4"),
+        ("slurm", {"walltime_minutes": "4"}, "5 minutes before the end of 4"),
         ("workstation", {"gpus": "1,1"}, "each once"),
         ("hybrid", {"gpus_per_node": "0"}, "--site slurm"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from alflow import tasks
-from alflow.bench.label import EngineWorkload
+from alflow.bench.workload import EngineWorkload
 from alflow.config.campaign import LabelSettings
 from alflow.events import EventLog
 from alflow.graph import TaskGraph

@@ -7,6 +7,7 @@ while [ "$1" != -- ]; do
   hosts+=("$1")
   shift
 done
+mkdir -p "$folder"
 shift
 for host in "${hosts[@]}"; do
   mkdir "$folder/taken-$host" 2> /dev/null && exec "$(dirname "$(realpath "$0")")/on_host.sh" "$host" "$@"

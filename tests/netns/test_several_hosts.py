@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from alflow.events import read_events
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
@@ -51,3 +55,45 @@ def test_a_host_that_is_cut_off_costs_only_time(hosts, tmp_path):
     assert told["hosts"]["cpu1"] > told["hosts"]["cpu2"]
     assert told["retried"] >= 1  # what ran on the lost host ran again on the other
     sys.stdout.write(f"\ninjected: cpu2 unplugged after {told['before']}; ended: all 60 tasks done, {told}\n")
+
+
+def test_a_campaign_finishes_on_the_host_that_is_left(hosts, tiny_file, tmp_path):
+    run, site = tmp_path / "run", HERE / "two_hosts.py"
+    words = ["run", tiny_file, "--set", "labels.frames_per_task=1", "--set", "iterations=3", "--run-dir", run]
+    options = {
+        "address": "10.88.0.1",
+        "next_host": HERE / "next_host.sh",
+        "python_path": os.environ.get("PYTHONPATH", ""),
+    }
+    words += ["--site", site, *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+    alflow = Path(sys.executable).with_name("alflow")
+    with (tmp_path / "output").open("wb") as output:
+        driver = subprocess.Popen([HERE / "on_host.sh", "head", alflow, *words], stdout=output, stderr=output)
+    try:
+        while driver.poll() is None and hosts_of(run) != {"cpu1", "cpu2"}:
+            time.sleep(0.1)
+        before = len(list(read_events(run / "events.jsonl")))
+        subprocess.run(["ip", "-n", "alflow-switch", "link", "set", "to-cpu2", "down"], check=True)
+        code = driver.wait(timeout=300)
+    finally:
+        driver.kill()
+    said = (tmp_path / "output").read_text()
+    assert code == 0, said[-3000:]
+    events = list(read_events(run / "events.jsonl"))
+    labels = [event["host"] for event in events[before:] if event["what"] == "label" and event["outcome"] == "ok"]
+    assert labels[-1] == "cpu1"
+    again = [event["what"] for event in events if event.get("retries")]
+    assert again  # what ran on the lost host, or was sent there, ran again on the other
+    records = (run / "iterations.jsonl").read_text().splitlines()
+    assert len(records) == 3
+    assert "workers, " in said  # the user is told that workers are gone
+    sys.stdout.write(
+        f"\ninjected: cpu2 unplugged after {before} of {len(events)} events of a campaign over two hosts; ended: "
+        f"{len(records)} iterations on cpu1, tasks run again: {dict(Counter(again))}\n"
+    )
+
+
+def hosts_of(run):
+    """Return the hosts that labels came from."""
+    events = read_events(run / "events.jsonl")
+    return {event["host"] for event in events if event["what"] == "label" and event["outcome"] == "ok"}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from alflow.sites import find_site
+
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 OPTIONS = {
     "partition": "cpu",
@@ -45,6 +47,43 @@ def test_the_site_is_checked(no_jobs, tmp_path, monkeypatch):
         "0",
         "1",
     ]
+
+
+OTHER_TORCH_WRONG_LABELS = """
+import dataclasses
+import alflow.labeling.base as base
+
+right = base.compute_checked
+
+def wrong(*args, **kwargs):
+    found = right(*args, **kwargs)
+    return dataclasses.replace(found, energy=found.energy + 0.01)
+
+base.compute_checked = wrong
+"""
+
+
+def test_faults_of_the_gpu_node_are_found_and_named(no_jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "path"
+    (path / "torch-0.1.dist-info").mkdir(parents=True)
+    (path / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+    (path / "sitecustomize.py").write_text(OTHER_TORCH_WRONG_LABELS)
+    start = f"[ $SLURMD_NODENAME = gpu1 ] && export PYTHONPATH={path}:$PYTHONPATH"
+    text = find_site("slurm").read_text()
+    assert text.count("available_accelerators=gpus,") == 1
+    site = tmp_path / "slip.py"
+    site.write_text(text.replace("available_accelerators=gpus,", 'available_accelerators=["0"] * gpus,'))
+    words = ("--engine", "gfn2-xtb", "--limit", "5", "-o", f"worker_init={start}")
+    ended = alflow("site", "check", site, *words, cwd=tmp_path)
+    sys.stdout.write(f"\ninjected on the GPU node: torch 0.1, labels 0.01 eV off, two workers on GPU 0\n{ended.stdout}")
+    assert ended.returncode == 1, ended.stdout[-3000:] + ended.stderr[-2000:]
+    check = json.loads((tmp_path / "site-check.json").read_text())
+    said = [finding["what"] for finding in check["findings"] if finding["severity"] == "error"]
+    assert len(said) == 4
+    assert sum("2 GPU workers on" in what and "CUDA_VISIBLE_DEVICES=0" in what for what in said) == 1
+    assert sum(what.startswith("torch is 0.1 on 2 workers") for what in said) == 1
+    assert sum("gpu " in what and "(off by +1.00e-02)" in what for what in said) == 2
 
 
 def test_a_gpu_count_that_no_node_has_is_a_sentence(no_jobs, tiny_file, tmp_path, monkeypatch):

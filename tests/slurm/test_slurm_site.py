@@ -104,6 +104,31 @@ def test_an_idle_block_is_given_back(farm):
     assert gather(graph, "cpu", 0.0, count=1)  # and asked for again when work comes
 
 
+def test_a_gpu_block_is_kept_when_told_so(farm):
+    graph = farm(idle_minutes="0.05", gpu_min_blocks="1")
+    gather(graph, "gpu", 0.0, count=1)
+    held = jobs("gpu")
+    gather(graph, "cpu", 2.0, count=10)  # three times as long as an idle block lives
+    assert jobs("gpu") == held != []
+
+
+def test_an_archive_is_unpacked_on_every_node(farm, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what the emulated nodes take for their own disk
+    folder = tmp_path / "packed" / "bin"
+    folder.mkdir(parents=True)
+    pool = Path(sys.executable).with_name("process_worker_pool.py")
+    (folder / "process_worker_pool.py").write_text(f'#!/bin/sh\nexec {pool} "$@"\n')
+    (folder / "conda-unpack").write_text("#!/bin/sh\necho $SLURMD_NODENAME >> $COPY/unpacked\n")
+    for path in folder.iterdir():
+        path.chmod(0o755)
+    subprocess.run(["tar", "-cf", tmp_path / "packed.tar", "-C", folder.parent, "."], check=True)
+    graph = farm(environment=str(tmp_path / "packed.tar"), nodes_per_block="2", max_blocks="1")
+    done = gather(graph, "cpu", 0.5, count=8)
+    copies = {found["COPY"] for found in done}
+    assert {found["pool"] for found in done} == {f"{copy}/bin/process_worker_pool.py" for copy in copies}
+    assert sorted(Path(copies.pop(), "unpacked").read_text().split()) == ["cpu1", "cpu2"]
+
+
 def test_a_cancelled_block_loses_nothing(farm):
     graph = farm(max_blocks="1")
     gather(graph, "cpu", 0.0, count=1)
