@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "executors"
 EXPECTED = Path(__file__).parent / "expected"
 ENDPOINT = "0b0e1a1e-0000-4000-8000-000000000001"
 OPTIONS = {
-    "local": {"workers": "3", "gpu_threads": "2"},
+    "local": {"workers": "3", "gpu_workers": "2", "gpu_threads": "2"},
     "workstation": {"gpus": "0,1", "workers": "6"},
     "slurm": {"partition": "cpu", "cores_per_node": "8", "gpu_partition": "gpu", "gpus_per_node": "4"},
     "hybrid": {
