@@ -14,6 +14,7 @@ import torch
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani import checkpoint as checkpoints
+from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
 from alflow.potentials.ani.compiledpasses import CompiledPasses
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Networks, fresh_networks
@@ -126,7 +127,8 @@ class Trainer:
             if self.device.type == "cpu"
             else DevicePasses(start.activation, shift, scale)
         )
-        self.optimiser = Optimiser(settings, self.parameters, self.gradient)
+        optimiser = CompiledOptimiser if self.device.type == "cpu" else Optimiser
+        self.optimiser: CompiledOptimiser | Optimiser = optimiser(settings, self.parameters, self.gradient)
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()
