@@ -72,7 +72,8 @@ def train_ensemble(
     chosen = list(range(len(splits))) if members is None else list(members)
     _check(dataset, splits, chosen)
     functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
-    key = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
+    fingerprint = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
+    key = f"{checkpoints.FORMAT} {_device(settings).type} {fingerprint}"
     with torch_threads(threads), sharing(threads) as share:
         data = prepare(dataset, functions, settings.memory_limit_gb, threads)
         start, self_energies = _start(data, network, seed, chosen, initial)
