@@ -5,8 +5,9 @@
 Same data, same loss (eq. 3 of Digital Discovery 2024, 3, 514, force weight 0.1), same batches of 64, same fresh
 weights. TorchANI's step is timed on a few batches and an epoch reckoned from it. Sides take turns; figures are medians
 over the rounds: of the processor time with one thread, of the wall time with more. `--data` takes an npz file with
-numbers, positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. `--study` trains
-three members with the presets `paper` and `fast` and prints their validation errors.
+numbers, positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. Then both sides
+are trained equally long from the same weights, for several seeds, and their validation errors stand side by side.
+`--study` trains three members with the presets `paper` and `fast` and prints their validation errors.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from alflow.config.training import ANISettings, TrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import to_torchani
 from alflow.potentials.ani.network import fresh_networks
+from alflow.potentials.ani.optimisation import scheduled_rate
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import Trainer, torch_threads, train_ensemble
@@ -40,6 +42,7 @@ from alflow.units import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
 
 BATCH = 64
 FORCE_WEIGHT = 0.1
+WEIGHT_DECAY = 0.01
 TRAINING_FRAMES = 1600
 Row = dict[str, float | str]
 
@@ -88,34 +91,59 @@ def splits_of(dataset: Dataset, members: int) -> list[Split]:
 class TorchANIStep:
     """The same step through TorchANI and automatic derivatives, in single precision."""
 
-    def __init__(self, dataset: Dataset, ensemble: ANIEnsemble) -> None:
-        """Take the weights of a fresh ensemble of one."""
-        self._group = dataset.groups[0]
+    def __init__(self, dataset: Dataset, ensemble: ANIEnsemble, force_weight: float = FORCE_WEIGHT) -> None:
+        """Take the weights of a fresh ensemble of one, without self-energies; weights decay, biases do not.
+
+        The last layers give eV, not Hartree: Adam's steps have one size whatever the unit, so the unit matters.
+        """
+        self._group, self._force_weight = dataset.groups[0], force_weight
         self._model = to_torchani(ensemble).float()
         self._model.neural_networks.requires_grad_()
-        self._optimiser = torch.optim.AdamW(self._model.neural_networks.parameters(), lr=1e-3)
+        named = list(self._model.neural_networks.named_parameters())
+        for _, leaf in named:
+            if leaf.shape[0] == 1:
+                leaf.data *= HARTREE_IN_EV
+        groups = [
+            {"params": [leaf for name, leaf in named if name.endswith("bias") == biases], "weight_decay": decay}
+            for biases, decay in ((False, WEIGHT_DECAY), (True, 0.0))
+        ]
+        self._optimiser = torch.optim.AdamW(groups, lr=1e-3)
         self._mean = self._group.labels.energies.mean()
 
-    def __call__(self, rows: IntArray) -> float:
-        """Do one step and return the loss."""
-        group, atoms = self._group, len(self._group.frames.numbers)
+    def _errors(self, rows: IntArray, *, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return errors of energies (B,) eV and forces (B, A, 3) eV/Å."""
+        group = self._group
         species = torch.from_numpy(group.frames.numbers).repeat(len(rows), 1)
         place = torch.from_numpy(group.frames.positions[rows]).float().requires_grad_()
-        energies = self._model((species, place)).energies * HARTREE_IN_EV
-        forces = -torch.autograd.grad(energies.sum(), place, create_graph=True)[0]
+        energies = self._model((species, place)).energies
+        forces = -torch.autograd.grad(energies.sum(), place, create_graph=train)[0]
         energy_errors = energies - torch.from_numpy(group.labels.energies[rows] - self._mean).float()
-        force_errors = forces - torch.from_numpy(group.labels.forces[rows]).float()
-        loss = (energy_errors**2).mean() / np.sqrt(atoms) + FORCE_WEIGHT * (force_errors**2).sum() / len(rows) / atoms
+        return energy_errors, forces - torch.from_numpy(group.labels.forces[rows]).float()
+
+    def __call__(self, rows: IntArray, rate: float = 1e-3) -> float:
+        """Do one step and return the loss."""
+        atoms = len(self._group.frames.numbers)
+        energy_errors, force_errors = self._errors(rows, train=True)
+        force_part = self._force_weight * (force_errors**2).sum() / len(rows) / atoms
+        loss = (energy_errors**2).mean() / np.sqrt(atoms) + force_part
         self._optimiser.zero_grad()
         loss.backward()
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
         self._optimiser.step()
         return float(loss.detach())
 
+    def mean_absolute_errors(self, rows: IntArray) -> tuple[float, float]:
+        """Return those of energies, eV, and force components, eV/Å."""
+        found = [self._errors(part, train=False) for part in np.array_split(rows, -(-len(rows) // BATCH))]
+        energies, forces = (torch.cat([part[kind].detach() for part in found]) for kind in (0, 1))
+        return float(energies.abs().mean()), float(forces.abs().mean())
 
-def fresh(functions: SymmetryFunctions, members: int) -> ANIEnsemble:
-    """Return networks of the paper's size."""
+
+def fresh(functions: SymmetryFunctions, members: int, first: int = 0) -> ANIEnsemble:
+    """Return networks of the paper's size, seeded from `first` on."""
     hidden = [ANISettings().layers("H"), ANISettings().layers("C")]
-    generators = [np.random.default_rng([7, member]) for member in range(members)]
+    generators = [np.random.default_rng([7, first + member]) for member in range(members)]
     networks = fresh_networks(functions.length, hidden, "gelu", generators)
     return ANIEnsemble(functions, networks, np.zeros((members, 2)))
 
@@ -133,7 +161,12 @@ def measure(
         trainers = {}
         for name, members in (("alflow, one member", 1), ("alflow, three members", 3)):
             settings = TrainingSettings(
-                epochs=100, batch_size=BATCH, force_weight=FORCE_WEIGHT, averaging=0.0, weight_decay=0.01, device="cpu"
+                epochs=100,
+                batch_size=BATCH,
+                force_weight=FORCE_WEIGHT,
+                averaging=0.0,
+                weight_decay=WEIGHT_DECAY,
+                device="cpu",
             )
             start = fresh(data.functions, members)
             shared = np.tile(mean / counts.sum() * np.ones(len(counts)), (members, 1))
@@ -160,6 +193,51 @@ def measure(
         "three members/one": seconds["alflow, three members"] / seconds["alflow, one member"],
     }
     return rows, ratios
+
+
+def equal_epochs(dataset: Dataset, data: TrainingData, epochs: int, seeds: int) -> tuple[list[Row], dict[str, float]]:
+    """Train both sides equally long from the same weights on the same batches; return their validation errors.
+
+    Batches of 8, force weight 5, AdamW, a cosine from 1e-3 to zero, descriptors as they are. The ratios say how far the
+    mean errors of the two sides are apart, in standard deviations of TorchANI's over the seeds.
+    """
+    settings = TrainingSettings(
+        epochs=epochs, batch_size=8, force_weight=5.0, weight_decay=WEIGHT_DECAY, descriptor_floor=0.0, device="cpu"
+    )
+    counts, mean = data.counts[0], float(data.energies.mean())
+    shared = mean / counts.sum() * np.ones((1, len(counts)))
+    errors: dict[str, list[tuple[float, float]]] = {"torchani": [], "alflow": []}
+    for seed, split in enumerate(splits_of(dataset, seeds)):
+        start = fresh(data.functions, 1, seed)
+        orders = [np.random.default_rng([3, seed, epoch]).permutation(split.train) for epoch in range(epochs)]
+        with torch_threads(1), sharing(1) as share:
+            trainer = Trainer(data, [split], settings, start.networks, shared, share)
+            for order in orders:
+                trainer.train_epoch([order], epochs, 1e-3)
+            trainer.keep_best(last=True)
+            (member,) = trainer.report([seed])
+            step = TorchANIStep(dataset, start, 5.0)
+            parts = [part for order in orders for part in np.array_split(order, -(-len(order) // 8))]
+            for done, part in enumerate(parts):
+                step(part, scheduled_rate(settings, 1e-3, done / len(parts)))
+            errors["torchani"].append(step.mean_absolute_errors(split.valid))
+        found = member.valid_errors
+        errors["alflow"].append((found.energy_mae_ev, found.force_mae_ev_per_angstrom))
+    rows: list[Row] = [
+        {
+            "what": f"{epochs} epochs, {side}, seed {seed}",
+            "valid energy MAE kcal/mol": energy / KCAL_PER_MOL_IN_EV,
+            "valid force MAE eV/A": force,
+        }
+        for side, found in errors.items()
+        for seed, (energy, force) in enumerate(found)
+    ]
+    one, other = (np.array(errors[side]) for side in ("torchani", "alflow"))
+    apart = np.abs(one.mean(axis=0) - other.mean(axis=0)) / one.std(axis=0, ddof=1)
+    names = ("energy", "force")
+    return rows, {
+        f"{name} error, apart/spread over seeds": float(value) for name, value in zip(names, apart, strict=True)
+    }
 
 
 def study(dataset: Dataset, threads: int, *, quick: bool) -> list[Row]:
@@ -202,6 +280,8 @@ def main() -> None:
     ]
     epochs, ratios = measure(dataset, data, options.threads, *((3, 1) if options.quick else (7, 2)))
     rows += epochs
+    errors, apart = equal_epochs(dataset, data, *((2, 2) if options.quick else (5, 3)))
+    rows, ratios = rows + errors, ratios | apart
     if options.study:
         rows += study(dataset, options.threads, quick=options.quick)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -17,6 +17,9 @@ from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.kernels import Array
 from alflow.types import Dataset, Split
 
+FORMAT = 2
+"""Of the optimiser's state, which is another on each kind of device; a checkpoint of another format is not used."""
+
 
 @dataclass
 class Progress:

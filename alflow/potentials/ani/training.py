@@ -14,6 +14,7 @@ import torch
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani import checkpoint as checkpoints
+from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
 from alflow.potentials.ani.compiledpasses import CompiledPasses
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Networks, fresh_networks
@@ -71,7 +72,8 @@ def train_ensemble(
     chosen = list(range(len(splits))) if members is None else list(members)
     _check(dataset, splits, chosen)
     functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
-    key = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
+    fingerprint = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
+    key = f"{checkpoints.FORMAT} {_device(settings).type} {fingerprint}"
     with torch_threads(threads), sharing(threads) as share:
         data = prepare(dataset, functions, settings.memory_limit_gb, threads)
         start, self_energies = _start(data, network, seed, chosen, initial)
@@ -126,7 +128,8 @@ class Trainer:
             if self.device.type == "cpu"
             else DevicePasses(start.activation, shift, scale)
         )
-        self.optimiser = Optimiser(settings, self.parameters, self.gradient)
+        optimiser = CompiledOptimiser if self.device.type == "cpu" else Optimiser
+        self.optimiser: CompiledOptimiser | Optimiser = optimiser(settings, self.parameters, self.gradient)
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()

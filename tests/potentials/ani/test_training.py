@@ -7,10 +7,13 @@ import torch
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import StructureError, TrainingError
 from alflow.potentials.ani.activation import celu, gelu
+from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.layers import gelu_to_second
 from alflow.potentials.ani.network import Networks, fresh_networks
+from alflow.potentials.ani.optimisation import Optimiser
 from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.parameters import from_networks
 from alflow.potentials.ani.passes import DevicePasses
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
@@ -155,6 +158,24 @@ def test_compiled_gelu_equals_torch():
     gelu_to_second(*found)
     for one, other in zip(found, gelu(x.double()), strict=True):
         assert np.abs(one - other.numpy()).max() < 2e-6
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw-sgd"])
+def test_compiled_optimiser_equals_torch(kind):
+    networks = fresh_networks(9, [(8, 5), (7, 4)], "gelu", [np.random.default_rng(i) for i in (1, 2)])
+    chosen = settings(optimizer=kind, weight_decay=(0.3, 0.1, 0.0))
+    found = []
+    for optimiser_of in (CompiledOptimiser, Optimiser):
+        parameters = from_networks(networks, torch.device("cpu"))
+        gradient = parameters.like(torch.zeros_like(parameters.flat))
+        optimiser, rng = optimiser_of(chosen, parameters, gradient), np.random.default_rng(4)
+        with torch.no_grad():
+            for step in range(5):
+                gradient.flat.copy_(torch.from_numpy(rng.normal(0, 10.0 ** (step - 3), len(gradient.flat))))
+                optimiser.step([1e-2, 3e-2])
+        found.append(parameters.flat.detach().numpy())
+    assert np.abs(found[0] - found[1]).max() < 1e-6
+    assert np.abs(found[0] - from_networks(networks, torch.device("cpu")).flat.numpy()).max() > 1e-2
 
 
 def test_training_learns_energies_and_forces():
