@@ -127,9 +127,9 @@ def launch(
     engine = check_campaign(settings)
     site_file = find_site(site)
     run = RunDirectory(run_dir.resolve())
+    config = load_site(site_file, run.path, options)
     with _writable(run.path), RunLock(run.path):
         run.open(settings)
-        config = load_site(site_file, run.path, options)
         model, theory = _engine_model(settings, engine)
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.config import CampaignFile, Overrides, find_campaign
-
-TABLE_WIDTH = 130
-"""Columns of the table where the output is no terminal."""
+from alflow.cli.terminal import wide
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +56,7 @@ def run(
 
         check_campaign(settings)
         capacity = site_capacity(load_site(find_site(site), target, site_options))
-        _wide(console).print(forecast_table(forecast(settings, say=console.print), capacity))
+        wide(console).print(forecast_table(forecast(settings, say=console.print), capacity))
         return
     _launch(console, settings, site, site_options, target)
 
@@ -96,7 +94,7 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     from alflow.analysis.summary import draw_work
     from alflow.progress import iteration_table
 
-    _wide(console).print(iteration_table(list(run.records())))
+    wide(console).print(iteration_table(list(run.records())))
     figure = draw_work(run)
     console.print(f"The campaign ended: {reason}.")
     for what, path in (
@@ -109,10 +107,3 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
         ("last ensemble", run.iteration(len(run.records()) - 1) / "ensemble.pt"),
     ):
         console.print(f"  {what:<14} {path}", soft_wrap=True, highlight=False)
-
-
-def _wide(console: Console) -> Console:
-    """Return a console that does not fold tables where the output is no terminal."""
-    from rich.console import Console
-
-    return console if console.is_terminal else Console(width=TABLE_WIDTH)

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from alflow.cli.terminal import wide
+
 SiteName = Annotated[str, typer.Argument(help="A name from `alflow site list`, or a Python file.", show_default=False)]
 Options = Annotated[
     list[str] | None, typer.Option("-o", help="Option of the site file: -o workers=4. May be repeated.")
 ]
-TABLE_WIDTH = 130
-"""Columns of tables where the output is no terminal."""
 
 site = typer.Typer(help="Machines to run on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -79,8 +79,7 @@ def check(
     from alflow.sitecheck.show import check_tables
     from alflow.sites import parse_option_pairs
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=TABLE_WIDTH)
+    console = wide(Console())
     folder = run_dir or Path(tempfile.mkdtemp(prefix="site-check-", dir=Path.cwd()))
     try:
         labels = LabelSettings.model_validate({"engine": engine})
