@@ -272,7 +272,8 @@ def _close_windows(state: SelectorState, place: float) -> tuple[SelectorState, t
     window = min(int(place), rule.windows - 1)
     if rule.cap_order not in BY_WINDOW or window <= state.window:
         return state, ()
-    share = rule.cap * (state.window + 1) // rule.windows - state.counts.picked
+    turn = state.replica % rule.windows  # pulls with fewer places than windows take turns at the windows
+    share = (rule.cap * (state.window + 1) + turn) // rule.windows - state.counts.picked
     picked = _share_out(rule, state.pending, share)
     passed_over = (*state.passed_over, *_without(state.pending, picked))
     counts = replace(state.counts, picked=state.counts.picked + len(picked))

@@ -120,6 +120,12 @@ def test_cap_spread_gives_each_window_its_share():
     assert chosen(replace(PLAIN, cap=8), pull([2.0] * 100)) == [6, 18, 31, 43, 56, 68, 81, 93]
 
 
+def test_pulls_with_fewer_places_than_windows_take_turns_at_the_windows():
+    rule = replace(PLAIN, cap=1)
+    picked = [select(rule, [pull([2.0] * 100)], replica=replica)[0].step // 25 for replica in range(4)]
+    assert sorted(picked) == [0, 1, 2, 3]
+
+
 def test_cap_spread_hands_an_unused_share_on_to_later_windows():
     late = np.where(np.arange(100) < 50, 0.5, 2.0)
     assert chosen(PLAIN, pull(late)) == [54, 62, 70, 87]
