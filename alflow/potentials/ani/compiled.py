@@ -107,7 +107,7 @@ class CompiledNetworks:
             self._gradient,
         )
         forces = np.empty((len(composition.species), 3))
-        fill_forces(composition.species, self._packed, self._work, self._gradient, forces)
+        fill_forces(self._packed, self._work, self._gradient, forces)
         return self._energies + self._constant, forces
 
     def _grow(self, pairs: int, near: int, triples: int) -> None:

@@ -1,0 +1,156 @@
+"""Writes vector instructions of double precision for the compiler, and finds the arrays that they work on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+
+DOUBLE, SINGLE, INT = ir.DoubleType(), ir.FloatType(), ir.IntType(64)
+_EXP = [1.0 / math.factorial(k) for k in range(11)]
+"""e^r for |r| < ln 2 / 2, to 4e-13."""
+
+
+class Lanes:
+    """Writes instructions on vectors of `count` numbers of double precision."""
+
+    def __init__(self, builder: Any, count: int) -> None:
+        self.builder, self.count, self.type = builder, count, ir.VectorType(DOUBLE, count)
+
+    def known(self, values: float | Sequence[float]) -> Any:
+        """Return constants."""
+        return ir.Constant(self.type, [values] * self.count if isinstance(values, float) else list(values))
+
+    def spread(self, number: Any) -> Any:
+        """Return a vector of one number."""
+        nothing = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(nothing, number, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.count), [0] * self.count)
+        return self.builder.shuffle_vector(first, nothing, zeros)
+
+    def load(self, base: Any, offset: Any) -> Any:
+        """Load from an element of an array on."""
+        place = self.builder.gep(base, [offset])
+        if place.type.pointee == SINGLE:
+            single = ir.VectorType(SINGLE, self.count).as_pointer()
+            return self.builder.fpext(self.builder.load(self.builder.bitcast(place, single), align=4), self.type)
+        return self.builder.load(self.builder.bitcast(place, self.type.as_pointer()), align=8)
+
+    def store(self, value: Any, base: Any, offset: Any) -> None:
+        """Store from an element of an array on."""
+        place = self.builder.gep(base, [offset])
+        if place.type.pointee == SINGLE:
+            single = ir.VectorType(SINGLE, self.count)
+            value = self.builder.fptrunc(value, single)
+            self.builder.store(value, self.builder.bitcast(place, single.as_pointer()), align=4)
+        else:
+            self.builder.store(value, self.builder.bitcast(place, self.type.as_pointer()), align=8)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call an intrinsic of LLVM whose arguments and result are all vectors."""
+        kind = ir.FunctionType(self.type, [self.type] * len(arguments))
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{self.count}f64")
+        return self.builder.call(function, arguments)
+
+    def fused(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a b + c, rounded once."""
+        return self.call("fma", a, b, c)
+
+    def polynomial(self, x: Any, coefficients: Sequence[Any]) -> Any:
+        """Return the sum of c_k x^k."""
+        total = coefficients[-1]
+        for coefficient in reversed(coefficients[:-1]):
+            total = self.fused(total, x, coefficient)
+        return total
+
+    def exp(self, x: Any) -> Any:
+        """Return e^x, to 1e-12; x from -700 to 700."""
+        x = self.call("maxnum", self.call("minnum", x, self.known(700.0)), self.known(-700.0))
+        power = self.call("floor", self.fused(x, self.known(1.0 / math.log(2.0)), self.known(0.5)))
+        rest = self.fused(power, self.known(-math.log(2.0)), x)
+        whole = ir.VectorType(INT, self.count)
+        raised = self.builder.add(self.builder.fptosi(power, whole), ir.Constant(whole, [1023] * self.count))
+        scale = self.builder.bitcast(self.builder.shl(raised, ir.Constant(whole, [52] * self.count)), self.type)
+        return self.builder.fmul(self.polynomial(rest, [self.known(c) for c in _EXP]), scale)
+
+    def total(self, x: Any) -> Any:
+        """Return the sum of the numbers of a vector, halves first."""
+        builder, width = self.builder, 1 << max(self.count - 1, 0).bit_length()
+        index = ir.IntType(32)
+        parts = [min(self.count, k) for k in range(width)]
+        x = builder.shuffle_vector(x, self.known(0.0), ir.Constant(ir.VectorType(index, width), parts))
+        while width > 1:
+            width //= 2
+            halves = [
+                builder.shuffle_vector(
+                    x, x, ir.Constant(ir.VectorType(index, width), list(range(first, first + width)))
+                )
+                for first in (0, width)
+            ]
+            x = builder.fadd(*halves)
+        return builder.extract_element(x, index(0))
+
+
+class Fields:
+    """The arrays and tuples of a named tuple, by their names."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
+        self._builder, self._arrays, self._lengths = builder, {}, {}
+        for place, (name, field) in enumerate(zip(kind.fields, kind.types, strict=True)):
+            if isinstance(field, types.Array):
+                part = builder.extract_value(value, place)
+                self._arrays[name] = context.make_array(field)(context, builder, part)
+            else:
+                self._lengths[name] = len(field)
+
+    def length(self, name: str) -> int:
+        """Return the length of a tuple."""
+        return self._lengths[name]
+
+    def data(self, name: str) -> Any:
+        """Return the address of an array."""
+        return self._arrays[name].data
+
+    def row(self, name: str, index: Any) -> Any:
+        """Return the address of a row of a contiguous matrix."""
+        return row_of(self._builder, self._arrays[name], index)
+
+    def number(self, name: str, index: int) -> Any:
+        """Load one number of an array."""
+        return self._builder.load(self._builder.gep(self.data(name), [INT(index)]))
+
+
+def row_of(builder: Any, array: Any, index: Any) -> Any:
+    """Return the address of a row of a contiguous matrix."""
+    index = INT(index) if isinstance(index, int) else index
+    return builder.gep(array.data, [builder.mul(index, cgutils.unpack_tuple(builder, array.shape)[1])])
+
+
+def loop(builder: Any, start: Any, stop: Any, step: int) -> Any:
+    """Return a context within which the instructions of a loop are written; it gives the index."""
+    return cgutils.for_range_slice(builder, start, stop, INT(step), INT)
+
+
+def woven(builder: Any, columns: Sequence[Any]) -> Any:
+    """Return the vector [p, q] of vectors over p, one for each q."""
+    count, index = columns[0].type.count, ir.IntType(32)
+    joined = columns[0]
+    for q, column in enumerate(columns[1:], start=1):
+        repeated = ir.Constant(ir.VectorType(index, q * count), [k % count for k in range(q * count)])
+        places = ir.Constant(ir.VectorType(index, (q + 1) * count), list(range((q + 1) * count)))
+        joined = builder.shuffle_vector(joined, builder.shuffle_vector(column, column, repeated), places)
+    order = [q * count + p for p in range(count) for q in range(len(columns))]
+    return builder.shuffle_vector(joined, joined, ir.Constant(ir.VectorType(index, len(order)), order))
+
+
+def unwoven(builder: Any, together: Any, count: int, sections: int) -> list[Any]:
+    """Return the vectors over p, one for each q, of a vector [p, q]."""
+    chosen = ir.VectorType(ir.IntType(32), count)
+    return [
+        builder.shuffle_vector(together, together, ir.Constant(chosen, [p * sections + q for p in range(count)]))
+        for q in range(sections)
+    ]
