@@ -11,22 +11,25 @@ from numba import types
 from numba.core import cgutils
 
 DOUBLE, SINGLE, INT = ir.DoubleType(), ir.FloatType(), ir.IntType(64)
+LN2_HIGH = 0.693145751953125
+"""ln 2 to fifteen bits: its multiples are exact."""
 _EXP = [1.0 / math.factorial(k) for k in range(11)]
 """e^r for |r| < ln 2 / 2, to 4e-13."""
 
 
 class Lanes:
-    """Writes instructions on vectors of `count` numbers of double precision."""
+    """Writes instructions on vectors of `count` numbers, of double precision if not said otherwise."""
 
-    def __init__(self, builder: Any, count: int) -> None:
-        self.builder, self.count, self.type = builder, count, ir.VectorType(DOUBLE, count)
+    def __init__(self, builder: Any, count: int, kind: Any = DOUBLE) -> None:
+        self.builder, self.count, self.kind, self.type = builder, count, kind, ir.VectorType(kind, count)
 
     def known(self, values: float | Sequence[float]) -> Any:
         """Return constants."""
         return ir.Constant(self.type, [values] * self.count if isinstance(values, float) else list(values))
 
     def spread(self, number: Any) -> Any:
-        """Return a vector of one number."""
+        """Return a vector of one number, converted if need be."""
+        number = converted(self.builder, number, self.kind)
         nothing = ir.Constant(self.type, ir.Undefined)
         first = self.builder.insert_element(nothing, number, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.count), [0] * self.count)
@@ -34,26 +37,23 @@ class Lanes:
 
     def load(self, base: Any, offset: Any) -> Any:
         """Load from an element of an array on."""
-        place = self.builder.gep(base, [offset])
-        if place.type.pointee == SINGLE:
-            single = ir.VectorType(SINGLE, self.count).as_pointer()
-            return self.builder.fpext(self.builder.load(self.builder.bitcast(place, single), align=4), self.type)
-        return self.builder.load(self.builder.bitcast(place, self.type.as_pointer()), align=8)
+        value = self.builder.load(self._place(base, offset), align=4)
+        return converted(self.builder, value, self.type)
 
     def store(self, value: Any, base: Any, offset: Any) -> None:
         """Store from an element of an array on."""
+        place = self._place(base, offset)
+        self.builder.store(converted(self.builder, value, place.type.pointee), place, align=4)
+
+    def _place(self, base: Any, offset: Any) -> Any:
         place = self.builder.gep(base, [offset])
-        if place.type.pointee == SINGLE:
-            single = ir.VectorType(SINGLE, self.count)
-            value = self.builder.fptrunc(value, single)
-            self.builder.store(value, self.builder.bitcast(place, single.as_pointer()), align=4)
-        else:
-            self.builder.store(value, self.builder.bitcast(place, self.type.as_pointer()), align=8)
+        return self.builder.bitcast(place, ir.VectorType(place.type.pointee, self.count).as_pointer())
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call an intrinsic of LLVM whose arguments and result are all vectors."""
         kind = ir.FunctionType(self.type, [self.type] * len(arguments))
-        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{self.count}f64")
+        bits = 64 if self.kind == DOUBLE else 32
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{self.count}f{bits}")
         return self.builder.call(function, arguments)
 
     def fused(self, a: Any, b: Any, c: Any) -> Any:
@@ -68,14 +68,20 @@ class Lanes:
         return total
 
     def exp(self, x: Any) -> Any:
-        """Return e^x, to 1e-12; x from -700 to 700."""
-        x = self.call("maxnum", self.call("minnum", x, self.known(700.0)), self.known(-700.0))
+        """Return e^x, to 1e-12 or to single precision; x from -700 to 700, or from -87 to 87."""
+        most, bits, mantissa, bias = (700.0, 64, 52, 1023) if self.kind == DOUBLE else (87.0, 32, 23, 127)
+        x = self.call("maxnum", self.call("minnum", x, self.known(most)), self.known(-most))
         power = self.call("floor", self.fused(x, self.known(1.0 / math.log(2.0)), self.known(0.5)))
-        rest = self.fused(power, self.known(-math.log(2.0)), x)
-        whole = ir.VectorType(INT, self.count)
-        raised = self.builder.add(self.builder.fptosi(power, whole), ir.Constant(whole, [1023] * self.count))
-        scale = self.builder.bitcast(self.builder.shl(raised, ir.Constant(whole, [52] * self.count)), self.type)
-        return self.builder.fmul(self.polynomial(rest, [self.known(c) for c in _EXP]), scale)
+        if self.kind == DOUBLE:
+            rest = self.fused(power, self.known(-math.log(2.0)), x)
+        else:
+            rest = self.fused(power, self.known(-LN2_HIGH), x)
+            rest = self.fused(power, self.known(LN2_HIGH - math.log(2.0)), rest)
+        whole = ir.VectorType(ir.IntType(bits), self.count)
+        raised = self.builder.add(self.builder.fptosi(power, whole), ir.Constant(whole, [bias] * self.count))
+        scale = self.builder.bitcast(self.builder.shl(raised, ir.Constant(whole, [mantissa] * self.count)), self.type)
+        terms = _EXP if self.kind == DOUBLE else _EXP[:8]
+        return self.builder.fmul(self.polynomial(rest, [self.known(c) for c in terms]), scale)
 
     def total(self, x: Any) -> Any:
         """Return the sum of the numbers of a vector, halves first."""
@@ -122,6 +128,14 @@ class Fields:
     def number(self, name: str, index: int) -> Any:
         """Load one number of an array."""
         return self._builder.load(self._builder.gep(self.data(name), [INT(index)]))
+
+
+def converted(builder: Any, value: Any, kind: Any) -> Any:
+    """Return a number or vector in the precision of a type."""
+    if value.type == kind:
+        return value
+    single = kind == SINGLE or getattr(kind, "element", None) == SINGLE
+    return builder.fptrunc(value, kind) if single else builder.fpext(value, kind)
 
 
 def row_of(builder: Any, array: Any, index: Any) -> Any:

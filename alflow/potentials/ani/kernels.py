@@ -22,7 +22,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from alflow.potentials.ani.jacobian import FAST
+from alflow.potentials.ani.jacobian import FAST, SingleArray
 from alflow.potentials.ani.lanes import (
     STEP,
     add_block,
@@ -93,16 +93,16 @@ class Workspace(NamedTuple):
     """(A, C, 3) the cutoff function, its slope, and 1 / distance."""
     blocks: IntArray
     """(B, 4) for each centre and pair of elements: centre, first column, first triple, end of the triples."""
-    triple_ends: IntArray
+    triple_ends: Array
     """(T, 2) places of the two neighbours among those of the centre."""
     triple_parts: FloatArray
     """(6, T) mean distance, what it is above the first shift, the first Gaussian, the ratio to the next, the cosine of
     the angle, and the product of the cutoff functions."""
-    triple_angular: FloatArray
+    triple_angular: SingleArray
     """(2 Q, T) the angular factors, then their slopes with respect to the cosine."""
-    triple_radial: FloatArray
+    triple_radial: SingleArray
     """(T, P) the Gaussian factors."""
-    triple_sums: FloatArray
+    triple_sums: SingleArray
     """(3, T) see `lanes.contract_block`."""
     near_force: FloatArray
     """(C, 3) derivatives with respect to the neighbours of one centre."""
@@ -127,11 +127,11 @@ def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functi
         near_distance=np.zeros((atoms, neighbours)),
         near_cutoff=np.zeros((atoms, neighbours, 3)),
         blocks=np.zeros((atoms * elements * (elements + 1) // 2, 4), np.int64),
-        triple_ends=np.zeros((triples, 2), np.int64),
+        triple_ends=np.zeros((triples, 2), np.int32),
         triple_parts=np.zeros((6, triples)),
-        triple_angular=np.zeros((2 * sections, triples)),
-        triple_radial=np.zeros((triples, angular)),
-        triple_sums=np.zeros((3, triples)),
+        triple_angular=np.zeros((2 * sections, triples), np.float32),
+        triple_radial=np.zeros((triples, angular), np.float32),
+        triple_sums=np.zeros((3, triples), np.float32),
         near_force=np.zeros((neighbours, 3)),
     )
 
@@ -208,7 +208,7 @@ def _list_pairs(positions: FloatArray, species: IntArray, functions: Functions, 
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_one_by_one(eta: float, shifts: FloatArray, parts: FloatArray, count: int, gaussians: FloatArray) -> None:
+def _fill_one_by_one(eta: float, shifts: FloatArray, parts: FloatArray, count: int, gaussians: Array) -> None:
     """Fill exp(-η (r - s)²) for shifts that are not even; the distances r are the first row of `parts`."""
     for n in range(count):
         for m in range(len(shifts)):

@@ -16,10 +16,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from alflow.potentials.ani.instructions import DOUBLE, INT, Fields, Lanes, loop, row_of, unwoven, woven
+from alflow.potentials.ani.instructions import (
+    DOUBLE,
+    INT,
+    SINGLE,
+    Fields,
+    Lanes,
+    converted,
+    loop,
+    row_of,
+    unwoven,
+    woven,
+)
 
 STEP = 8
 """Pairs or triples at a time."""
+LEAST = 1e-15
+"""Smaller Gaussians count as 0: their products in single precision would be slow."""
 _COS = [(-1.0) ** k / math.factorial(2 * k) for k in range(10)]
 """cos x in x², to 4e-15 up to π/2."""
 _SIN = [(-1.0) ** k / math.factorial(2 * k + 1) for k in range(9)]
@@ -72,9 +85,9 @@ def evaluate_pairs(_context: Any, functions: Any, work: Any, _count: Any) -> Any
 def evaluate_triples(_context: Any, functions: Any, work: Any, _count: Any) -> Any:
     """Fill `triple_angular` and the rows of `triple_parts` after the means, for the first `count` triples.
 
-    With c = 0.95 cos θ and s = √(1 - c²), cos(arccos c - θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed,
-    and s never falls below 0.31, so straight angles are as regular as any. With u = ½ (1 + that), the factor is 2u · u^(ζ-1)
-    and its slope 2ζ u^(ζ-1) u': one polynomial gives both.
+    With c = 0.95 cos θ and s = √(1 - c²), cos(arccos c - θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
+    s never falls below 0.31, so straight angles are as regular as any. With u = ½ (1 + that), the factor is
+    2u · u^(ζ-1) and its slope 2ζ u^(ζ-1) u': one polynomial gives both.
     """
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -126,6 +139,8 @@ def _ladder(marks: str, ladder: str, parts: str, out: str) -> Any:
                     chosen = ir.Constant(ir.VectorType(ir.IntType(1), lanes.count), mask)
                     value = builder.select(chosen, builder.fmul(value, lanes.spread(ratio)), value)
                     ratio = builder.fmul(ratio, ratio)
+                large = builder.fcmp_ordered(">", value, lanes.known(LEAST))
+                value = builder.select(large, value, lanes.known(0.0))
                 lanes.store(value, room.row(out, n), INT(0))
             return context.get_dummy_value()
 
@@ -198,7 +213,7 @@ def add_block(
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         known, room = (Fields(context, builder, signature.args[k], arguments[k]) for k in (0, 1))
         sections = known.length("section_marks")
-        lanes = Lanes(builder, known.length("angular_marks"))
+        lanes = Lanes(builder, known.length("angular_marks"), SINGLE)
         sums = [cgutils.alloca_once(builder, lanes.type) for _ in range(sections)]
         for place in sums:
             builder.store(lanes.known(0.0), place)
@@ -210,7 +225,7 @@ def add_block(
                 builder.store(lanes.fused(radial, angular, builder.load(place)), place)
         array = context.make_array(signature.args[2])(context, builder, arguments[2])
         target = builder.gep(row_of(builder, array, arguments[3]), [arguments[4]])
-        whole = Lanes(builder, lanes.count * sections)
+        whole = Lanes(builder, lanes.count * sections, SINGLE)
         whole.store(woven(builder, [builder.load(place) for place in sums]), target, INT(0))
         return context.get_dummy_value()
 
@@ -227,12 +242,13 @@ def contract_block(
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         known, room = (Fields(context, builder, signature.args[k], arguments[k]) for k in (0, 1))
         sections = known.length("section_marks")
-        lanes = Lanes(builder, known.length("angular_marks"))
+        lanes = Lanes(builder, known.length("angular_marks"), SINGLE)
         array = context.make_array(signature.args[2])(context, builder, arguments[2])
         source = builder.gep(row_of(builder, array, arguments[3]), [arguments[4]])
-        together = Lanes(builder, lanes.count * sections).load(source, INT(0))
+        together = Lanes(builder, lanes.count * sections, SINGLE).load(source, INT(0))
         columns = unwoven(builder, together, lanes.count, sections)
-        shifts = lanes.load(known.data("angular_shifts"), INT(0))
+        fine = Lanes(builder, lanes.count)
+        shifts = fine.load(known.data("angular_shifts"), INT(0))
         with loop(builder, arguments[5], arguments[6], 1) as (n, _):
             radial = lanes.load(room.row("triple_radial", n), INT(0))
             inner = [lanes.known(0.0)] * 2
@@ -241,9 +257,10 @@ def contract_block(
                     place = builder.gep(room.row("triple_angular", part * sections + q), [n])
                     angular = lanes.spread(builder.load(place))
                     inner[part] = lanes.fused(one, angular, inner[part]) if q else builder.fmul(one, angular)
-            mean = lanes.spread(builder.load(builder.gep(room.row("triple_parts", 0), [n])))
+            mean = fine.spread(builder.load(builder.gep(room.row("triple_parts", 0), [n])))
+            beyond = converted(builder, builder.fsub(mean, shifts), lanes.type)
             value, bend = (builder.fmul(part, radial) for part in inner)
-            for index, part in enumerate((value, bend, builder.fmul(value, builder.fsub(mean, shifts)))):
+            for index, part in enumerate((value, bend, builder.fmul(value, beyond))):
                 builder.store(lanes.total(part), builder.gep(room.row("triple_sums", index), [n]))
         return context.get_dummy_value()
 

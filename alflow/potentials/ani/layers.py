@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from alflow.potentials.ani.jacobian import FAST, SingleArray
+from alflow.potentials.ani.singlegelu import gelu
 from alflow.potentials.ani.tiles import multiply
 from alflow.types import FloatArray, IntArray
 
@@ -87,16 +88,6 @@ def gelu_parts(x: float) -> tuple[float, float]:
     tail = density * mills
     share = tail if x < 0.0 else 1.0 - tail
     return share, density
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gelu(values: SingleArray, slopes: SingleArray) -> None:
-    """Replace flat values x by x Φ(x) and fill the slopes Φ(x) + x φ(x)."""
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        share, density = gelu_parts(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
