@@ -8,9 +8,10 @@ Kernels that call one another stand in one file: what numba has compiled and cac
 its own file changes, not when that of a function it calls does. And they are few and shallow: each level compiles all
 below it once more.
 
-What they call with reassociation allowed is inlined before LLVM sees it. A called function is optimised in its own
-library and once more in its caller's, and which of the two then runs depends on what was compiled or loaded first: the
-last bits would differ between a process that compiles and one that finds the cache.
+A called function is optimised in its own library and once more in its caller's, and which of the two then runs depends
+on what was compiled or loaded first. So none that others call may reorder sums or fuse products as the compiler likes:
+the last bits would differ between a process that compiles and one that finds the cache. What gains by it is written out
+in `lanes`.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff
         counts[frame, 3] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _list_pairs(positions: FloatArray, species: IntArray, functions: Functions, work: Workspace) -> None:
     """List the pairs within the radial cutoff, the atoms sorted by element."""
     cutoff, count = functions.scalars[0], len(functions.radial_marks)
@@ -215,7 +216,7 @@ def _fill_one_by_one(eta: float, shifts: FloatArray, parts: FloatArray, count: i
             gaussians[n, m] = math.exp(-eta * (parts[0, n] - shifts[m]) ** 2)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _pass_over_pairs(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
     """Start (A, L) vectors with the radial functions, keep their slopes, and list the angular neighbours."""
     eta, near_cutoff = functions.scalars[1], functions.scalars[3]
@@ -232,7 +233,7 @@ def _pass_over_pairs(species: IntArray, functions: Functions, work: Workspace, v
     _list_neighbours(near_cutoff, pairs, work)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _list_neighbours(cutoff: float, pairs: int, work: Workspace) -> None:
     """List the angular neighbours of every atom."""
     atoms, units, parts, counts = work.pair_atoms, work.pair_unit, work.pair_parts, work.near_count
@@ -264,7 +265,7 @@ def _end_of_element(species: IntArray, near: IntArray, i: int, start: int, count
     return stop
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _list_triples(species: IntArray, functions: Functions, work: Workspace) -> None:
     """List the triples of each centre by pairs of elements, with cosine, mean distance and product of the cutoffs."""
     columns, blocks, ends, parts = functions.blocks, work.blocks, work.triple_ends, work.triple_parts
@@ -299,7 +300,7 @@ def _list_triples(species: IntArray, functions: Functions, work: Workspace) -> N
     work.counts[2] = block
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _pass_over_triples(functions: Functions, work: Workspace, vectors: Array) -> None:
     """Set the angular functions of (A, L) vectors and keep their factors."""
     triples = work.counts[1]
@@ -313,7 +314,7 @@ def _pass_over_triples(functions: Functions, work: Workspace, vectors: Array) ->
         add_block(functions, work, vectors, blocks[block, 0], blocks[block, 1], blocks[block, 2], blocks[block, 3])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def fill_descriptors(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
@@ -332,7 +333,7 @@ def fill_descriptors(
     _pass_over_triples(functions, work, vectors)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _push_pairs(pairs: int, work: Workspace, forces: FloatArray) -> None:
     """Start (A, 3) forces with those along the pairs."""
     atoms, unit, sums = work.pair_atoms, work.pair_unit, work.pair_sums
@@ -347,7 +348,7 @@ def _push_pairs(pairs: int, work: Workspace, forces: FloatArray) -> None:
             forces[j, axis] -= push
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _push_triples(eta: float, blocks: int, work: Workspace, forces: FloatArray) -> None:
     """Add the forces of the triples to (A, 3) forces."""
     table, ends, parts, sums = work.blocks, work.triple_ends, work.triple_parts, work.triple_sums
@@ -380,7 +381,7 @@ def _push_triples(eta: float, blocks: int, work: Workspace, forces: FloatArray) 
                 forces[i, axis] += push[a, axis]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def fill_forces(functions: Functions, work: Workspace, gradient: Array, forces: FloatArray) -> None:
     """Fill (A, 3) forces, from ∂E/∂G and what `fill_descriptors` kept.
 

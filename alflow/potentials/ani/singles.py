@@ -1,4 +1,4 @@
-"""The Gaussian error linear unit in single precision, written out as vector instructions for the compiler."""
+"""Loops over numbers of single precision in the networks, written out as vector instructions for the compiler."""
 
 from __future__ import annotations
 
@@ -55,3 +55,26 @@ def gelu(_context: Any, values: Any, slopes: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(values, slopes), write
+
+
+@intrinsic
+def sum_of_products(_context: Any, a: Any, a0: Any, b: Any, b0: Any, count: Any) -> Any:
+    """Return the sum of `count` products in double precision, of two flat arrays from a place in each on."""
+    del a0, b0, count  # whole numbers
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        arrays = [context.make_array(signature.args[k])(context, builder, arguments[k]) for k in (0, 2)]
+        data = [builder.gep(array.data, [arguments[k]]) for array, k in zip(arrays, (1, 3), strict=True)]
+        whole = builder.and_(arguments[4], INT(-LANES))
+        sums = []
+        for start, stop, step in ((INT(0), whole, LANES), (whole, arguments[4], 1)):
+            lanes = Lanes(builder, step)
+            place = cgutils.alloca_once(builder, lanes.type)
+            builder.store(lanes.known(0.0), place)
+            with loop(builder, start, stop, step) as (n, _):
+                left, right = (lanes.load(base, n) for base in data)
+                builder.store(lanes.fused(left, right, builder.load(place)), place)
+            sums.append(lanes.total(builder.load(place)))
+        return builder.fadd(*sums)
+
+    return types.float64(a, types.int64, b, types.int64, types.int64), write
