@@ -13,8 +13,8 @@ from numba.core import cgutils
 DOUBLE, SINGLE, INT = ir.DoubleType(), ir.FloatType(), ir.IntType(64)
 LN2_HIGH = 0.693145751953125
 """ln 2 to fifteen bits: its multiples are exact."""
-_EXP = [1.0 / math.factorial(k) for k in range(11)]
-"""e^r for |r| < ln 2 / 2, to 4e-13."""
+_EXP = [1.0 / math.factorial(k) for k in range(9)]
+"""e^r for |r| < ln 2 / 2, to 2e-10."""
 
 
 class Lanes:
@@ -68,7 +68,7 @@ class Lanes:
         return total
 
     def exp(self, x: Any) -> Any:
-        """Return e^x, to 1e-12 or to single precision; x from -700 to 700, or from -87 to 87."""
+        """Return e^x, to 2e-10 of itself or to single precision; x from -700 to 700, or from -87 to 87."""
         most, bits, mantissa, bias = (700.0, 64, 52, 1023) if self.kind == DOUBLE else (87.0, 32, 23, 127)
         x = self.call("maxnum", self.call("minnum", x, self.known(most)), self.known(-most))
         power = self.call("floor", self.fused(x, self.known(1.0 / math.log(2.0)), self.known(0.5)))

@@ -57,10 +57,10 @@ class Functions(NamedTuple):
     """Coefficients of u^(ζ-1) in 2u - 1."""
     blocks: IntArray
     """(E, E) first column of each pair of elements."""
-    radial_marks: tuple[int, ...]
-    angular_marks: tuple[int, ...]
-    section_marks: tuple[int, ...]
-    power_marks: tuple[int, ...]
+    radial_marks: tuple[None, ...]
+    angular_marks: tuple[None, ...]
+    section_marks: tuple[None, ...]
+    power_marks: tuple[None, ...]
     """As many as there are shifts, sections, coefficients: the length of a tuple is known when a kernel is compiled."""
 
 
@@ -282,15 +282,14 @@ def _list_triples(species: IntArray, functions: Functions, work: Workspace) -> N
                 blocks[block, 1] = columns[species[near[i, first_a]], species[near[i, first_b]]]
                 blocks[block, 2] = triple
                 for a in range(first_a, stop_a):
+                    x, y, z = unit[i, a, 0], unit[i, a, 1], unit[i, a, 2]
+                    half, envelope = 0.5 * distance[i, a], cutoff[i, a, 0]
                     for b in range(first_b, min(stop_b, a)):
-                        cosine = 0.0
-                        for axis in range(3):
-                            cosine += unit[i, a, axis] * unit[i, b, axis]
                         ends[triple, 0] = a
                         ends[triple, 1] = b
-                        parts[0, triple] = 0.5 * (distance[i, a] + distance[i, b])
-                        parts[4, triple] = cosine
-                        parts[5, triple] = cutoff[i, a, 0] * cutoff[i, b, 0]
+                        parts[0, triple] = half + 0.5 * distance[i, b]
+                        parts[4, triple] = x * unit[i, b, 0] + y * unit[i, b, 1] + z * unit[i, b, 2]
+                        parts[5, triple] = envelope * cutoff[i, b, 0]
                         triple += 1
                 blocks[block, 3] = triple
                 block += 1
@@ -364,17 +363,29 @@ def _push_triples(eta: float, blocks: int, work: Workspace, forces: FloatArray) 
         while block < blocks and table[block, 0] == i:
             stop = table[block, 3]
             block += 1
-        for triple in range(first, stop):
-            a, b = ends[triple, 0], ends[triple, 1]
-            value, cosine, envelope = sums[0, triple], parts[4, triple], parts[5, triple]
-            bend, stretch = sums[1, triple] * envelope, -eta * sums[2, triple] * envelope
-            turn_a, turn_b = bend * cutoff[i, a, 2], bend * cutoff[i, b, 2]
-            along_a = stretch + value * cutoff[i, a, 1] * cutoff[i, b, 0] - turn_a * cosine
-            along_b = stretch + value * cutoff[i, a, 0] * cutoff[i, b, 1] - turn_b * cosine
-            for axis in range(3):
-                u, v = unit[i, a, axis], unit[i, b, axis]
-                push[a, axis] += along_a * u + turn_a * v
-                push[b, axis] += along_b * v + turn_b * u
+        triple = first
+        while triple < stop:
+            a = ends[triple, 0]
+            x, y, z = unit[i, a, 0], unit[i, a, 1], unit[i, a, 2]
+            near_envelope, near_slope, inverse = cutoff[i, a, 0], cutoff[i, a, 1], cutoff[i, a, 2]
+            push_x, push_y, push_z = 0.0, 0.0, 0.0
+            while triple < stop and ends[triple, 0] == a:
+                b = ends[triple, 1]
+                value, cosine, envelope = sums[0, triple], parts[4, triple], parts[5, triple]
+                bend, stretch = sums[1, triple] * envelope, -eta * sums[2, triple] * envelope
+                turn_a, turn_b = bend * inverse, bend * cutoff[i, b, 2]
+                along_a = stretch + value * near_slope * cutoff[i, b, 0] - turn_a * cosine
+                along_b = stretch + value * near_envelope * cutoff[i, b, 1] - turn_b * cosine
+                push_x += along_a * x + turn_a * unit[i, b, 0]
+                push_y += along_a * y + turn_a * unit[i, b, 1]
+                push_z += along_a * z + turn_a * unit[i, b, 2]
+                push[b, 0] += along_b * unit[i, b, 0] + turn_b * x
+                push[b, 1] += along_b * unit[i, b, 1] + turn_b * y
+                push[b, 2] += along_b * unit[i, b, 2] + turn_b * z
+                triple += 1
+            push[a, 0] += push_x
+            push[a, 1] += push_y
+            push[a, 2] += push_z
         for a in range(counts[i]):
             for axis in range(3):
                 forces[near[i, a], axis] -= push[a, axis]

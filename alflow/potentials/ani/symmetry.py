@@ -146,10 +146,10 @@ class SymmetryFunctions:
             sections=np.stack([np.cos(sections), np.sin(sections)]),
             power=power,
             blocks=self.pair_blocks(),
-            radial_marks=(0,) * len(radial),
-            angular_marks=(0,) * len(angular),
-            section_marks=(0,) * len(sections),
-            power_marks=(0,) * len(power),
+            radial_marks=(None,) * len(radial),
+            angular_marks=(None,) * len(angular),
+            section_marks=(None,) * len(sections),
+            power_marks=(None,) * len(power),
         )
 
 
@@ -171,9 +171,9 @@ def _ladder(eta: float, step: float, shifts: FloatArray) -> FloatArray:
 
 
 def _power(exponent: float) -> FloatArray:
-    """Return the coefficients in x = 2u - 1 of a polynomial that is u^exponent to 1e-11 on 0..1, if 40 can do that."""
+    """Return the coefficients in x = 2u - 1 of a polynomial that is u^exponent to 1e-9 on 0..1, if 40 can do that."""
     nodes = np.cos(pi * (np.arange(MOST_COEFFICIENTS) + 0.5) / MOST_COEFFICIENTS)
     series = np.polynomial.chebyshev.chebfit(nodes, (0.5 * (1.0 + nodes)) ** exponent, MOST_COEFFICIENTS - 1)
     left_out = np.cumsum(np.abs(series[::-1]))[::-1]
-    kept = series[: max(int((left_out > 1e-11).sum()), 1)]
+    kept = series[: max(int((left_out > 1e-9).sum()), 1)]
     return np.asarray(np.polynomial.chebyshev.cheb2poly(kept), np.float64)
