@@ -114,7 +114,7 @@ def forces_from_gradient(
         vectors = np.zeros(gradient.shape[1:])
         for frame in range(start, stop):
             fill_descriptors(positions[frame], species, packed, space, vectors)
-            fill_forces(species, packed, space, gradient[frame], forces[frame])
+            fill_forces(packed, space, gradient[frame], forces[frame])
 
     with sharing(threads) as share:
         share(work, len(positions))

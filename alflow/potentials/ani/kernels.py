@@ -8,9 +8,10 @@ Kernels that call one another stand in one file: what numba has compiled and cac
 its own file changes, not when that of a function it calls does. And they are few and shallow: each level compiles all
 below it once more.
 
-What they call with reassociation allowed is inlined before LLVM sees it. A called function is optimised in its own
-library and once more in its caller's, and which of the two then runs depends on what was compiled or loaded first: the
-last bits would differ between a process that compiles and one that finds the cache.
+A called function is optimised in its own library and once more in its caller's, and which of the two then runs depends
+on what was compiled or loaded first. So none that others call may reorder sums or fuse products as the compiler likes:
+the last bits would differ between a process that compiles and one that finds the cache. What gains by it is written out
+in `lanes`.
 """
 
 from __future__ import annotations
@@ -22,78 +23,116 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from alflow.potentials.ani.jacobian import FAST
+from alflow.potentials.ani.jacobian import FAST, SingleArray
+from alflow.potentials.ani.lanes import (
+    STEP,
+    add_block,
+    add_pairs,
+    contract_block,
+    contract_pairs,
+    evaluate_pairs,
+    evaluate_triples,
+    fill_angular,
+    fill_radial,
+)
 from alflow.types import FloatArray, IntArray
 
 Array = npt.NDArray[Any]
 
 
 class Functions(NamedTuple):
-    """Parameters of the symmetry functions as the kernels take them."""
+    """Parameters of the symmetry functions as the kernels take them. R radial, P angular shifts, Q sections."""
 
     scalars: FloatArray
-    """[cutoff, η, step, shrink] of the radial functions, then of the angular: see `_fill_gaussians`."""
+    """[cutoff, η, step] of the radial functions, then of the angular, then ζ. A step of 0: the shifts are not even."""
     radial_shifts: FloatArray
     angular_shifts: FloatArray
-    bends: FloatArray
-    """(K + 1, 2, Q) angular factor and its slope at evenly spaced cosines from -1 to 1."""
+    radial_ladder: FloatArray
+    """(3, R) factors of `lanes.fill_radial`."""
+    angular_ladder: FloatArray
+    """(3, P)."""
+    sections: FloatArray
+    """(2, Q) cosines and sines."""
+    power: FloatArray
+    """Coefficients of u^(ζ-1) in 2u - 1."""
     blocks: IntArray
     """(E, E) first column of each pair of elements."""
-    radial_marks: tuple[int, ...]
-    angular_marks: tuple[int, ...]
-    section_marks: tuple[int, ...]
-    """As many as there are shifts and sections: the length of a tuple is known when a kernel is compiled, so that its
-    inner loops are unrolled."""
+    radial_marks: tuple[None, ...]
+    angular_marks: tuple[None, ...]
+    section_marks: tuple[None, ...]
+    power_marks: tuple[None, ...]
+    """As many as there are shifts, sections, coefficients: the length of a tuple is known when a kernel is compiled."""
 
 
 class Workspace(NamedTuple):
     """What the passes over one structure keep. N pairs, C the most angular neighbours of an atom, T triples."""
 
     counts: IntArray
-    """[pairs, triples] of the structure in hand."""
+    """[pairs, triples, blocks] of the structure in hand."""
+    order: IntArray
+    """(A,) atoms sorted by element, so that triples come sorted by pairs of elements."""
     pair_atoms: IntArray
-    """(N, 2)."""
+    """(N, 4) both atoms, and the first column of the radial functions of each that this pair adds to."""
     pair_unit: FloatArray
     """(N, 3) from the first atom to the second."""
+    pair_parts: FloatArray
+    """(8, N) distance, what it is above the first shift, the first Gaussian, the ratio to the next, the cutoff function
+    and its slope, and those of the angular functions."""
     pair_slope: FloatArray
     """(N, R) derivatives of the radial functions with respect to the distance."""
+    pair_sums: FloatArray
+    """(N,) see `lanes.contract_pairs`."""
     near_count: IntArray
     """(A,) neighbours within the angular cutoff."""
     near_atom: IntArray
-    """(A, C)."""
+    """(A, C) sorted by element."""
     near_unit: FloatArray
     """(A, C, 3) from the centre to the neighbour."""
     near_distance: FloatArray
     """(A, C) Å."""
     near_cutoff: FloatArray
-    """(A, C, 2) the cutoff function and its slope."""
-    triple_angular: FloatArray
-    """(T, 2, Q) the angular factor and its slope with respect to the cosine."""
-    triple_radial: FloatArray
-    """(T, P) the Gaussian factor."""
-    triple_cosine: FloatArray
-    """(T,) cosine of the angle."""
+    """(A, C, 3) the cutoff function, its slope, and 1 / distance."""
+    blocks: IntArray
+    """(B, 4) for each centre and pair of elements: centre, first column, first triple, end of the triples."""
+    triple_ends: Array
+    """(T, 2) places of the two neighbours among those of the centre."""
+    triple_parts: FloatArray
+    """(6, T) mean distance, what it is above the first shift, the first Gaussian, the ratio to the next, the cosine of
+    the angle, and the product of the cutoff functions."""
+    triple_angular: SingleArray
+    """(2 Q, T) the angular factors, then their slopes with respect to the cosine."""
+    triple_radial: SingleArray
+    """(T, P) the Gaussian factors."""
+    triple_sums: SingleArray
+    """(3, T) see `lanes.contract_block`."""
     near_force: FloatArray
     """(C, 3) derivatives with respect to the neighbours of one centre."""
 
 
 def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functions: Functions) -> Workspace:
     """Allocate room for structures of at most these sizes."""
-    radial, angular, sections = len(functions.radial_shifts), len(functions.angular_shifts), functions.bends.shape[2]
-    neighbours, pairs, triples = max(neighbours, 1), max(pairs, 1), max(triples, 1)
+    radial, angular, sections = (len(marks) for marks in functions[-4:-1])
+    neighbours, elements = max(neighbours, 1), len(functions.blocks)
+    pairs, triples = (-(-max(count, 1) // STEP) * STEP for count in (pairs, triples))
     return Workspace(
-        counts=np.zeros(2, np.int64),
-        pair_atoms=np.zeros((pairs, 2), np.int64),
+        counts=np.zeros(3, np.int64),
+        order=np.zeros(atoms, np.int64),
+        pair_atoms=np.zeros((pairs, 4), np.int64),
         pair_unit=np.zeros((pairs, 3)),
+        pair_parts=np.zeros((8, pairs)),
         pair_slope=np.zeros((pairs, radial)),
+        pair_sums=np.zeros(pairs),
         near_count=np.zeros(atoms, np.int64),
         near_atom=np.zeros((atoms, neighbours), np.int64),
         near_unit=np.zeros((atoms, neighbours, 3)),
         near_distance=np.zeros((atoms, neighbours)),
-        near_cutoff=np.zeros((atoms, neighbours, 2)),
-        triple_angular=np.zeros((triples, 2, sections)),
-        triple_radial=np.zeros((triples, angular)),
-        triple_cosine=np.zeros(triples),
+        near_cutoff=np.zeros((atoms, neighbours, 3)),
+        blocks=np.zeros((atoms * elements * (elements + 1) // 2, 4), np.int64),
+        triple_ends=np.zeros((triples, 2), np.int32),
+        triple_parts=np.zeros((6, triples)),
+        triple_angular=np.zeros((2 * sections, triples), np.float32),
+        triple_radial=np.zeros((triples, angular), np.float32),
+        triple_sums=np.zeros((3, triples), np.float32),
         near_force=np.zeros((neighbours, 3)),
     )
 
@@ -133,64 +172,22 @@ def count_neighbours(positions: FloatArray, radial_cutoff: float, angular_cutoff
         counts[frame, 3] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _fill_gaussians(
-    distance: float, scalars: FloatArray, first: int, shifts: FloatArray, count: int, gaussians: FloatArray
-) -> None:
-    """Fill exp(-η (r - s)²) for every shift.
-
-    For even shifts s_m = s_0 + m h, each Gaussian is the one before times exp(2ηh(r - s_0)) exp(-ηh²(2m + 1)): two
-    exponentials do for all, and `shrink` = exp(-2ηh²). The little that a rounded shift is off enters to first order.
-    A `step` h of 0 says that the shifts are not even. Parameters stand in `scalars` from `first` + 1 on.
-    """
-    eta, step, shrink = scalars[first + 1], scalars[first + 2], scalars[first + 3]
-    offset = distance - shifts[0]
-    if step == 0.0:
-        for m in range(count):
-            gaussians[m] = math.exp(-eta * (distance - shifts[m]) ** 2)
-        return
-    value = math.exp(-eta * offset * offset)
-    ratio = math.exp(eta * step * (2.0 * offset - step))
-    for m in range(count):
-        even = shifts[0] + step * m
-        gaussians[m] = value * (1.0 + 2.0 * eta * (distance - even) * (shifts[m] - even))
-        value *= ratio
-        ratio *= shrink
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _fill_bend(cosine: float, bends: FloatArray, sections: int, angular: FloatArray) -> None:
-    """Fill the (2, Q) angular factor and its slope by cubic Hermite interpolation in the cosine.
-
-    The slope is that of the interpolant, so that forces are the exact derivative of the energy.
-    """
-    intervals = len(bends) - 1
-    width = 2.0 / intervals
-    row = min(max(int((cosine + 1.0) / width), 0), intervals - 1)
-    t = (cosine + 1.0) / width - row
-    for q in range(sections):
-        low, high = bends[row, 0, q], bends[row + 1, 0, q]
-        low_slope, high_slope = width * bends[row, 1, q], width * bends[row + 1, 1, q]
-        square = 3.0 * (high - low) - 2.0 * low_slope - high_slope
-        cube = 2.0 * (low - high) + low_slope + high_slope
-        angular[0, q] = low + t * (low_slope + t * (square + t * cube))
-        angular[1, q] = (low_slope + t * (2.0 * square + 3.0 * t * cube)) / width
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _pass_over_pairs(
-    positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
-) -> None:
-    """Start (A, L) vectors with the radial functions, keep their slopes, and list the angular neighbours."""
-    cutoff, eta, near_cutoff = functions.scalars[0], functions.scalars[1], functions.scalars[4]
-    shifts = functions.radial_shifts
-    count = len(functions.radial_marks)
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _list_pairs(positions: FloatArray, species: IntArray, functions: Functions, work: Workspace) -> None:
+    """List the pairs within the radial cutoff, the atoms sorted by element."""
+    cutoff, count = functions.scalars[0], len(functions.radial_marks)
+    order, atoms, unit, parts = work.order, work.pair_atoms, work.pair_unit, work.pair_parts
+    place = 0
+    for element in range(len(functions.blocks)):
+        for i in range(len(species)):
+            if species[i] == element:
+                order[place] = i
+                place += 1
     pair = 0
-    for i in range(len(species)):
-        work.near_count[i] = 0
-        for column in range(vectors.shape[1]):
-            vectors[i, column] = 0.0
-        for j in range(i):
+    for first in range(len(species)):
+        i = order[first]
+        for second in range(first):
+            j = order[second]
             x = positions[j, 0] - positions[i, 0]
             y = positions[j, 1] - positions[i, 1]
             z = positions[j, 2] - positions[i, 2]
@@ -199,71 +196,124 @@ def _pass_over_pairs(
                 continue
             distance = math.sqrt(square)
             inverse = 1.0 / distance
-            x, y, z = x * inverse, y * inverse, z * inverse
-            phase = math.pi / cutoff
-            envelope = 0.5 * math.cos(phase * distance) + 0.5
-            slope = -0.5 * phase * math.sin(phase * distance)
-            work.pair_atoms[pair, 0] = i
-            work.pair_atoms[pair, 1] = j
-            work.pair_unit[pair, 0] = x
-            work.pair_unit[pair, 1] = y
-            work.pair_unit[pair, 2] = z
-            first_i = species[j] * count
-            first_j = species[i] * count
-            gaussians = work.pair_slope[pair]
-            _fill_gaussians(distance, functions.scalars, 0, shifts, count, gaussians)
-            for m in range(count):
-                gaussian = 0.25 * gaussians[m]
-                value = gaussian * envelope
-                vectors[i, first_i + m] += value
-                vectors[j, first_j + m] += value
-                gaussians[m] = gaussian * (slope - 2.0 * eta * (distance - shifts[m]) * envelope)
+            atoms[pair, 0] = i
+            atoms[pair, 1] = j
+            atoms[pair, 2] = species[j] * count
+            atoms[pair, 3] = species[i] * count
+            unit[pair, 0] = x * inverse
+            unit[pair, 1] = y * inverse
+            unit[pair, 2] = z * inverse
+            parts[0, pair] = distance
             pair += 1
-            if square < near_cutoff * near_cutoff:
-                phase = math.pi / near_cutoff
-                envelope = 0.5 * math.cos(phase * distance) + 0.5
-                slope = -0.5 * phase * math.sin(phase * distance)
-                for centre, other, sign in ((i, j, 1.0), (j, i, -1.0)):
-                    row = work.near_count[centre]
-                    work.near_atom[centre, row] = other
-                    work.near_unit[centre, row, 0] = sign * x
-                    work.near_unit[centre, row, 1] = sign * y
-                    work.near_unit[centre, row, 2] = sign * z
-                    work.near_distance[centre, row] = distance
-                    work.near_cutoff[centre, row, 0] = envelope
-                    work.near_cutoff[centre, row, 1] = slope
-                    work.near_count[centre] = row + 1
     work.counts[0] = pair
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _pass_over_triples(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
-    """Add the angular functions to (A, L) vectors and keep their factors."""
-    shifts = functions.angular_shifts
-    count, sections = len(functions.angular_marks), len(functions.section_marks)
-    triple = 0
+@numba.njit(cache=True, nogil=True)
+def _fill_one_by_one(eta: float, shifts: FloatArray, parts: FloatArray, count: int, gaussians: Array) -> None:
+    """Fill exp(-η (r - s)²) for shifts that are not even; the distances r are the first row of `parts`."""
+    for n in range(count):
+        for m in range(len(shifts)):
+            gaussians[n, m] = math.exp(-eta * (parts[0, n] - shifts[m]) ** 2)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pass_over_pairs(species: IntArray, functions: Functions, work: Workspace, vectors: Array) -> None:
+    """Start (A, L) vectors with the radial functions, keep their slopes, and list the angular neighbours."""
+    eta, near_cutoff = functions.scalars[1], functions.scalars[3]
+    parts, pairs = work.pair_parts, work.counts[0]
+    evaluate_pairs(functions, work, pairs)
+    if functions.scalars[2] == 0.0:
+        _fill_one_by_one(eta, functions.radial_shifts, parts, pairs, work.pair_slope)
+    else:
+        fill_radial(functions, work, pairs)
     for i in range(len(species)):
-        for a in range(1, work.near_count[i]):
-            for b in range(a):
-                u, v = work.near_unit[i, a], work.near_unit[i, b]
-                cosine = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
-                mean = 0.5 * (work.near_distance[i, a] + work.near_distance[i, b])
-                envelope = work.near_cutoff[i, a, 0] * work.near_cutoff[i, b, 0]
-                column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
-                work.triple_cosine[triple] = cosine
-                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
-                _fill_bend(cosine, functions.bends, sections, angular)
-                _fill_gaussians(mean, functions.scalars, 4, shifts, count, radial)
-                row = vectors[i, column:]
-                for p in range(count):
-                    factor = radial[p] * envelope
-                    for q in range(sections):
-                        row[p * sections + q] += factor * angular[0, q]
-                triple += 1
+        for column in range(vectors.shape[1]):
+            vectors[i, column] = 0.0
+    add_pairs(functions, work, vectors, pairs)
+    _list_neighbours(near_cutoff, pairs, work)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _list_neighbours(cutoff: float, pairs: int, work: Workspace) -> None:
+    """List the angular neighbours of every atom."""
+    atoms, units, parts, counts = work.pair_atoms, work.pair_unit, work.pair_parts, work.near_count
+    near, near_unit, near_distance, near_cutoff = work.near_atom, work.near_unit, work.near_distance, work.near_cutoff
+    for i in range(len(counts)):
+        counts[i] = 0
+    for pair in range(pairs):
+        distance = parts[0, pair]
+        if distance < cutoff:
+            for side in range(2):
+                centre, sign = atoms[pair, side], 1.0 - 2.0 * side
+                row = counts[centre]
+                near[centre, row] = atoms[pair, 1 - side]
+                for axis in range(3):
+                    near_unit[centre, row, axis] = sign * units[pair, axis]
+                near_distance[centre, row] = distance
+                near_cutoff[centre, row, 0] = parts[6, pair]
+                near_cutoff[centre, row, 1] = parts[7, pair]
+                near_cutoff[centre, row, 2] = 1.0 / distance
+                counts[centre] = row + 1
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _end_of_element(species: IntArray, near: IntArray, i: int, start: int, count: int) -> int:
+    """Return where the run of neighbours of `i` of one element ends that begins at `start`."""
+    stop = start
+    while stop < count and species[near[i, stop]] == species[near[i, start]]:
+        stop += 1
+    return stop
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _list_triples(species: IntArray, functions: Functions, work: Workspace) -> None:
+    """List the triples of each centre by pairs of elements, with cosine, mean distance and product of the cutoffs."""
+    columns, blocks, ends, parts = functions.blocks, work.blocks, work.triple_ends, work.triple_parts
+    near, unit, distance, cutoff = work.near_atom, work.near_unit, work.near_distance, work.near_cutoff
+    counts = work.near_count
+    triple, block = 0, 0
+    for i in range(len(species)):
+        count, first_a = counts[i], 0
+        while first_a < count:
+            stop_a, first_b = _end_of_element(species, near, i, first_a, count), 0
+            while first_b <= first_a:
+                stop_b = _end_of_element(species, near, i, first_b, count)
+                blocks[block, 0] = i
+                blocks[block, 1] = columns[species[near[i, first_a]], species[near[i, first_b]]]
+                blocks[block, 2] = triple
+                for a in range(first_a, stop_a):
+                    x, y, z = unit[i, a, 0], unit[i, a, 1], unit[i, a, 2]
+                    half, envelope = 0.5 * distance[i, a], cutoff[i, a, 0]
+                    for b in range(first_b, min(stop_b, a)):
+                        ends[triple, 0] = a
+                        ends[triple, 1] = b
+                        parts[0, triple] = half + 0.5 * distance[i, b]
+                        parts[4, triple] = x * unit[i, b, 0] + y * unit[i, b, 1] + z * unit[i, b, 2]
+                        parts[5, triple] = envelope * cutoff[i, b, 0]
+                        triple += 1
+                blocks[block, 3] = triple
+                block += 1
+                first_b = stop_b
+            first_a = stop_a
     work.counts[1] = triple
+    work.counts[2] = block
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pass_over_triples(functions: Functions, work: Workspace, vectors: Array) -> None:
+    """Set the angular functions of (A, L) vectors and keep their factors."""
+    triples = work.counts[1]
+    evaluate_triples(functions, work, triples)
+    if functions.scalars[5] == 0.0:
+        _fill_one_by_one(functions.scalars[4], functions.angular_shifts, work.triple_parts, triples, work.triple_radial)
+    else:
+        fill_angular(functions, work, triples)
+    blocks = work.blocks
+    for block in range(work.counts[2]):
+        add_block(functions, work, vectors, blocks[block, 0], blocks[block, 1], blocks[block, 2], blocks[block, 3])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def fill_descriptors(
     positions: FloatArray, species: IntArray, functions: Functions, work: Workspace, vectors: Array
 ) -> None:
@@ -276,74 +326,89 @@ def fill_descriptors(
         work: room for this structure.
         vectors: (A, L), overwritten.
     """
-    _pass_over_pairs(positions, species, functions, work, vectors)
-    _pass_over_triples(species, functions, work, vectors)
+    _list_pairs(positions, species, functions, work)
+    _pass_over_pairs(species, functions, work, vectors)
+    _list_triples(species, functions, work)
+    _pass_over_triples(functions, work, vectors)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def fill_forces(  # noqa: C901, PLR0912 - a kernel
-    species: IntArray, functions: Functions, work: Workspace, gradient: Array, forces: FloatArray
-) -> None:
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _push_pairs(pairs: int, work: Workspace, forces: FloatArray) -> None:
+    """Start (A, 3) forces with those along the pairs."""
+    atoms, unit, sums = work.pair_atoms, work.pair_unit, work.pair_sums
+    for i in range(len(forces)):
+        for axis in range(3):
+            forces[i, axis] = 0.0
+    for pair in range(pairs):
+        i, j, slope = atoms[pair, 0], atoms[pair, 1], sums[pair]
+        for axis in range(3):
+            push = slope * unit[pair, axis]
+            forces[i, axis] += push
+            forces[j, axis] -= push
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _push_triples(eta: float, blocks: int, work: Workspace, forces: FloatArray) -> None:
+    """Add the forces of the triples to (A, 3) forces."""
+    table, ends, parts, sums = work.blocks, work.triple_ends, work.triple_parts, work.triple_sums
+    near, counts, unit, cutoff = work.near_atom, work.near_count, work.near_unit, work.near_cutoff
+    push = work.near_force
+    block = 0
+    for i in range(len(forces)):
+        for a in range(counts[i]):
+            for axis in range(3):
+                push[a, axis] = 0.0
+        first = table[block, 2] if block < blocks else 0
+        stop = first
+        while block < blocks and table[block, 0] == i:
+            stop = table[block, 3]
+            block += 1
+        triple = first
+        while triple < stop:
+            a = ends[triple, 0]
+            x, y, z = unit[i, a, 0], unit[i, a, 1], unit[i, a, 2]
+            near_envelope, near_slope, inverse = cutoff[i, a, 0], cutoff[i, a, 1], cutoff[i, a, 2]
+            push_x, push_y, push_z = 0.0, 0.0, 0.0
+            while triple < stop and ends[triple, 0] == a:
+                b = ends[triple, 1]
+                value, cosine, envelope = sums[0, triple], parts[4, triple], parts[5, triple]
+                bend, stretch = sums[1, triple] * envelope, -eta * sums[2, triple] * envelope
+                turn_a, turn_b = bend * inverse, bend * cutoff[i, b, 2]
+                along_a = stretch + value * near_slope * cutoff[i, b, 0] - turn_a * cosine
+                along_b = stretch + value * near_envelope * cutoff[i, b, 1] - turn_b * cosine
+                push_x += along_a * x + turn_a * unit[i, b, 0]
+                push_y += along_a * y + turn_a * unit[i, b, 1]
+                push_z += along_a * z + turn_a * unit[i, b, 2]
+                push[b, 0] += along_b * unit[i, b, 0] + turn_b * x
+                push[b, 1] += along_b * unit[i, b, 1] + turn_b * y
+                push[b, 2] += along_b * unit[i, b, 2] + turn_b * z
+                triple += 1
+            push[a, 0] += push_x
+            push[a, 1] += push_y
+            push[a, 2] += push_z
+        for a in range(counts[i]):
+            for axis in range(3):
+                forces[near[i, a], axis] -= push[a, axis]
+                forces[i, axis] += push[a, axis]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def fill_forces(functions: Functions, work: Workspace, gradient: Array, forces: FloatArray) -> None:
     """Fill (A, 3) forces, from ∂E/∂G and what `fill_descriptors` kept.
 
     Args:
-        species: (A,) rows of the elements.
         functions: the symmetry functions.
         work: as `fill_descriptors` left it for this structure.
         gradient: (A, L) ∂E/∂G, eV.
         forces: (A, 3) eV/Å, overwritten.
     """
-    for i in range(len(species)):
-        for axis in range(3):
-            forces[i, axis] = 0.0
-    count = len(functions.radial_marks)
-    for pair in range(work.counts[0]):
-        i, j = work.pair_atoms[pair, 0], work.pair_atoms[pair, 1]
-        first_i, first_j = species[j] * count, species[i] * count
-        slope = 0.0
-        for m in range(count):
-            slope += (gradient[i, first_i + m] + gradient[j, first_j + m]) * work.pair_slope[pair, m]
-        for axis in range(3):
-            push = slope * work.pair_unit[pair, axis]
-            forces[i, axis] += push
-            forces[j, axis] -= push
-    eta, shifts = functions.scalars[5], functions.angular_shifts
-    count, sections = len(functions.angular_marks), len(functions.section_marks)
-    triple = 0
-    for i in range(len(species)):
-        for a in range(work.near_count[i]):
-            for axis in range(3):
-                work.near_force[a, axis] = 0.0
-        for a in range(1, work.near_count[i]):
-            for b in range(a):
-                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
-                distance_a, distance_b = work.near_distance[i, a], work.near_distance[i, b]
-                mean, cosine = 0.5 * (distance_a + distance_b), work.triple_cosine[triple]
-                column = functions.blocks[species[work.near_atom[i, a]], species[work.near_atom[i, b]]]
-                bend, value, stretch = 0.0, 0.0, 0.0
-                row = gradient[i, column:]
-                for p in range(count):
-                    inner, turned = 0.0, 0.0
-                    for q in range(sections):
-                        inner += row[p * sections + q] * angular[0, q]
-                        turned += row[p * sections + q] * angular[1, q]
-                    bend += turned * radial[p]
-                    value += inner * radial[p]
-                    stretch += inner * radial[p] * (mean - shifts[p])
-                near, far = work.near_cutoff[i, a], work.near_cutoff[i, b]
-                bend *= near[0] * far[0]
-                stretch *= -eta * near[0] * far[0]
-                along_a = stretch + value * near[1] * far[0]
-                along_b = stretch + value * near[0] * far[1]
-                for axis in range(3):
-                    u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
-                    work.near_force[a, axis] += along_a * u + bend * (v - cosine * u) / distance_a
-                    work.near_force[b, axis] += along_b * v + bend * (u - cosine * v) / distance_b
-                triple += 1
-        for a in range(work.near_count[i]):
-            for axis in range(3):
-                forces[work.near_atom[i, a], axis] -= work.near_force[a, axis]
-                forces[i, axis] += work.near_force[a, axis]
+    pairs, blocks = work.counts[0], work.counts[2]
+    contract_pairs(functions, work, gradient, pairs)
+    table = work.blocks
+    for block in range(blocks):
+        contract_block(functions, work, gradient, table[block, 0], table[block, 1], table[block, 2], table[block, 3])
+    _push_pairs(pairs, work, forces)
+    _push_triples(functions.scalars[4], blocks, work, forces)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -358,31 +423,37 @@ def fill_near_blocks(species: IntArray, functions: Functions, work: Workspace, b
             B functions].
             The derivative with respect to the centre is minus the sum over its neighbours.
     """
-    eta, shifts = functions.scalars[5], functions.angular_shifts
+    eta, shifts = functions.scalars[4], functions.angular_shifts
     count, sections = len(functions.angular_marks), len(functions.section_marks)
     width = count * sections
-    triple, base = 0, 0
+    factors = np.empty((2, sections))
+    base, block = 0, 0
     for i in range(len(species)):
-        for a in range(1, work.near_count[i]):
-            for b in range(a):
-                angular, radial = work.triple_angular[triple], work.triple_radial[triple]
-                distance_a, distance_b = work.near_distance[i, a], work.near_distance[i, b]
-                mean, cosine = 0.5 * (distance_a + distance_b), work.triple_cosine[triple]
-                near, far = work.near_cutoff[i, a], work.near_cutoff[i, b]
-                column_a = species[work.near_atom[i, b]] * width
-                column_b = species[work.near_atom[i, a]] * width
-                for axis in range(3):
-                    u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
-                    turn_a = (v - cosine * u) / distance_a * near[0] * far[0]
-                    turn_b = (u - cosine * v) / distance_b * near[0] * far[0]
-                    row_a, row_b = blocks[base + a, axis, column_a:], blocks[base + b, axis, column_b:]
-                    for p in range(count):
-                        stretch = -eta * (mean - shifts[p]) * near[0] * far[0]
-                        along_a = (stretch + near[1] * far[0]) * u * radial[p]
-                        along_b = (stretch + near[0] * far[1]) * v * radial[p]
-                        across_a, across_b = turn_a * radial[p], turn_b * radial[p]
-                        for q in range(sections):
-                            row_a[p * sections + q] += along_a * angular[0, q] + across_a * angular[1, q]
-                            row_b[p * sections + q] += along_b * angular[0, q] + across_b * angular[1, q]
-                triple += 1
+        first = block
+        while block < work.counts[2] and work.blocks[block, 0] == i:
+            block += 1
+        start, stop = (work.blocks[first, 2], work.blocks[block - 1, 3]) if block > first else (0, 0)
+        for triple in range(start, stop):
+            a, b = work.triple_ends[triple]
+            for q in range(sections):
+                factors[0, q] = work.triple_angular[q, triple]
+                factors[1, q] = work.triple_angular[sections + q, triple]
+            radial = work.triple_radial[triple]
+            mean, cosine = work.triple_parts[0, triple], work.triple_parts[4, triple]
+            near, far = work.near_cutoff[i, a], work.near_cutoff[i, b]
+            column_a = species[work.near_atom[i, b]] * width
+            column_b = species[work.near_atom[i, a]] * width
+            for axis in range(3):
+                u, v = work.near_unit[i, a, axis], work.near_unit[i, b, axis]
+                turn_a = (v - cosine * u) * near[2] * near[0] * far[0]
+                turn_b = (u - cosine * v) * far[2] * near[0] * far[0]
+                row_a, row_b = blocks[base + a, axis, column_a:], blocks[base + b, axis, column_b:]
+                for p in range(count):
+                    stretch = -eta * (mean - shifts[p]) * near[0] * far[0]
+                    along_a = (stretch + near[1] * far[0]) * u * radial[p]
+                    along_b = (stretch + near[0] * far[1]) * v * radial[p]
+                    across_a, across_b = turn_a * radial[p], turn_b * radial[p]
+                    for q in range(sections):
+                        row_a[p * sections + q] += along_a * factors[0, q] + across_a * factors[1, q]
+                        row_b[p * sections + q] += along_b * factors[0, q] + across_b * factors[1, q]
         base += work.near_count[i]

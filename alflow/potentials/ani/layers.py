@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from alflow.potentials.ani.jacobian import FAST, SingleArray
+from alflow.potentials.ani.singles import gelu, sum_of_products
 from alflow.potentials.ani.tiles import multiply
 from alflow.types import FloatArray, IntArray
 
@@ -89,16 +90,6 @@ def gelu_parts(x: float) -> tuple[float, float]:
     return share, density
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gelu(values: SingleArray, slopes: SingleArray) -> None:
-    """Replace flat values x by x Φ(x) and fill the slopes Φ(x) + x φ(x)."""
-    for n in range(len(values)):
-        x = np.float64(values[n])
-        share, density = gelu_parts(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def celu(values: SingleArray, slopes: SingleArray) -> None:
     """Replace flat values x by max(x, 0) + min(0.1 (exp(x/0.1) - 1), 0) and fill the slopes."""
@@ -112,7 +103,7 @@ def celu(values: SingleArray, slopes: SingleArray) -> None:
             slopes[n] = 1.0
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def pass_through(  # noqa: C901, PLR0912 - a kernel
     networks: PackedNetworks,
     bounds: IntArray,
@@ -167,18 +158,17 @@ def pass_through(  # noqa: C901, PLR0912 - a kernel
                     celu(out[: rows * narrow], slopes[layer, : rows * narrow])
                 hidden, first = out, 0
             wide, start = networks.shape[e, layers - 1, 0], networks.weight_start[m, e, layers - 1]
-            last = networks.weights[start : start + wide]
+            weights = networks.weights
             total = rows * np.float64(networks.biases[networks.bias_start[m, e, layers - 1]])
             for row in range(rows):
-                for n in range(wide):
-                    total += np.float64(hidden[row * wide + n]) * np.float64(last[n])
+                total += sum_of_products(hidden, row * wide, weights, start, wide)
             energies[m] += total
             if shares[m] == 0.0:
                 continue
             back = slopes[layers - 2]
             for row in range(rows):
                 for n in range(wide):
-                    back[row * wide + n] *= np.float32(shares[m]) * last[n]
+                    back[row * wide + n] *= np.float32(shares[m]) * weights[start + n]
             for layer in range(layers - 2, 0, -1):
                 wide, narrow = networks.shape[e, layer, 0], networks.shape[e, layer, 1]
                 panel, front = networks.panel_start[m, e, layer, 1], values[layer - 1]

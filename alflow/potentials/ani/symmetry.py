@@ -12,8 +12,10 @@ from alflow.errors import StructureError
 from alflow.potentials.ani.kernels import Functions
 from alflow.types import FloatArray, IntArray
 
-INTERVALS = 2048
-"""Of the table of angular factors."""
+MOST_COEFFICIENTS = 40
+"""Of the polynomial that stands for u^(ζ-1)."""
+STEEPEST = 700.0
+"""Largest exponent on a ladder of Gaussians: double precision ends at e^709."""
 SYMBOLS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F", 15: "P", 16: "S", 17: "Cl", 35: "Br", 53: "I"}
 """Symbols of the elements met most; others are spoken of by their number."""
 
@@ -121,43 +123,57 @@ class SymmetryFunctions:
     @cached_property
     def packed(self) -> Functions:
         """What the kernels take."""
-        radial, angular = _single(self.radial_shifts), _single(self.angular_shifts)
-        scalars = [
-            *(self.radial_cutoff, *_gaussian_scalars(self.radial_eta, radial)),
-            *(self.angular_cutoff, *_gaussian_scalars(self.angular_eta, angular)),
-        ]
+        radial, angular, sections = (
+            _single(values) for values in (self.radial_shifts, self.angular_shifts, self.sections)
+        )
+        zeta = float(_single((self.zeta,))[0])
+        steps, ladders = [], []
+        for cutoff, eta, shifts in (
+            (self.radial_cutoff, self.radial_eta, radial),
+            (self.angular_cutoff, self.angular_eta, angular),
+        ):
+            rounded = float(_single((eta,))[0])
+            step = _step(cutoff, rounded, shifts)
+            steps += [cutoff, rounded, step]
+            ladders.append(_ladder(rounded, step, shifts))
+        power = _power(zeta - 1.0)
         return Functions(
-            scalars=np.array(scalars),
+            scalars=np.array([*steps, zeta]),
             radial_shifts=radial,
             angular_shifts=angular,
-            bends=_bends(float(_single((self.zeta,))[0]), _single(self.sections)),
+            radial_ladder=ladders[0],
+            angular_ladder=ladders[1],
+            sections=np.stack([np.cos(sections), np.sin(sections)]),
+            power=power,
             blocks=self.pair_blocks(),
-            radial_marks=(0,) * len(radial),
-            angular_marks=(0,) * len(angular),
-            section_marks=(0,) * len(self.sections),
+            radial_marks=(None,) * len(radial),
+            angular_marks=(None,) * len(angular),
+            section_marks=(None,) * len(sections),
+            power_marks=(None,) * len(power),
         )
 
 
-def _gaussian_scalars(eta: float, shifts: FloatArray) -> tuple[float, float, float]:
-    """Return η, and for shifts that are even but for rounding their step h and exp(-2ηh²); 0 and 1 for others."""
-    eta = float(_single((eta,))[0])
-    step = float(shifts[-1] - shifts[0]) / max(len(shifts) - 1, 1)
-    even = shifts[0] + step * np.arange(len(shifts))
-    if np.abs(shifts - even).max() > 1e-6:
-        step = 0.0
-    return eta, step, float(np.exp(-2.0 * eta * step * step))
+def _step(cutoff: float, eta: float, shifts: FloatArray) -> float:
+    """Return the step of shifts that are even but for rounding; 0 if they are not, or a ladder would be too steep."""
+    count = len(shifts)
+    step = float(shifts[-1] - shifts[0]) / max(count - 1, 1)
+    uneven = np.abs(shifts - (shifts[0] + step * np.arange(count))).max() > 1e-6
+    reach = max(cutoff - float(shifts[0]), float(shifts[0]))
+    steep = eta * max(reach, 2.0 * step * (count - 1)) * reach > STEEPEST
+    return 0.0 if uneven or steep else step
 
 
-def _bends(zeta: float, sections: FloatArray) -> FloatArray:
-    """Return the (K + 1, 2, Q) table of the angular factor and its slope over even cosines from -1 to 1.
+def _ladder(eta: float, step: float, shifts: FloatArray) -> FloatArray:
+    """Return the (3, S) factors exp(-ηh²m²), 2ηδ_m and 1 - 2ηδ_m h m for shifts s_0 + m h + δ_m: see `lanes`."""
+    along = step * np.arange(len(shifts))
+    off = 2.0 * eta * (shifts - shifts[0] - along)
+    return np.stack([np.exp(-eta * along**2), off, 1.0 - off * along])
 
-    With c = 0.95 cos θ and s = √(1 - c²), cos(arccos c - θ_q) = c cos θ_q + s sin θ_q: no arccosine is needed, and
-    s never falls below 0.31, so straight angles are as regular as any. Interpolation between the entries is good to
-    1e-10 in value and 1e-6 in slope.
-    """
-    reduced = 0.95 * np.linspace(-1.0, 1.0, INTERVALS + 1)[:, None]
-    sine = np.sqrt(1.0 - reduced**2)
-    base = np.maximum(0.5 * (1.0 + reduced * np.cos(sections) + sine * np.sin(sections)), 1e-12)
-    factor = 2.0 * base**zeta
-    slope = 0.475 * zeta * factor / base * (np.cos(sections) - reduced / sine * np.sin(sections))
-    return np.ascontiguousarray(np.stack([factor, slope], axis=1))
+
+def _power(exponent: float) -> FloatArray:
+    """Return the coefficients in x = 2u - 1 of a polynomial that is u^exponent to 1e-9 on 0..1, if 40 can do that."""
+    nodes = np.cos(pi * (np.arange(MOST_COEFFICIENTS) + 0.5) / MOST_COEFFICIENTS)
+    series = np.polynomial.chebyshev.chebfit(nodes, (0.5 * (1.0 + nodes)) ** exponent, MOST_COEFFICIENTS - 1)
+    left_out = np.cumsum(np.abs(series[::-1]))[::-1]
+    kept = series[: max(int((left_out > 1e-9).sum()), 1)]
+    return np.asarray(np.polynomial.chebyshev.cheb2poly(kept), np.float64)
