@@ -83,17 +83,8 @@ class CompiledPasses:
         frames = len(batch.places)
         energy_errors, loss = np.empty(frames, np.float32), np.empty(frames, np.float32)
         found = np.empty((len(batch.rows) if forces else 0, 3), np.float32)
-        moves, changes = np.empty_like(found), vectors
-        if forces:
-            slope = np.empty_like(vectors)
-            share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs))
-            lines = slope.reshape(-1, slope.shape[2])
-            share(
-                lambda a, b: forces_of_batch(
-                    batch.jacobian, batch.places, batch.offsets, batch.rows, lines, found, a, b
-                ),
-                frames,
-            )
+        moves = np.empty_like(found)
+        slope = self._fill_forces(flat, batch, found) if forces else vectors
         _weigh(
             batch.offsets,
             batch.rows,
@@ -108,26 +99,45 @@ class CompiledPasses:
         )
         if gradient is not None:
             if forces:
-                changes = slope
-                changes.fill(0.0)
-                share(
-                    lambda a, b: changes_of_batch(
-                        batch.jacobian, batch.places, batch.offsets, batch.rows, moves, lines, a, b
-                    ),
-                    frames,
-                )
-            slots = self._slots if self._parts > 1 else gradient.flat.numpy()[None]
-            share(
-                lambda a, b: reverse(
-                    shapes, jobs, flat, panels, self._scale, room, seeds, changes, forces, slots, a, b
-                ),
-                len(jobs),
-            )
-            if self._parts > 1:
-                np.sum(slots, axis=0, out=gradient.flat.numpy())
+                self._fill_changes(batch, moves, slope)
+            self._fill_gradient(flat, seeds, slope, gradient.flat.numpy(), forces=forces)
         return Errors(
             torch.from_numpy(energy_errors), torch.from_numpy(found) if forces else None, torch.from_numpy(loss)
         )
+
+    def _fill_forces(self, flat: SingleArray, batch: Batch, found: SingleArray) -> SingleArray:
+        """Fill (n, 3) forces after a forward pass, and return (M, R, L) ∂E/∂G."""
+        shapes, jobs, room, panels, share = self._shapes, self._jobs, self._room, self._panels, self._share
+        slope = np.empty_like(batch.vectors)
+        share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs))
+        lines = slope.reshape(-1, slope.shape[2])
+        share(
+            lambda a, b: forces_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, lines, found, a, b),
+            len(batch.places),
+        )
+        return slope
+
+    def _fill_changes(self, batch: Batch, moves: SingleArray, changes: SingleArray) -> None:
+        """Fill (M, R, L) changes of the descriptors with (n, 3) moves of the atoms."""
+        changes.fill(0.0)
+        lines = changes.reshape(-1, changes.shape[2])
+        self._share(
+            lambda a, b: changes_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, moves, lines, a, b),
+            len(batch.places),
+        )
+
+    def _fill_gradient(
+        self, flat: SingleArray, seeds: SingleArray, changes: SingleArray, gradient: SingleArray, *, forces: bool
+    ) -> None:
+        """Fill the flat gradient of each member's loss, from ∂L/∂E of each atom and the changes of the descriptors."""
+        shapes, jobs, room, panels = self._shapes, self._jobs, self._room, self._panels
+        slots = self._slots if self._parts > 1 else gradient[None]
+        self._share(
+            lambda a, b: reverse(shapes, jobs, flat, panels, self._scale, room, seeds, changes, forces, slots, a, b),
+            len(jobs),
+        )
+        if self._parts > 1:
+            np.sum(slots, axis=0, out=gradient)
 
     def _divide(self, bounds: IntArray) -> None:
         """Lay out the jobs of a batch, if the last had other numbers of rows."""

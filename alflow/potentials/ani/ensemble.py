@@ -14,6 +14,7 @@ from alflow.potentials.ani.compiled import CompiledForceModel, CompiledNetworks
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import FloatArray, ForceModel, Frames, IntArray
 
 Driver = int | Literal["mean"]
@@ -112,16 +113,13 @@ class ANIEnsemble:
 
         functions = {name: getattr(self.functions, name) for name in SymmetryFunctions.__dataclass_fields__}
         content: dict[str, Any] = {
-            "format": FORMAT,
             "functions": functions,
             "activation": self.networks.activation,
             "weights": [[torch.from_numpy(layer) for layer in element] for element in self.networks.weights],
             "biases": [[torch.from_numpy(layer) for layer in element] for element in self.networks.biases],
             "self_energies": torch.from_numpy(self.self_energies),
         }
-        part = path.with_name(path.name + ".part")
-        torch.save(content, part)
-        part.replace(path)
+        write_weights(path, FORMAT, content)
 
     @classmethod
     def load(cls, path: Path) -> ANIEnsemble:
@@ -130,14 +128,8 @@ class ANIEnsemble:
         Raises:
             InputError: the file holds something else.
         """
-        import torch  # noqa: PLC0415
-
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(
-                f"A file of weights must be one that alflow wrote ({FORMAT}): {path} is not. "
-                "Import a TorchANI model with alflow.potentials.ani.interop.from_torchani."
-            )
+        hint = "Import a TorchANI model with alflow.potentials.ani.interop.from_torchani."
+        content = read_weights(path, FORMAT, hint)
         networks = Networks(
             tuple(tuple(layer.numpy() for layer in element) for element in content["weights"]),
             tuple(tuple(layer.numpy() for layer in element) for element in content["biases"]),

@@ -15,6 +15,7 @@ from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.schnet.compiled import drive, evaluate_frames, make_room, weights_of
 from alflow.potentials.schnet.network import Architecture, Parameters, reference_module
 from alflow.potentials.schnet.repulsion import repulsion
+from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray
 
 Driver = int | Literal["mean"]
@@ -115,15 +116,12 @@ class SchNetEnsemble:
     def save(self, path: Path) -> None:
         """Write all members to one file, which `load` and ``torch.load(weights_only=True)`` can read."""
         content: dict[str, Any] = {
-            "format": FORMAT,
             "architecture": asdict(self.architecture),
             "elements": list(self.elements),
             "parameters": list(self.parameters),
             "self_energies": torch.from_numpy(np.ascontiguousarray(self.self_energies)),
         }
-        part = path.with_name(path.name + ".part")
-        torch.save(content, part)
-        part.replace(path)
+        write_weights(path, FORMAT, content)
 
     @classmethod
     def load(cls, path: Path) -> SchNetEnsemble:
@@ -132,9 +130,7 @@ class SchNetEnsemble:
         Raises:
             InputError: the file holds something else.
         """
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"A file of SchNet weights must be one that alflow wrote ({FORMAT}): {path} is not.")
+        content = read_weights(path, FORMAT)
         architecture = Architecture(**content["architecture"])
         parameters = tuple(content["parameters"])
         return cls(architecture, tuple(content["elements"]), parameters, content["self_energies"].numpy())

@@ -149,3 +149,17 @@ def test_shifts_that_are_not_even():
     assert radial == pytest.approx(expected[:, :, : even.radial_length], abs=1e-12)
     angular = found[:, :, uneven.radial_length :].reshape(*positions.shape[:2], -1, 3, 4)[..., 1, :]
     assert angular.reshape(*positions.shape[:2], -1) == pytest.approx(expected[:, :, even.radial_length :], abs=1e-12)
+
+
+@pytest.mark.parametrize("eta", [19.7, 80.0])
+def test_gaussians_on_a_ladder_and_too_steep_for_one(eta):
+    functions = replace(FUNCTIONS, radial_eta=eta, angular_eta=eta)
+    distances = np.array([0.4, 1.1, 2.7, 5.0])
+    positions = np.zeros((4, 2, 3))
+    positions[:, 1, 2] = distances
+    found = descriptors(functions, np.array([1, 1]), positions)[:, 0, :16]
+    rounded = np.array(functions.radial_shifts, np.float32).astype(float)
+    gaussians = np.exp(-float(np.float32(eta)) * (distances[:, None] - rounded) ** 2)
+    cutoff = 0.5 * np.cos(np.pi * distances / 5.1) + 0.5
+    assert found == pytest.approx(0.25 * gaussians * cutoff[:, None], abs=1e-9)
+    assert (functions.packed.scalars[2] == 0.0) == (eta == 80.0)

@@ -1,0 +1,48 @@
+"""The activation in single precision, and its sum of products, against double precision."""
+
+import numba
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from alflow.potentials.ani.singles import gelu, sum_of_products
+
+
+@numba.njit
+def activate(values, slopes):
+    gelu(values, slopes)
+
+
+@numba.njit
+def dot(a, a0, b, b0, count):
+    return sum_of_products(a, a0, b, b0, count)
+
+
+@pytest.fixture
+def numbers():
+    return np.concatenate([np.linspace(-9.0, 9.0, 4001), [0.0, -1e-4, 30.0, -30.0]]).astype(np.float32)
+
+
+def test_gelu_and_slope_are_right_to_single_precision(numbers):
+    values, slopes, exact = numbers.copy(), np.empty_like(numbers), numbers.astype(float)
+    activate(values, slopes)
+    density = np.exp(-0.5 * exact**2) / np.sqrt(2.0 * np.pi)
+    assert np.abs((values - exact * ndtr(exact)) / np.maximum(np.abs(exact), 1.0)).max() < 1.5e-7
+    assert np.abs(slopes - ndtr(exact) - exact * density).max() < 3e-7
+
+
+def test_place_in_the_array_does_not_change_the_bits(numbers):
+    whole, slopes = numbers.copy(), np.empty_like(numbers)
+    activate(whole, slopes)
+    for place in (0, 5, 1000, len(numbers) - 1):
+        one, slope = numbers[place : place + 1].copy(), np.empty(1, np.float32)
+        activate(one, slope)
+        assert (one[0], slope[0]) == (whole[place], slopes[place])
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 37])
+def test_sum_of_products(count):
+    rng = np.random.default_rng(count)
+    a, b = rng.normal(size=(2, 60)).astype(np.float32)
+    expected = a[3 : 3 + count].astype(float) @ b[7 : 7 + count].astype(float)
+    assert dot(a, 3, b, 7, count) == pytest.approx(expected, abs=1e-12)
