@@ -116,7 +116,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_a_sound_site_passes_and_is_remembered(tmp_path, cache):
     assert "never been checked" in check_warning("local")
-    check = check_site("local", {"workers": "2"}, tmp_path, LABELS, workers={"cpu": 2})
+    check = check_site("local", {"workers": "2", "gpu_workers": "1"}, tmp_path, LABELS, workers={"cpu": 2})
     assert check.passed, check.findings
     assert [report.executor for report in check.workers].count("cpu") == 2
     assert check.speeds["cpu"].tasks_per_second > 0
