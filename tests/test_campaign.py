@@ -79,7 +79,7 @@ def test_a_campaign_that_failed_in_the_middle_goes_on_and_ends_the_same(undistur
 
     apps = {**graph.APPS, what: (fails_at_its_second_call, executor)}
     with monkeypatch.context() as patched:
-        patched.setattr(graph.TaskGraph.__init__, "__defaults__", (*graph.TaskGraph.__init__.__defaults__[:-1], apps))
+        patched.setattr(graph.TaskGraph, "__init__", functools.partialmethod(graph.TaskGraph.__init__, apps=apps))
         with pytest.raises(CampaignError, match="planted"):
             run(tmp_path / "run")
     assert run(tmp_path / "run") == undisturbed
