@@ -13,6 +13,7 @@ from alflow.errors import InputError
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Activation, Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.torchthreads import torch_threads
 from alflow.types import Evaluation, FloatArray, IntArray
 from alflow.units import HARTREE_IN_EV
 
@@ -83,8 +84,6 @@ class TorchANIForceModel:
 
     def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
         """Return energy, forces and spread at (A, 3) Å. `start` has no meaning here."""
-        from alflow.potentials.ani.training import torch_threads  # noqa: PLC0415 - only this route needs it
-
         del start
         with torch_threads(self._threads):
             place = torch.tensor(positions[None], dtype=torch.double, device=self._device, requires_grad=True)

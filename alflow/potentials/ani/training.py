@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
+from alflow.potentials.torchthreads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 VALIDATION_BATCH = 64
@@ -84,17 +84,6 @@ def train_ensemble(
         _run(trainer, [[*seed, member] for member in chosen], carried_over, checkpoint, key, progress)
         ensemble = ANIEnsemble(functions, trainer.returned(), self_energies)
         return ensemble, trainer.report(chosen)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Set the number of torch's threads, which is one for the whole process, and set it back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Trainer:

@@ -25,6 +25,7 @@ from alflow.potentials.schnet.network import (
 )
 from alflow.potentials.schnet.repulsion import repulsion
 from alflow.potentials.schnet.state import Checkpoint, TrainingState, fingerprint
+from alflow.potentials.torchthreads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 LARGE_BATCH = 64
@@ -100,10 +101,9 @@ def train_schnet_ensemble(
         ensemble = SchNetEnsemble(architecture, elements, (weights,), np.asarray(shift)[None])
         return ensemble, Member(index, split, errors[0], errors[1], errors[2], best_epoch, epochs)
 
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(max(1, min(threads, len(indices))), thread_name_prefix="alflow-schnet") as pool:
+    workers = max(1, min(threads, len(indices)))
+    with torch_threads(1), ThreadPoolExecutor(workers, thread_name_prefix="alflow-schnet") as pool:
         results = list(pool.map(train, range(len(indices))))
-    torch.set_num_threads(before)
     for index in indices:
         Checkpoint(checkpoint, index).remove()
     return join([ensemble for ensemble, _ in results]), tuple(member for _, member in results)
