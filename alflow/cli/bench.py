@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from alflow.cli.folder import working_folder
+from alflow.cli.terminal import wide
 
 if TYPE_CHECKING:
     from alflow.bench.workload import Workload
@@ -51,8 +53,7 @@ def label(
 
     console = Console()
     cases = [BenchCase(some, size) for some in _numbers(workers, "--workers") for size in _numbers(chunks, "--chunks")]
-    folder = run_dir or Path(tempfile.mkdtemp(prefix="bench-label-", dir=Path.cwd()))
-    try:
+    with working_folder(run_dir, "bench-label-") as folder:
         report = bench_label(
             site,
             parse_option_pairs(options or ()),
@@ -64,10 +65,7 @@ def label(
             warm_up=wait_for,
             say=console.print,
         )
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where a refusal left it empty
-    console.print(bench_table(report))
+    wide(console).print(bench_table(report))
     save_bench(report, json)
     console.print(f"written to {json}, drawn in {draw_bench(report, figure)}", highlight=False)
     if campaign is not None:

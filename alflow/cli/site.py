@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from alflow.cli.folder import working_folder
 from alflow.cli.terminal import wide
 
 SiteName = Annotated[str, typer.Argument(help="A name from `alflow site list`, or a Python file.", show_default=False)]
@@ -80,14 +79,10 @@ def check(
     from alflow.sites import parse_option_pairs
 
     console = wide(Console())
-    folder = run_dir or Path(tempfile.mkdtemp(prefix="site-check-", dir=Path.cwd()))
-    try:
+    with working_folder(run_dir, "site-check-") as folder:
         labels = LabelSettings.model_validate({"engine": engine})
         chosen = parse_option_pairs(options or ())
         result = check_site(name, chosen, folder, labels, start_limit_s=60 * limit, say=console.print)
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where a refusal left it empty
     for part in check_tables(result):
         console.print(part)
     save_check(result, json)
