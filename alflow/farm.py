@@ -23,10 +23,6 @@ from alflow.ledger import Ledger, Origin, label_rows
 from alflow.tasks import EngineModel, Outcome
 from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
-COMMIT_SECONDS = 1.0
-"""Longest time between the arrival of a label and its commit to the disk."""
-COMMIT_SHARE = 0.05
-"""Share of the driver's time that commits may take; a quick disk has them sooner than after `COMMIT_SECONDS`."""
 FIRST_GUESS_LABEL_SECONDS = 0.01
 NOTHING, ZERO, UNKNOWN = np.empty(0, dtype=np.int64), np.zeros(1), np.full(1, -1, dtype=np.int64)
 
@@ -61,8 +57,6 @@ class LabelFarm:
     seconds: float = 0.0
     """Worker-seconds spent on the labels that arrived."""
     _measured: int = 0
-    _committed: float = 0.0
-    _commit_seconds: float = 0.0
     _usual: dict[bytes, float] = field(default_factory=dict)
     """Median energy of the first data of each composition, eV."""
     _first: float | None = None
@@ -101,12 +95,8 @@ class LabelFarm:
         return self.in_flight == 0
 
     def tick(self) -> None:
-        """Commit what arrived: as soon as the disk's pace allows, at the latest after a second."""
-        began = time.monotonic()
-        if self.ledger.pending and began - self._committed > min(COMMIT_SECONDS, self._commit_seconds / COMMIT_SHARE):
-            self.ledger.commit()
-            self._committed = time.monotonic()
-            self._commit_seconds = self._committed - began
+        """Commit what arrived: called when nothing else has, so many labels that come quickly share a commit."""
+        self.ledger.commit()
 
     def check_failures(self, iteration: int) -> None:
         """Raise a CampaignError if more labels failed than the settings accept."""

@@ -88,7 +88,7 @@ class TaskGraph:
         Args:
             config: of the site.
             events: where tasks are written down.
-            tick: called a few times a second by `run_until`.
+            tick: called by `run_until` when no finished task waits, and at least a few times a second.
             say: shows a sentence to the user.
             apps: name of each kind of task, its function, its executor.
             silence_s: a worker whose task gives no sign of life for so long is ended.
@@ -155,12 +155,19 @@ class TaskGraph:
         """
         watched = 0.0
         while not done():
-            with contextlib.suppress(queue.Empty):
-                self._handle(self._finished.get(timeout=TICK_SECONDS))
+            self._handle_finished()
             if time.monotonic() - watched > 1.0:
                 watched = time.monotonic()
                 self._watch.check()
             self._tick()
+
+    def _handle_finished(self) -> None:
+        """Wait a moment for a finished task; handle it, and what else has finished by then."""
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._finished.get(timeout=TICK_SECONDS))
+            began = time.monotonic()
+            while time.monotonic() - began < TICK_SECONDS:
+                self._handle(self._finished.get_nowait())
 
     def close(self) -> None:
         """End all executors, in bounded time; what is still running is dropped."""
