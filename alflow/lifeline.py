@@ -7,6 +7,7 @@ the process with the traceback of each thread on stderr, and only a process that
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from alflow.orphans import die_with
 from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
 
 AGAIN_S = 1.0
@@ -28,6 +30,7 @@ class _Watch:
     silence_s: float = 0.0
     """0: no watch."""
     told: float = 0.0
+    ends_with_pool: bool = False
 
 
 _watch = _Watch()
@@ -39,6 +42,7 @@ def watched(silence_s: float) -> Iterator[None]:
     if not silence_s or not _is_worker() or not _can_tell():
         yield
         return
+    _end_with_the_pool()
     _set(silence_s)
     try:
         yield
@@ -91,6 +95,14 @@ def lively(model: ForceModel) -> ForceModel:
 def _set(silence_s: float) -> None:
     _watch.silence_s, _watch.told = silence_s, time.monotonic()
     faulthandler.dump_traceback_later(silence_s, exit=True)
+
+
+def _end_with_the_pool() -> None:
+    """See to it, once, that a worker does not outlive its pool: a result that nobody reads would hold it for ever."""
+    pool = multiprocessing.parent_process()
+    if pool is not None and pool.pid is not None and not _watch.ends_with_pool:
+        die_with(pool.pid)
+        _watch.ends_with_pool = True
 
 
 def _is_worker() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "alflow"
 LAYERS = [
-    ("units", "errors"),
+    ("units", "errors", "orphans"),
     ("types",),
     ("config", "dftb", "learning"),
     ("structures",),

@@ -58,6 +58,51 @@ def test_process_that_is_left_alone(sign, silence, variables) -> None:
     assert loop(sign, silence, **variables).stdout == "ended well\n"
 
 
+POOL = """
+import multiprocessing, os, time
+from alflow import lifeline
+
+def work(told):
+    with lifeline.watched(60.0):
+        told.put(os.getpid())
+        told.close()
+        told.join_thread()
+        time.sleep(60.0)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    context.Process(target=work, args=(told,)).start()
+    print(told.get(), flush=True)
+    time.sleep(60.0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_worker_ends_with_its_pool(tmp_path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    environment = {**os.environ, "PARSL_WORKER_RANK": "0"}
+    pool = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment)
+    assert pool.stdout is not None
+    worker = int(pool.stdout.readline())
+    assert Path(f"/proc/{worker}").exists()
+    pool.kill()
+    pool.wait()
+    limit = time.monotonic() + 20.0
+    while time.monotonic() < limit and lives(worker):
+        time.sleep(0.05)
+    assert not lives(worker)
+
+
+def lives(pid: int) -> bool:
+    """Say whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_structures_are_signs_of_life(monkeypatch) -> None:
     signs: list[bool] = []
     monkeypatch.setattr(lifeline, "alive", lambda: signs.append(True))

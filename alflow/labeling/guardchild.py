@@ -9,7 +9,6 @@ fork, so no thread, open file or device crosses it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -26,10 +25,10 @@ from alflow.config.campaign import ENGINE_SETTINGS
 from alflow.errors import InputError, LabelError
 from alflow.labeling import ENGINES, make_engine
 from alflow.labeling.guardmessages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
+from alflow.orphans import die_with
 from alflow.types import LabelEngine
 
 PID = struct.Struct("<q")
-_PR_SET_PDEATHSIG = 1
 _FIRST_TO_END = "500"
 """Added to the kernel's score of whom to end when memory is short: a label rather than its worker."""
 
@@ -104,13 +103,6 @@ def answer(engine: LabelEngine, request: bytes) -> tuple[Kind, bytes]:
     except Exception as error:  # noqa: BLE001 - whatever an engine throws is data
         reason, detail = "engine-error", f"{type(error).__name__}: {error}"
     return Kind.FAILURE, json.dumps([reason, detail]).encode()
-
-
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when the thread that started it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _silence() -> None:

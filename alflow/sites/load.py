@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,10 @@ EXECUTOR_LABELS = ("cpu", "gpu")
 """What every site offers: "cpu" for labels, "gpu" for training and pulls."""
 PARSL_RUN_DIR, PARSL_INTERCHANGE = "runinfo", ["interchange.py"]
 """What Parsl takes where a site file says nothing."""
+DEAF_TO_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+"""Runs a command that Ctrl-C, which reaches all processes of a terminal, does not end: its driver does that."""
 
 
 def load_site(path: Path, run_dir: Path, options: Mapping[str, str], *, check_commands: bool = True) -> Any:
@@ -67,10 +72,12 @@ def _settle(config: Any, run_dir: Path) -> None:
     """
     if config.run_dir == PARSL_RUN_DIR:
         config.run_dir = str(run_dir / "parsl")
-    with_driver = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    start = [sys.executable, "-c", DEAF_TO_CTRL_C]
+    if shutil.which("setpriv"):
+        start += ["setpriv", "--pdeathsig", "TERM"]
     for executor in config.executors:
         if getattr(executor, "interchange_launch_cmd", None) == PARSL_INTERCHANGE:
-            executor.interchange_launch_cmd = [*with_driver, f"{sysconfig.get_path('scripts')}/interchange.py"]
+            executor.interchange_launch_cmd = [*start, f"{sysconfig.get_path('scripts')}/interchange.py"]
 
 
 def _check_drain(executor: Any, site: str) -> None:

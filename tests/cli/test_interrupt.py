@@ -64,7 +64,10 @@ def test_a_signal_ends_the_campaign_cleanly_and_it_goes_on(undisturbed, tmp_path
     events = tmp_path / "runs" / "tiny" / "events.jsonl"
     driver = start(tmp_path)
     wait_for(lambda: any(event["what"] == "md-segment" for event in read_events(events)))
-    os.kill(driver.pid, number)
+    if number == signal.SIGINT:
+        os.killpg(driver.pid, number)  # a terminal's Ctrl-C reaches all of its processes
+    else:
+        driver.send_signal(number)
     assert driver.wait(60) == code
     output = (tmp_path / "output.txt").read_text()
     assert "Run the same command again to go on" in " ".join(output.split())
