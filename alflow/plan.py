@@ -55,17 +55,17 @@ def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
         found = [(Path(system.structure).stem, frames)]
     else:
         found = [(f"C{n}", alkane(n)) for n in system.carbons]
-    return tuple(_molecule(name, frames, system.pulled_atoms) for name, frames in found)
+    return tuple(_molecule(name, frames, system.charge, system.pulled_atoms) for name, frames in found)
 
 
-def _molecule(name: str, frames: Frames, pulled_atoms: tuple[int, int] | None) -> Molecule:
+def _molecule(name: str, frames: Frames, charge: int, pulled_atoms: tuple[int, int] | None) -> Molecule:
     atoms = len(frames.numbers)
     pair = pulled_atoms or end_carbons(frames.numbers)
     if max(pair) >= atoms:
         raise ConfigError(
             f"system.pulled_atoms: both atoms must exist; {name} has atoms 0 to {atoms - 1}, found {list(pair)}."
         )
-    return Molecule(name, frames.numbers, frames.positions[0], frames.charge, pair)
+    return Molecule(name, frames.numbers, frames.positions[0], charge, pair)
 
 
 def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:

@@ -30,7 +30,7 @@ def label(
         str, typer.Option(help="An alkane's name (methane ... decane), or a structure file.")
     ] = "hexane",
     count: Annotated[int, typer.Option(help="Labels of each measurement.")] = 1000,
-    engine: Annotated[str, typer.Option(help="Label engine, or sleep.")] = "dftb3",
+    engine: Annotated[str, typer.Option(help="Label engine with its default settings, or sleep.")] = "dftb3",
     label_seconds: Annotated[float, typer.Option(help="Time of one label of the engine sleep, s.")] = 1.0,
     task_seconds: Annotated[float, typer.Option(help="Length of a task aimed at, s.")] = 3.0,
     workers: Annotated[str, typer.Option(help="Numbers of workers to measure, as 1,2,4; all if not given.")] = "0",
@@ -90,6 +90,7 @@ def _forecast(campaign: str, site: str, options: list[str], label_seconds: float
 def _workload(engine: str, structures: str, count: int, label_seconds: float) -> Workload:
     from alflow.bench.workload import EngineWorkload, SleepWorkload
     from alflow.config.campaign import LabelSettings
+    from alflow.config.load import validate
     from alflow.errors import InputError
     from alflow.structures import alkane, read_structure
 
@@ -99,7 +100,7 @@ def _workload(engine: str, structures: str, count: int, label_seconds: float) ->
         return SleepWorkload(label_seconds)
     names = ("methane", "ethane", "propane", "butane", "pentane", "hexane", "heptane", "octane", "nonane", "decane")
     structure = alkane(names.index(structures) + 1) if structures in names else read_structure(structures)
-    return EngineWorkload.of(LabelSettings.model_validate({"engine": engine}), structure, min(count, 10_000))
+    return EngineWorkload.of(validate(LabelSettings, {"engine": engine}, "--engine"), structure, min(count, 10_000))
 
 
 def _numbers(text: str, name: str) -> list[int]:

@@ -63,7 +63,7 @@ def show(name: SiteName) -> None:
 def check(
     name: SiteName,
     options: Options = None,
-    engine: Annotated[str, typer.Option(help="Label engine to check.")] = "dftb3",
+    engine: Annotated[str, typer.Option(help="Label engine to check, with its default settings.")] = "dftb3",
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-d", help="Folder that workers see too; a new one if not given.")
     ] = None,
@@ -74,13 +74,14 @@ def check(
     from rich.console import Console
 
     from alflow.config.campaign import LabelSettings
+    from alflow.config.load import validate
     from alflow.sitecheck.check import check_site, save_check
     from alflow.sitecheck.show import check_tables
     from alflow.sites import parse_option_pairs
 
     console = wide(Console())
     with working_folder(run_dir, "site-check-") as folder:
-        labels = LabelSettings.model_validate({"engine": engine})
+        labels = validate(LabelSettings, {"engine": engine}, "--engine")
         chosen = parse_option_pairs(options or ())
         result = check_site(name, chosen, folder, labels, start_limit_s=60 * limit, say=console.print)
     for part in check_tables(result):

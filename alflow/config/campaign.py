@@ -36,6 +36,8 @@ class SystemSettings(Settings):
     """A structure file that ASE reads, instead of built alkanes; relative to the working directory."""
     pulled_atoms: tuple[int, int] | None = None
     """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
+    charge: int = 0
+    """Total charge, elementary charges. The label engines are spin-restricted."""
 
     @field_validator("carbons")
     @classmethod
@@ -62,7 +64,7 @@ class LabelSettings(Settings):
     engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase", "sleep"] = "dftb3"
     """Label engine; `sleep` is none, but stands in for one in benchmarks and rehearsals."""
     settings: EngineSettings = Field(default_factory=dict, validate_default=True)
-    """Settings of that engine; `dftb3` and `dftbplus` take the same ones."""
+    """Settings of that engine; `dftbplus` takes those of `dftb3` and two more."""
     frames_per_task: int = Field(default=0, ge=0)
     """Frames that one label task carries; 0: as many as last `task_seconds`, from measured label times."""
     task_seconds: float = Field(default=3.0, gt=0)
@@ -161,4 +163,5 @@ class CampaignSettings(Settings):
     """When a pull, and when the campaign, ends early."""
     task_silence_s: float = Field(default=SILENCE_S, gt=0)
     """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
-    task tried again, s. At least the time that labels of `labels.timeout_s` need, and of three tries."""
+    task tried again, s; three tries in all, labels as where a worker died. A task with a guarded label engine has at
+    least `labels.timeout_s` and a quarter of an hour."""

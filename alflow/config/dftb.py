@@ -24,7 +24,7 @@ class DFTB3Settings(Settings):
     max_cycles: int = Field(default=60, ge=1)
     """Most self-consistency cycles of one attempt."""
     hydrogen_damping_zeta: float | None = Field(default=4.0, gt=0.0)
-    """Exponent of the damping of charge interactions between pairs with hydrogen; none for no damping."""
+    """Exponent of the damping of charge interactions between pairs with hydrogen; None, from Python, for no damping."""
     third_order: bool = True
     """Whether charges act to third order, through the Hubbard derivatives."""
     dispersion: Literal["none", "d3bj"] = "none"

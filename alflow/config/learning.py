@@ -70,8 +70,9 @@ class StopSettings(Settings):
     """When a pull, and when the campaign, ends early."""
 
     pull_spread_factor: float | None = Field(default=None, gt=1)
-    """A pull ends when its spread is above this many times the threshold for `pull_frames` recorded frames in a row:
-    it has left all that the ensemble knows. Not given: it goes on to its last step."""
+    """A pull ends when its energy spread is above this many times mean + `selection.sigmas` · standard deviation of the
+    energy spread over the validation frames, for `pull_frames` recorded frames in a row: it has left all that the
+    ensemble knows. Not given: it goes on to its last step."""
     pull_frames: int = Field(default=50, gt=0)
     """Recorded frames in a row that end a pull."""
     stop_when: Literal["never", "error", "change"] = "never"

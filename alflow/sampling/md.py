@@ -48,9 +48,11 @@ def run_md(
         state: where it starts.
         settings: temperature, time step, stride, damping.
         steps: number of steps.
-        seed: of the thermostat's noise, any non-negative number.
+        seed: of the thermostat's noise, any non-negative number. A stretch that follows another draws noise of its own.
         charge: of the recorded frames.
     """
+    if state.step:
+        seed = int(np.random.SeedSequence([seed, state.step]).generate_state(1)[0])
     span = Span(state.step, steps, settings.stride, settings.timestep_fs)
     with Simulation(numbers, settings.timestep_fs, step=state.step) as simulation:
         simulation.command(langevin("all", settings.temperature_k, settings.damping_fs, seed))

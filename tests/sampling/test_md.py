@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ def test_records_and_stride(network, butane):
     assert first.temperature[0] == pytest.approx(
         2 * kinetic(butane, state.velocities) / (39 * 8.617333262e-5), rel=1e-6
     )
+
+
+def test_a_stretch_that_follows_another_has_noise_of_its_own(network, butane):
+    settings = MDSettings(temperature_k=300.0)
+    state = initial_state(butane, 300.0, np.random.default_rng(1))
+    first = run_md(network, butane.numbers, state, settings, steps=20, seed=7)
+    again = run_md(network, butane.numbers, replace(state, step=20), settings, steps=20, seed=7)
+    assert not np.array_equal(first.end.positions, again.end.positions)
 
 
 def kinetic(frames, velocities):
