@@ -111,10 +111,15 @@ def label_file(
         options: of the site.
         progress: called with the frames done and all frames.
 
+    Where an error ends it, the labels that had arrived are written all the same.
+
     Raises:
-        InputError: the file cannot be read, a frame is periodic, a setting or option breaks a rule.
+        InputError: the file cannot be read or `target` not be written, a frame is periodic, a setting or option breaks
+            a rule.
+        CampaignError: the workers differ in their theory, or a task failed for good.
     """
     images = read_images(source)
+    _check_writable(target)
     checked = validate(ENGINE_SETTINGS[_known(engine)], settings, f"--engine {engine}")
     chosen = _Engine(engine, checked.model_dump(mode="json"), guard)
     started = time.monotonic()
@@ -122,10 +127,16 @@ def label_file(
     done = 0
     workers = 1
     run = _here if site is None else _over_site(site, options or {})
-    for chunk, outcome, workers in run(images, chosen):  # noqa: B007 - the last one counts
-        outcomes.append((chunk, outcome))
-        done += len(chunk.rows)
-        progress(done, len(images))
+    try:
+        for chunk, outcome, workers in run(images, chosen):  # noqa: B007 - the last one counts
+            _check_theory(outcome, outcomes)
+            outcomes.append((chunk, outcome))
+            done += len(chunk.rows)
+            progress(done, len(images))
+    except BaseException:
+        if outcomes:
+            _write(images, outcomes, target)
+        raise
     failures = _write(images, outcomes, target)
     spent = sum(outcome.value["seconds"].sum() for _, outcome in outcomes)
     labelled = len(images) - sum(failures.values())
@@ -151,6 +162,33 @@ def read_images(source: Path) -> list[Atoms]:
         if not float(charge).is_integer():
             raise InputError(f"A charge must be a whole number; frame {place} of {source} has {charge}.")
     return list(images)
+
+
+def _check_writable(target: Path) -> None:
+    """Raise an InputError for a target that labels could not be written to, before any is paid for."""
+    if target.is_dir():
+        raise InputError(f"Labels are written to a file; {target} is a folder.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _part(target).touch()
+        _part(target).unlink()
+    except OSError as error:
+        raise InputError(f"Labels must be written somewhere; {target} cannot be: {error.strerror}.") from error
+
+
+def _check_theory(outcome: Outcome, earlier: Sequence[Result]) -> None:
+    """Raise a CampaignError for labels of another theory: a worker of another version, or with other parameters."""
+    theory = outcome.value.get("theory")
+    other = next((found for _, result in earlier if (found := result.value.get("theory"))), theory)
+    if theory is not None and theory != other:
+        raise CampaignError(
+            f"Labels of two theories do not mix; those of {outcome.report.host} are of {theory!r}, those before of "
+            f"{other!r}. `alflow site check` tells which versions differ."
+        )
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
 
 
 def _known(engine: str) -> str:
@@ -189,7 +227,8 @@ def _over_site(
     site: str, options: dict[str, str]
 ) -> Callable[[Sequence[Atoms], _Engine], Iterator[tuple[_Chunk, Outcome, int]]]:
     def run(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome, int]]:
-        with TemporaryDirectory(prefix="alflow-label-") as folder:
+        # here, and not in /tmp: workers on other nodes read their certificates in it
+        with TemporaryDirectory(prefix="alflow-label-", dir=Path.cwd(), ignore_cleanup_errors=True) as folder:
             config = load_site(find_site(site), Path(folder), options)
             events = EventLog(Path(folder) / "events.jsonl")
             graph = TaskGraph(config, events)
@@ -270,8 +309,7 @@ def _write(images: Sequence[Atoms], outcomes: Sequence[Result], target: Path) ->
         for row, reason, detail, _ in value["failures"]:
             labelled[chunk.rows[row]].info |= {"label_failure": reason, "label_failure_detail": detail}
             failures[reason] += 1
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".part")
+    temporary = _part(target)
     ase.io.write(temporary, labelled, format="extxyz")
     temporary.replace(target)
     return failures
@@ -291,7 +329,8 @@ def read_labelled(source: Path) -> Dataset:
         chosen = [images[row] for row in group.rows]
         frames = Frames(np.array(group.numbers), np.stack([image.positions for image in chosen]), group.charge)
         energies = np.array([image.get_potential_energy() for image in chosen])
-        groups.append(Group(frames, Labels(energies, np.stack([image.get_forces() for image in chosen]))))
+        forces = np.stack([image.get_forces(apply_constraint=False) for image in chosen])
+        groups.append(Group(frames, Labels(energies, forces)))
     return Dataset(tuple(groups))
 
 

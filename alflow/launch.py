@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -80,9 +81,8 @@ class _Ticker:
         view.labels_failed, view.labels_per_second = farm.failed, farm.rate()
         view.label_tasks = self.graph.pending("label")
         for note in sorted(self.run.iteration(view.iteration).glob("members-*.progress")):
-            words = note.read_text(encoding="utf-8").split()
-            if len(words) == 2:
-                view.epoch, view.epochs = int(words[0]), int(words[1])
+            with contextlib.suppress(OSError, ValueError):  # the worker replaces it, and removes it at its end
+                view.epoch, view.epochs = (int(word) for word in note.read_text(encoding="utf-8").split())
 
     def write_status(self, state: str, message: str = "") -> None:
         """Write ``status.json``: what `alflow status` shows."""
@@ -181,14 +181,15 @@ def _writable(path: Path) -> Iterator[None]:
 def _close(graph: TaskGraph, ledger: Ledger, events: EventLog, write_status: Callable[[], None], state: str) -> None:
     """Commit what arrived, end Parsl, close the files: each even if the one before fails.
 
+    That the driver ended is written once its blocks are given back: the next driver cancels those of one that did not.
     A failure of these is raised only where no other error is on its way: it would hide the cause.
     """
     on_its_way = sys.exc_info()[1]
     steps: list[Callable[[], Any]] = [
         ledger.close,
         write_status,
-        lambda: events.write("driver", state=state),
         graph.close,
+        lambda: events.write("driver", state=state),
         events.close,
     ]
     failure: BaseException | None = None

@@ -107,7 +107,7 @@ def import_extxyz(
             charge=_charge(atoms),
             origin=Origin("import", iteration, step=step),
             energy=float(atoms.get_potential_energy()),
-            forces=atoms.get_forces(),
+            forces=atoms.get_forces(apply_constraint=False),
             created=created,
         )
         for step, atoms in enumerate(new, start=_next_step(ledger, iteration))

@@ -15,6 +15,9 @@ from typing import Any
 
 from alflow.events import read_events
 
+PARTS_OF_A_DRIVER = (b"alflow.pool", b"process_worker_pool", b"interchange", b"/submit_scripts/")
+"""What the command line of a process that a driver started names, beside the driver's run directory."""
+
 
 def end_leftovers(run: Path, events: Path, executors: Iterable[Any]) -> int:
     """End what an earlier driver left; the caller holds the run's lock, so no living driver needs it.
@@ -43,12 +46,13 @@ def end_leftovers(run: Path, events: Path, executors: Iterable[Any]) -> int:
 
 
 def worker_pools(folder: Path) -> Iterator[int]:
-    """Yield the processes of this host whose command line names the folder."""
+    """Yield the pools of workers, interchanges and blocks' scripts of this host whose command line names the folder."""
     sign = f"{folder}/".encode()
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if sign in (process / "cmdline").read_bytes():
+                line = (process / "cmdline").read_bytes()
+                if sign in line and any(part in line for part in PARTS_OF_A_DRIVER):
                     yield int(process.name)
 
 

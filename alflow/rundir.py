@@ -279,6 +279,7 @@ def _state_arrays(state: MDState) -> dict[str, Any]:
         "end_positions": state.positions,
         "end_velocities": state.velocities,
         "end_start": state.start,
+        "end_above": np.array(state.above),
     }
     if state.spring is not None:
         arrays["spring"] = np.array([state.spring.target_distance, state.spring.work])
@@ -292,7 +293,9 @@ def _state_from(data: Any) -> MDState:
         target, work = data["spring"].tolist()
         spring = SpringState(target, work, data["spring_opaque"].tobytes())
     state = MDState(int(data["end_step"]), data["end_positions"], data["end_velocities"], spring)
-    return replace(state, start=data["end_start"]) if "end_start" in data else state
+    if "end_start" in data:
+        state = replace(state, start=data["end_start"])
+    return replace(state, above=int(data["end_above"])) if "end_above" in data else state
 
 
 def save_members(path: Path, members: tuple[Member, ...]) -> None:

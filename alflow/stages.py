@@ -158,7 +158,8 @@ class Stages:
         return tuple(member for file in files for member in load_members(file.with_suffix(".json")))
 
     def _split(self, iteration: int, dataset: Dataset, member: int) -> Split:
-        rng = generator(self.settings.seed, iteration, "split", member)
+        shared = self.settings.selection.threshold == "conformal"  # calibrated on rows that no member trained on
+        rng = generator(self.settings.seed, iteration, "split", 0 if shared else member)
         fraction = self.settings.split.train_fraction
         if iteration == 0 or self.settings.split.kind == "random":
             return random_split(len(dataset), fraction, rng)
@@ -283,7 +284,7 @@ class Stages:
             new_labels=self.farm.done - self.farm.failed,
             failures=self.ledger.failures_by_reason(self.farm.theory, iteration),
             best_member=ensemble.best.index,
-            threshold_ev=tuple(pull.selector.threshold or float("nan") for pull in done),
+            threshold_ev=tuple(threshold_of(pull.selector) for pull in done),
             largest_spread_ev=tuple(float(np.max(spread, initial=0.0)) for spread in spreads),
             energy_mae_ev=tuple(errors.energy_mae_ev for errors in valid),
             energy_rmse_ev=tuple(errors.energy_rmse_ev for errors in valid),
@@ -318,6 +319,11 @@ class Stages:
             self.view.steps_done = self.view.steps_wanted = 0
 
 
+def threshold_of(selector: selection.SelectorState) -> float:
+    """Return the threshold that a pull was judged by; not-a-number if it ended before there was one."""
+    return float("nan") if selector.threshold is None else selector.threshold
+
+
 def largest_work(segments: list[Segment]) -> float:
-    """Return the largest work of the spring on the way, eV."""
-    return float(max(segment.work.max() for segment in segments if len(segment.work)))
+    """Return the largest work of the spring on the way, eV; not-a-number if nothing was recorded."""
+    return max((float(segment.work.max()) for segment in segments if len(segment.work)), default=float("nan"))

@@ -60,8 +60,9 @@ def pull_chain(
 
 
 def barrier(segments: list[Segment]) -> float:
-    """Return the work of the spring at the end of a pull, eV."""
-    return float(segments[-1].work[-1])
+    """Return the work of the spring at the last record of a pull, eV; not-a-number if it has none."""
+    recorded = [segment.work for segment in segments if len(segment.work)]
+    return float(recorded[-1][-1]) if recorded else float("nan")
 
 
 @dataclass
@@ -121,12 +122,16 @@ class References:
         return all(reference.chain.done or reference.start.error is not None for reference in wanted)
 
     def barriers(self, say: Callable[[str], None]) -> list[float]:
-        """Return the barrier of every reference, eV, not-a-number for one that failed; empty if there are none."""
+        """Return the barrier of every reference, eV; not-a-number for one that failed or ended before its last step.
+
+        There are none where the settings ask for none.
+        """
         found = []
         for reference in self._found if self._settings.sampling.reference else []:
-            if reference.error is not None:
-                say(f"The reference pull of {reference.spec.name} failed: {reference.error}")
-            found.append(float("nan") if reference.error is not None else barrier(reference.chain.segments))
+            trouble = reference.error or reference.chain.segments[-1].stopped
+            if trouble:
+                say(f"The reference pull of {reference.spec.name} gives no barrier: {trouble}")
+            found.append(float("nan") if trouble else barrier(reference.chain.segments))
         return found
 
     def segments(self) -> list[list[Segment]]:

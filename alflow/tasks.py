@@ -96,7 +96,8 @@ class EarlyStop:
     """Ends a pull whose spread has left all that the ensemble knows."""
 
     spread_ev: float
-    steps: int
+    records: int
+    """Records in a row that have to lie above `spread_ev`."""
 
 
 @dataclass
@@ -322,29 +323,30 @@ def pull_segment(
     state = _state(previous)
     if state.spring is None:
         state = start_pull(state, pair, settings)
-    stop = _spread_watch(early_stop, previous) if early_stop is not None else None
+    watch = _SpreadWatch(early_stop, state.above) if early_stop is not None else None
     segment = run_segment(
-        _force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=stop, charge=charge
+        _force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=watch, charge=charge
     )
+    if watch is not None:
+        segment = replace(segment, end=replace(segment.end, above=watch.above))
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
 
 
-def _spread_watch(rule: EarlyStop, previous: Outcome | MDState) -> Callable[[int, Evaluation], str]:
-    """Return a function that ends a pull once the spread was above the bound for so many records in a row."""
-    from alflow.learning.stopping import StopRule, leaves_the_known  # noqa: PLC0415
+@dataclass
+class _SpreadWatch:
+    """Ends a pull once the spread was above the bound for so many records in a row, through all its segments."""
 
-    bound = StopRule(rule.spread_ev, rule.steps)
-    before = previous.value if isinstance(previous, Outcome) else None
-    run = leaves_the_known(before.spread, bound)[1] if isinstance(before, Segment) else 0
+    rule: EarlyStop
+    above: int
 
-    def stop(step: int, evaluation: Evaluation) -> str:
-        nonlocal run
-        ends, run = leaves_the_known(np.array([evaluation.spread]), bound, run)
+    def __call__(self, step: int, evaluation: Evaluation) -> str:
+        from alflow.learning.stopping import StopRule, leaves_the_known  # noqa: PLC0415
+
+        bound = StopRule(self.rule.spread_ev, self.rule.records)
+        ends, self.above = leaves_the_known(np.array([evaluation.spread]), bound, self.above)
         if ends is None:
             return ""
         return f"at step {step} the spread was above {bound.bound:.3f} eV for {bound.consecutive} records in a row"
-
-    return stop
 
 
 def empty_segment(like: Segment) -> Segment:

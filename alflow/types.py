@@ -169,6 +169,8 @@ class MDState:
     spring: SpringState | None = None
     start: FloatArray | None = None
     """Of the force model: see Evaluation.start."""
+    above: int = 0
+    """Records in a row, up to the last one, whose spread was above the bound that ends a pull early."""
 
 
 @dataclass(frozen=True)

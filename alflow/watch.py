@@ -21,6 +21,8 @@ SILENT_SECONDS = 120.0
 """An interchange that does not answer for so long is taken for dead."""
 EMPTY_BLOCK_SECONDS = 180.0
 """A block that had workers and has none for so long is given back, so that the provider may get another one."""
+UNFIT_SECONDS = 30.0
+"""An executor all of whose workers are unfit, and that waits for no block, is given up after so long."""
 CLOSE_SECONDS = 60.0
 CLOSE_BROKEN_SECONDS = 10.0
 """With a dead interchange Parsl's own end would wait for ever; it gets this long."""
@@ -35,6 +37,7 @@ class _Seen:
     workers: int = 0
     empty_since: dict[str, float] = field(default_factory=dict)
     """Blocks that had workers and have none, and since when."""
+    unfit_since: float | None = None
     populated: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
 
@@ -88,7 +91,7 @@ class ExecutorWatch:
             if has_interchange(executor):
                 self._note_jobs(label, executor)
                 self._check_interchange(label, executor)
-                self._check_fit(label)
+                self._check_fit(label, executor)
                 self._give_back_empty_blocks(label, executor)
             self._note_workers(label)
 
@@ -160,10 +163,16 @@ class ExecutorWatch:
             "the same command again."
         )
 
-    def _check_fit(self, label: str) -> None:
-        """Raise a CampaignError if all pools of an executor were taken out."""
-        managers, held = self._seen[label].managers, self._held[label]
-        if held and managers and all(manager["manager"] in held for manager in managers):
+    def _check_fit(self, label: str, executor: Any) -> None:
+        """Raise a CampaignError if all pools of an executor were taken out, and no other block is on its way."""
+        seen, held = self._seen[label], self._held[label]
+        if not seen.managers or any(manager["manager"] not in held for manager in seen.managers):
+            seen.unfit_since = None
+            return
+        seen.unfit_since = seen.unfit_since or time.monotonic()
+        connected = {str(manager["block_id"]) for manager in seen.managers}
+        waiting = [block for block, status in dict(executor.status_facade).items() if not status.terminal]
+        if set(waiting) <= connected and time.monotonic() - seen.unfit_since > UNFIT_SECONDS:
             raise CampaignError(f"No worker of executor {label!r} is fit for work. {next(iter(held.values()))}")
 
     def _give_back_empty_blocks(self, label: str, executor: Any) -> None:

@@ -2,17 +2,28 @@
 
 import functools
 import tomllib
+from dataclasses import replace
 
+import ase.io
+import numpy as np
 import pytest
+from ase.build import molecule
+from ase.calculators.emt import EMT
 from tinycampaign import TINY
 
+from alflow import graph
+from alflow.cli.ledger import import_labels
 from alflow.config.load import validate_campaign
 from alflow.errors import CampaignError
 from alflow.launch import launch
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
 from alflow.progress import Silent
-from alflow.rundir import RunDirectory, load_segment
+from alflow.rundir import RunDirectory, load_dataset, load_members, load_segment
+from alflow.stages import largest_work
+from alflow.starts import barrier
+from alflow.tasks import empty_segment
+from alflow.types import Frames, Segment
 
 
 def settings_with(**changes):
@@ -36,6 +47,22 @@ def result(path):
     with LedgerReader.open(found.ledger) as ledger:
         digest = ledger.digest()
     return digest, [(record.barrier_ev, record.energy_rmse_ev, record.threshold_ev) for record in found.records()]
+
+
+def fail_at_call(patched, what, number):
+    """Let a kind of task fail once."""
+    function, executor = graph.APPS[what]
+    calls = []
+
+    @functools.wraps(function)
+    def fails(*arguments, **keywords):
+        calls.append(what)
+        if len(calls) == number:
+            raise RuntimeError("planted")
+        return function(*arguments, **keywords)
+
+    apps = {**graph.APPS, what: (fails, executor)}
+    patched.setattr(graph.TaskGraph, "__init__", functools.partialmethod(graph.TaskGraph.__init__, apps=apps))
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +92,62 @@ def test_a_campaign_goes_on_from_its_last_committed_iteration(undisturbed, tmp_p
 
 @pytest.mark.parametrize("what", ["pull-segment", "train", "label"])
 def test_a_campaign_that_failed_in_the_middle_goes_on_and_ends_the_same(undisturbed, tmp_path, monkeypatch, what):
-    from alflow import graph
-
-    function, executor = graph.APPS[what]
-    calls = []
-
-    @functools.wraps(function)
-    def fails_at_its_second_call(*arguments, **keywords):
-        calls.append(what)
-        if len(calls) == 2:
-            raise RuntimeError("planted")
-        return function(*arguments, **keywords)
-
-    apps = {**graph.APPS, what: (fails_at_its_second_call, executor)}
     with monkeypatch.context() as patched:
-        patched.setattr(graph.TaskGraph, "__init__", functools.partialmethod(graph.TaskGraph.__init__, apps=apps))
+        fail_at_call(patched, what, 2)
         with pytest.raises(CampaignError, match="planted"):
             run(tmp_path / "run")
     assert run(tmp_path / "run") == undisturbed
+
+
+def test_a_pull_that_ends_early_ends_at_the_same_frame_however_it_is_cut_or_resumed(tmp_path, monkeypatch):
+    changes = {"stop__pull_spread_factor": 1.0001, "stop__pull_frames": 13, "sampling__pull__record_stride": 2}
+    cut = {**changes, "sampling__pull__segment_steps": 10}
+    whole, parts = (tmp_path / name for name in ("whole", "parts"))
+    run(whole, sampling__pull__segment_steps=60, **changes)
+    with monkeypatch.context() as patched:
+        fail_at_call(patched, "pull-segment", 2)
+        with pytest.raises(CampaignError, match="planted"):
+            run(parts, **cut)
+    run(parts, **cut)
+    assert result(parts) == result(whole)
+    stopped = [record.stopped[0] for path in (whole, parts) for record in RunDirectory(path).records()]
+    assert "13 records in a row" in stopped[0]
+    assert stopped[:2] == stopped[2:]
+
+
+def test_a_pull_without_a_record_in_its_last_segment_has_the_work_of_the_one_before():
+    segment = Segment(Frames(np.array([6]), np.zeros((2, 1, 3))), *[np.arange(2.0)] * 8, end=None)
+    last = replace(empty_segment(segment), stopped="at step 3 the energy is inf")
+    assert barrier([segment, last]) == largest_work([segment, last]) == 1.0
+    assert np.isnan([barrier([last]), largest_work([last])]).all()
+
+
+def test_members_share_their_rows_where_a_threshold_is_calibrated_on_them(tmp_path):
+    run(tmp_path / "run", selection__threshold="conformal", iterations=2)
+    for iteration in range(2):
+        one, other = load_members(RunDirectory(tmp_path / "run").iteration(iteration) / "members.json")
+        assert np.array_equal(one.split.valid, other.split.valid)
+
+
+def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from_in_the_next(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        fail_at_call(patched, "pull-segment", 2)
+        with pytest.raises(CampaignError, match="planted"):
+            run(tmp_path / "run")
+    ethane = molecule("C2H6")
+    ethane.calc = EMT()
+    ethane.get_forces()
+    ase.io.write(tmp_path / "mine.xyz", ethane)
+    import_labels(tmp_path / "run", tmp_path / "mine.xyz")
+    _, records = run(tmp_path / "run")
+    assert len(records) == 2
+    labels = [len(load_dataset(tmp_path / "run" / f"iteration-00{number}" / "dataset.npz")) for number in range(2)]
+    assert labels == [record.labels for record in RunDirectory(tmp_path / "run").records()]
+    assert labels[0] == 41
+    with LedgerReader.open(tmp_path / "run" / "ledger.sqlite") as ledger:
+        (theory,) = ledger.theories()
+        _, origins = ledger.dataset(theory, 1)
+    assert [origin.iteration for origin in origins if origin.kind == "import"] == [1]
 
 
 def test_several_replicas_share_one_budget_and_have_paired_references(tmp_path):

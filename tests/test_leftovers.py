@@ -32,9 +32,10 @@ def test_jobs_of_a_driver_that_was_killed(tmp_path) -> None:
 
 def test_processes_and_jobs_are_ended(tmp_path) -> None:
     run, other = tmp_path / "run", tmp_path / "run-2"
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     sleepers = [
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--logdir={folder}/parsl/000/cpu"])
-        for folder in (run, other)
+        subprocess.Popen([*sleep, name, f"--logdir={folder}/parsl/000/cpu"])
+        for folder, name in ((run, "alflow.pool"), (other, "alflow.pool"), (run, "less"))
     ]
     time.sleep(0.1)
     write(
@@ -53,7 +54,8 @@ def test_processes_and_jobs_are_ended(tmp_path) -> None:
     assert end_leftovers(run, tmp_path / "events.jsonl", [executor]) == 2
     assert sleepers[0].wait(timeout=10) == -9
     assert cancelled == ["12"]
-    assert sleepers[1].poll() is None
+    assert sleepers[1].poll() is sleepers[2].poll() is None
     assert list(worker_pools(other / "parsl")) == [sleepers[1].pid]
-    sleepers[1].kill()
-    sleepers[1].wait()
+    for sleeper in sleepers[1:]:
+        sleeper.kill()
+        sleeper.wait()

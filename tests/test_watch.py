@@ -138,7 +138,8 @@ def test_executor_in_a_bad_state_ends_the_campaign() -> None:
         ExecutorWatch({"cpu": executor}).check()
 
 
-def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign() -> None:
+def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign(monkeypatch) -> None:
+    monkeypatch.setattr(watch, "UNFIT_SECONDS", 0.0)
     executor, said = Executor(("a", "0", 2), ("b", "1", 3)), []
     seen = ExecutorWatch({"cpu": executor}, say=said.append)
     settle(seen, 5)
@@ -149,6 +150,10 @@ def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign() -> None:
     assert said[0].startswith("process 1 on node7")
     assert sum("node7" in sentence for sentence in said) == 1
     seen.take_out("cpu", CanaryError("process 9 on node8 gave 3 eV.", "b"))
+    settle(seen, 0)
+    executor.status_facade["2"] = Status()
+    seen.check()  # a third block may yet bring a fit one
+    executor.status_facade["2"].terminal = True
     with pytest.raises(CampaignError, match=r"No worker of executor 'cpu' is fit.*node7"):
         seen.check()
 

@@ -28,6 +28,12 @@ class DFTB3(Calculator):
         self._charge = charge
         self._start: tuple[bytes, Any] | None = None
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Name what changed since the last calculation, the total charge in ``atoms.info`` included."""
+        changes: list[str] = super().check_state(atoms, tol)
+        known = self.atoms is None or self.atoms.info.get("charge") == atoms.info.get("charge")
+        return changes if known else [*changes, "initial_charges"]
+
     def calculate(
         self,
         atoms: Atoms | None = None,

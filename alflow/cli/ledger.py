@@ -82,7 +82,8 @@ def import_labels(
             )
         ledger = Ledger.open(directory.ledger)
         try:
-            iteration = len(directory.records())
+            trained = (directory.iteration(0) / "dataset.npz").exists()  # the rows of iteration 0 are settled then
+            iteration = max(len(directory.records()), int(trained))
             imported = import_extxyz(ledger, source, own, iteration=iteration)
         finally:
             ledger.close()

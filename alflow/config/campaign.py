@@ -165,3 +165,12 @@ class CampaignSettings(Settings):
     """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
     task tried again, s; three tries in all, labels as where a worker died. A task with a guarded label engine has at
     least `labels.timeout_s` and a quarter of an hour."""
+
+    @model_validator(mode="after")
+    def _members_disagree(self) -> Self:
+        if self.split.members < 2 and self.selection.cap:
+            raise ValueError(
+                "split.members must be at least 2: frames are selected by the spread of the members, and one has none "
+                "(selection.cap = 0 selects none)"
+            )
+        return self

@@ -66,7 +66,8 @@ def threshold_validation(spread: FloatArray, sigmas: float = 3.0) -> float:
     Assumes that the validation frames resemble what the ensemble was trained on. Known before the pull begins.
 
     Args:
-        spread: (F,) any unit, on frames that no member trained on.
+        spread: (F,) any unit, on the best member's validation frames. Other members may have trained on some of them,
+            which makes the threshold low and lets more frames pass.
         sigmas: Standard deviations above the mean.
 
     Returns:
@@ -91,7 +92,7 @@ def threshold_conformal(errors: FloatArray, spread: FloatArray, tolerance: float
     of a first pull is, are not exchangeable with them.
 
     Args:
-        errors: (n,) predicted minus labelled value, of frames that no member trained on.
+        errors: (n,) predicted minus labelled value, of frames that no member trained on: all members share one split.
         spread: (n,) of the same frames, in the same unit.
         tolerance: Largest error that is accepted, in that unit.
         miss_rate: m, the accepted share of frames that are trusted and yet wrong by more than the tolerance.

@@ -92,11 +92,13 @@ class Runs:
         done = len(run.records())
         if done < settings.iterations:
             self.display.note(f"Campaign {settings.name}: {done} of {settings.iterations} iterations are there.")
-            if not run.ledger.exists():
+            prepared = run.path / "prepared"
+            if not prepared.exists():
                 with RunLock(run.path):
                     run.open(settings)
                 self._borrow(run, settings)
                 prepare(run)
+                prepared.touch()
             launch(settings, self.site, self.options, run.path, self.display)
         return run
 

@@ -66,7 +66,7 @@ class Recorder:
             span: the steps of the run.
             begin: the state that the run starts from.
             spring: identifier of the `fix smd` in the simulation, if there is one.
-            stop: asked after each step.
+            stop: asked after each recorded step.
         """
         self._simulation, self._model, self._numbers, self._span = simulation, force_model, numbers, span
         self._spring, self._stop = spring, stop
@@ -97,8 +97,8 @@ class Recorder:
         self._sound = (step, x, velocities.copy())
         if self._span.keeps(step):
             self._record(step, evaluation, other_forces)
-        if self._stop is not None:
-            self._end(self._stop(step, evaluation))
+            if self._stop is not None:
+                self._end(self._stop(step, evaluation))
         return evaluation.forces
 
     def _evaluate(self, step: int, positions: FloatArray, velocities: FloatArray) -> Evaluation | None:

@@ -60,7 +60,7 @@ def pull_segment(
         pair: the two pulled atoms, counted from 0; the thermostat leaves them alone.
         settings: of the pull.
         steps: number of steps.
-        stop: asked after each step; a sentence ends the segment.
+        stop: asked after each recorded step; a sentence ends the segment.
         charge: of the recorded frames.
 
     Raises:

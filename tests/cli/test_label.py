@@ -105,6 +105,8 @@ def test_workers_that_labels_kill_cost_those_frames_alone(alflow, tmp_path):
         (["--engine", "gaussian"], ["--engine", "dftb3", "'gaussian'"]),
         (["--set", "colour=red"], ["colour", "unknown"]),
         (["--set", "colour"], ["key=value"]),
+        (["-o", "."], ["written to a file", "is a folder"]),
+        (["-o", "/proc/out.xyz"], ["must be written somewhere", "/proc/out.xyz"]),
     ],
 )
 def test_bad_input_is_a_sentence(alflow, structures, tmp_path, arguments, words):

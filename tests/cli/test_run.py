@@ -40,6 +40,7 @@ def refused(alflow, *arguments):
         ("system.pulled_atoms=[0, 8]", ["system.pulled_atoms: both atoms must exist", "atoms 0 to 7", "[0, 8]"]),
         ("system.pulled_atoms=[3, 3]", ["pulled_atoms must be two different indices"]),
         ("labels.settings.calculator=ase.calculators.emt.EMU", ["ase.calculators.emt", "EMU"]),
+        ("split.members=1", ["split.members must be at least 2", "one has none"]),
         ("labels.settings.colour=red", ["labels.settings.colour: this key is unknown"]),
     ],
 )

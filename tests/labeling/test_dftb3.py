@@ -153,7 +153,6 @@ def test_ase_calculator_charge_and_refusals():
     atoms.calc = DFTB3()
     neutral = atoms.get_charges().sum()
     atoms.info["charge"] = 1
-    atoms.calc = DFTB3()
     assert atoms.get_charges().sum() - neutral == pytest.approx(1.0)
     atoms.pbc = True
     with pytest.raises(StructureError, match="pbc"):

@@ -150,6 +150,14 @@ def test_a_user_s_own_labels_come_in_once_and_only_what_is_new(tmp_path):
         assert ledger.paid_again() == 0
 
 
+def test_forces_of_fixed_atoms_are_taken_as_they_are(tmp_path):
+    columns = "Properties=species:S:1:pos:R:3:forces:R:3:move_mask:L:1"
+    (tmp_path / "fixed.xyz").write_text(f"2\n{columns} energy=-31.0\nH 0 0 0 0 0 1.5 F\nH 0 0 0.8 0 0 -1.5 T\n")
+    with Ledger.open(tmp_path / "l") as ledger:
+        import_extxyz(ledger, tmp_path / "fixed.xyz", "t")
+        assert np.abs(ledger.dataset("t")[0].groups[0].labels.forces[0, :, 2]).tolist() == [1.5, 1.5]
+
+
 def test_a_file_that_repeats_a_frame_gives_it_once(tmp_path):
     path = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
     path.write_text(path.read_text() * 3)

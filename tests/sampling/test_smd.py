@@ -117,6 +117,16 @@ def test_stop_ends_after_the_step_and_can_go_on(network, butane):
         assert np.array_equal(joined([first, second], name), getattr(whole, name)), name
 
 
+def test_stop_is_asked_at_records_alone(network, butane):
+    pair = end_carbons(butane.numbers)
+    state = start_pull(relaxed(network, butane), pair, SETTINGS)
+    asked = []
+    settings = SETTINGS.model_copy(update={"record_stride": 7})
+    stop = lambda step, _: asked.append(step) or ""  # noqa: E731
+    pull_segment(network, butane.numbers, state, pair, settings, steps=20, stop=stop)
+    assert asked == [0, 7, 14]
+
+
 def test_stop_at_the_first_frame(network, butane):
     pair = end_carbons(butane.numbers)
     state = start_pull(relaxed(network, butane), pair, SETTINGS)

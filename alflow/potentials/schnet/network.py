@@ -8,6 +8,7 @@ With features :math:`h` of the atoms, embeddings of their elements at first, eac
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from math import log
 from typing import Any, NamedTuple
@@ -90,9 +91,13 @@ def reference_module(architecture: Architecture) -> torch.nn.Module:
     return module
 
 
+_ONE_STREAM = threading.Lock()
+"""torch has one stream of random numbers for all threads of a process."""
+
+
 def fresh_parameters(architecture: Architecture, seed: int) -> Parameters:
     """Return the parameters that torch_geometric's SchNet starts from, drawn from a stream of their own."""
-    with torch.random.fork_rng(devices=[]):
+    with _ONE_STREAM, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = reference_module(architecture)
     return {name: value.detach().clone() for name, value in module.named_parameters()}
