@@ -15,6 +15,7 @@ from alflow.analysis.breaking import bond_lengths, first_break
 from alflow.analysis.figures import WorkCurve
 from alflow.config.campaign import CampaignSettings
 from alflow.config.sampling import PullSettings
+from alflow.learning.stopping import confidence_interval
 from alflow.plan import Molecule, PullSpec, molecules
 from alflow.reproduce.result import Drawn, Row
 from alflow.reproduce.runs import Runs, file_name
@@ -27,6 +28,9 @@ STRETCH_A_BOND_ANGSTROM = 0.65
 LEAST_STRETCH_ANGSTROM = 2.6
 """Short chains: the bond and the spring, of which the last gives by 0.5 Å, both have to be passed."""
 STRIDE = 10
+STARTS, QUICK_STARTS = 8, 1
+UNSEEN_START = 1000
+"""Number of the first velocity seed that no campaign of the figures pulls from."""
 CHAINS, QUICK_CHAINS = tuple(range(2, 12)), (4, 6, 8)
 RATES, QUICK_RATES = (0.5, 1.0, 2.0, 5.0), (2.5, 5.0, 10.0)
 PAIRED = "Network and DFTB3 start from the same relaxed structure with the same velocities."
@@ -35,7 +39,7 @@ PAIRED = "Network and DFTB3 start from the same relaxed structure with the same 
 def figure_7(runs: Runs) -> Drawn:
     """Bond lengths near the break, and pulls of other chains by the ensemble that was trained on hexane."""
     name = _hexane(runs)
-    curves = _chain_pulls(runs, {"network": _last_ensemble(runs, name)})
+    curves = {n: starts[0] for n, starts in _chain_pulls(runs, {"network": _last_ensemble(runs, name)}).items()}
     figure = Figure(figsize=(11, 9.6), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(3, 6))
     top, rest = parts
@@ -109,21 +113,33 @@ def figure_alkanes(runs: Runs) -> Drawn:
         "hexane only": _last_ensemble(runs, "hexane"),
         "all chains": _last_ensemble(runs, "alkanes", overrides),
     }
-    curves = _chain_pulls(runs, sources)
+    starts = QUICK_STARTS if runs.quick else STARTS
+    curves = _chain_pulls(runs, sources, starts)
     chains = list(curves)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots()
+    axes.axhspan(-KCAL_PER_MOL_IN_EV, KCAL_PER_MOL_IN_EV, color="tab:green", alpha=0.15, label="±1 kcal/mol")
     rows = []
-    for place, (name, colour) in enumerate(zip(sources, ("0.6", "tab:blue"), strict=True)):
-        error = [_error(curves[n][1 + place], curves[n][0]) for n in chains]
-        axes.bar(np.array(chains) + 0.4 * (place - 0.5), np.abs(error), 0.38, color=colour, label=name)
-        rows += [Row(f"C{n}: barrier error, {name}", "eV", None, e) for n, e in zip(chains, error, strict=True)]
-    axes.axhline(KCAL_PER_MOL_IN_EV, color="tab:green", lw=1.0, label="1 kcal/mol")
-    axes.set_yscale("log")
+    for place, (name, colour) in enumerate(zip(sources, ("0.4", "tab:blue"), strict=True)):
+        errors = [
+            confidence_interval(np.array([_error(pulls[1 + place], pulls[0]) for pulls in curves[n]])) for n in chains
+        ]
+        widths = np.array([error.half_width for error in errors])
+        at, means = np.array(chains) + 0.2 * (place - 0.5), [error.mean for error in errors]
+        axes.errorbar(at, means, widths if np.isfinite(widths).all() else None, fmt="o", ms=4, color=colour, label=name)
+        for n, error in zip(chains, errors, strict=True):
+            rows.append(Row(f"C{n}: barrier error, {name}", "eV", None, error.mean))
+            if starts > 1:
+                rows.append(Row(f"C{n}: 95 % interval, {name}, ±", "eV", None, error.half_width))
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_xticks(chains)
     axes.set_xlabel("carbon atoms")
-    axes.set_ylabel("|barrier error| (eV)")
+    axes.set_ylabel("paired barrier error (eV), mean and 95 %")
     axes.legend(**figures.LEGEND)
-    words = f"The paper has no such network; it leaves transfer beyond C7 and C8 open. {PAIRED}"
+    words = (
+        f"The paper has no such network; it leaves transfer beyond C7 and C8 open. Starts a chain: {starts}"
+        f"{', which neither network has learnt from' if starts > 1 else ''}. {PAIRED}"
+    )
     return Drawn("barrier errors of other chains", figure, tuple(rows), words)
 
 
@@ -138,15 +154,24 @@ def _last_ensemble(runs: Runs, name: str, overrides: Sequence[str] = ()) -> Path
     return runs.campaign(name, overrides).iteration(last) / "ensemble.pt"
 
 
-def _chain_pulls(runs: Runs, sources: Mapping[str, Path]) -> dict[int, tuple[WorkCurve, ...]]:
-    """Pull all chains with the label engine and with the last ensemble of each campaign."""
+def _chain_pulls(runs: Runs, sources: Mapping[str, Path], starts: int = 1) -> dict[int, list[tuple[WorkCurve, ...]]]:
+    """Pull all chains from some starts with the label engine and with the last ensemble of each campaign.
+
+    A single start is the first one of the campaigns; several are none of theirs.
+    """
     settings = runs.settings("hexane" if len(sources) > 1 else _hexane(runs))
     chains = QUICK_CHAINS if runs.quick else CHAINS
     built = molecules(settings.model_copy(update={"system": settings.system.model_copy(update={"carbons": chains})}))
     rate = settings.sampling.pull.rate_angstrom_per_ps
-    specs = [PullSpec(i, each, 0, _pull(settings, _stretch(each), rate)) for i, each in enumerate(built)]
-    curves = _pairs(runs, f"chains-{settings.name}", settings, specs, sources)
-    return {n: curves[file_name(spec)] for n, spec in zip(chains, specs, strict=True)}
+    first = 0 if starts == 1 else UNSEEN_START
+    specs = {
+        n: [PullSpec(i, each, first + i, _pull(settings, _stretch(each), rate)) for i in range(starts)]
+        for n, each in zip(chains, built, strict=True)
+    }
+    curves = _pairs(
+        runs, f"chains-{settings.name}", settings, [spec for some in specs.values() for spec in some], sources
+    )
+    return {n: [curves[file_name(spec)] for spec in some] for n, some in specs.items()}
 
 
 def _pairs(
