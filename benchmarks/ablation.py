@@ -82,6 +82,10 @@ class Row:
     worst_later_error_ev: float
     """Largest absolute mean error of the last three iterations, mean over the seeds."""
     unseen_energy_mae_ev: float
+    """Of the last ensemble along the reference pulls, mean over the seeds."""
+    unseen_energy_mae_sd_ev: float
+    unseen_force_mae_ev_per_angstrom: float
+    unseen_force_mae_sd_ev_per_angstrom: float
     labels: float
     failed: int
     """Campaigns that did not reach their end."""
@@ -111,30 +115,43 @@ def summarise(variant: str, runs: Sequence[Path], iterations: int) -> Row:
         if len(records) == iterations:
             ended.append(records)
     if not ended:
-        return Row(variant, len(runs), *[float("nan")] * 6, failed=len(runs))
+        return Row(variant, len(runs), *[float("nan")] * 9, failed=len(runs))
     last = [abs(records[-1]["barrier_error_ev"]["mean"]) for records in ended]
+    energy = [records[-1]["unseen_energy_mae_ev"] for records in ended]
+    force = [records[-1]["unseen_force_mae_ev_per_angstrom"] for records in ended]
     single = [value**2 for records in ended for value in records[-1]["barrier_error_ev"]["values"]]
     return Row(
         variant=variant,
         seeds=len(runs),
         mean_error_ev=mean(last),
-        mean_error_sd_ev=stdev(last) if len(last) > 1 else 0.0,
+        mean_error_sd_ev=_sd(last),
         single_error_ev=mean(single) ** 0.5,
         worst_later_error_ev=mean(max(abs(r["barrier_error_ev"]["mean"]) for r in records[-3:]) for records in ended),
-        unseen_energy_mae_ev=mean(records[-1]["unseen_energy_mae_ev"] for records in ended),
+        unseen_energy_mae_ev=mean(energy),
+        unseen_energy_mae_sd_ev=_sd(energy),
+        unseen_force_mae_ev_per_angstrom=mean(force),
+        unseen_force_mae_sd_ev_per_angstrom=_sd(force),
         labels=mean(records[-1]["labels"] for records in ended),
         failed=len(runs) - len(ended),
     )
 
 
+def _sd(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text."""
-    lines = [
-        "variant                   |mean error| ± sd, eV   single   worst of last 3   unseen E MAE   labels   failed"
-    ]
+    heading = (
+        "variant                   unseen E MAE ± sd, meV   unseen F MAE ± sd, meV/Å  |mean error| ± sd, eV  single  "
+        "worst of last 3  labels  failed"
+    )
+    lines = [heading]
     lines += [
-        f"{row.variant:<25} {row.mean_error_ev:11.3f} ± {row.mean_error_sd_ev:.3f} {row.single_error_ev:11.3f} "
-        f"{row.worst_later_error_ev:17.3f} {row.unseen_energy_mae_ev:14.4f} {row.labels:8.0f} {row.failed:8d}"
+        f"{row.variant:<25} {1e3 * row.unseen_energy_mae_ev:13.1f} ± {1e3 * row.unseen_energy_mae_sd_ev:<8.1f} "
+        f"{1e3 * row.unseen_force_mae_ev_per_angstrom:14.1f} ± {1e3 * row.unseen_force_mae_sd_ev_per_angstrom:<8.1f} "
+        f"{row.mean_error_ev:14.3f} ± {row.mean_error_sd_ev:.3f} {row.single_error_ev:7.3f} "
+        f"{row.worst_later_error_ev:16.3f} {row.labels:7.0f} {row.failed:7d}"
         for row in rows
     ]
     return "\n".join(lines)
@@ -160,8 +177,8 @@ def main() -> None:
         runs = dict(zip(tasks, pool.map(lambda task: run(arguments.folder, *task, iterations), tasks), strict=True))
     rows = [summarise(name, [runs[name, seed] for seed in range(1, seeds + 1)], iterations) for name in chosen]
     print(table(rows))
-    base = rows[0].mean_error_ev
-    ratios = {f"{row.variant}/{rows[0].variant}": row.mean_error_ev / base for row in rows[1:]}
+    base = rows[0].unseen_energy_mae_ev
+    ratios = {f"{row.variant}/{rows[0].variant}": row.unseen_energy_mae_ev / base for row in rows[1:]}
     if arguments.json:
         content = {
             "machine": environment(),

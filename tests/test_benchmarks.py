@@ -35,7 +35,8 @@ def write_records(run, means):
     records = [
         {
             "barrier_error_ev": {"mean": mean, "values": [mean - 0.1, mean + 0.1]},
-            "unseen_energy_mae_ev": 0.5,
+            "unseen_energy_mae_ev": 0.5 + mean,
+            "unseen_force_mae_ev_per_angstrom": 0.02,
             "labels": 100,
         }
         for mean in means
@@ -52,6 +53,8 @@ def test_ablation_row(ablation, tmp_path):
     assert row.mean_error_sd_ev == pytest.approx(0.1 * 2**0.5)
     assert row.single_error_ev == pytest.approx(((0.0 + 0.2**2 + 0.4**2 + 0.2**2) / 4) ** 0.5)
     assert row.worst_later_error_ev == pytest.approx(9.0)
+    assert (row.unseen_energy_mae_ev, row.unseen_energy_mae_sd_ev) == pytest.approx((0.4, 0.4 / 2**0.5))
+    assert (row.unseen_force_mae_ev_per_angstrom, row.unseen_force_mae_sd_ev_per_angstrom) == pytest.approx((0.02, 0.0))
     assert (row.labels, row.failed) == (100, 1)
     assert "some variant" in ablation.table([row])
 
