@@ -14,7 +14,13 @@ from alflow.events import read_events
 from alflow.ledger import LedgerReader
 from alflow.rundir import RunDirectory
 
-COMMAND = [sys.executable, "-c", "from alflow.cli import main; main()", "run", "tiny.toml", "-o", "workers=2"]
+START = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
+from alflow.cli import main
+main()
+"""
+COMMAND = [sys.executable, "-c", START, "run", "tiny.toml", "-o", "workers=2"]
 
 
 def start(folder):
