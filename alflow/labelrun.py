@@ -99,7 +99,8 @@ def label_file(
     """Label every frame of a file that ASE reads, and write extended XYZ in the order of the input.
 
     A frame's total charge is read from `info["charge"]` (0 if absent). A frame that cannot be labelled is written
-    without energy, with `label_failure` and `label_failure_detail` in its `info`.
+    without energy, with `label_failure` and `label_failure_detail` in its `info`. Where an error ends it, the labels
+    that had arrived are written all the same.
 
     Args:
         source: structures.
@@ -110,8 +111,6 @@ def label_file(
         site: site to farm over; None labels in this process.
         options: of the site.
         progress: called with the frames done and all frames.
-
-    Where an error ends it, the labels that had arrived are written all the same.
 
     Raises:
         InputError: the file cannot be read or `target` not be written, a frame is periodic, a setting or option breaks
