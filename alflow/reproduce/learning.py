@@ -40,7 +40,8 @@ def figure_3(runs: Runs) -> Drawn:
     _training_errors(c, run, records)
     mae = np.array([each.mae for each in found])
     figures.draw_errors(d, _numbers(records), [("best member, reference pull", mae, "tab:red")], "energy MAE (eV)")
-    d.axhline(paper.FIG3_UNSEEN_MAE_EV, color=PAPER_COLOUR, ls="--", lw=1.0)
+    d.axhline(paper.FIG3_UNSEEN_MAE_EV, color=PAPER_COLOUR, ls="--", lw=1.0, label="paper, last")
+    d.legend(**figures.LEGEND)
     for axes, letter in ((a, "a"), (b, "b"), (c, "c"), (d, "d")):
         axes.set_title(letter, **PANEL)
     rows = (
