@@ -17,10 +17,11 @@ import numpy as np
 from alflow.chunking import chunk_sizes, parts_of_lost
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
+from alflow.forcemodels import EngineModel
 from alflow.graph import TaskGraph, WorkerGoneError
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, Origin, label_rows
-from alflow.tasks import EngineModel, Outcome
+from alflow.outcome import Outcome
 from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
 FIRST_GUESS_LABEL_SECONDS = 0.01

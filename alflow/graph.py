@@ -27,7 +27,7 @@ from alflow import tasks
 from alflow.config.campaign import SILENCE_S
 from alflow.errors import AlflowError, CampaignError, CanaryError
 from alflow.events import EventLog
-from alflow.tasks import Outcome
+from alflow.outcome import Outcome
 from alflow.watch import ExecutorWatch, has_interchange
 
 INFRASTRUCTURE_RETRIES = 10

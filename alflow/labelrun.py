@@ -23,8 +23,9 @@ from alflow.config.load import validate
 from alflow.errors import CampaignError, ConfigError, FailureReason, InputError
 from alflow.events import EventLog
 from alflow.graph import TaskGraph, WorkerGoneError
+from alflow.outcome import Outcome, Report
 from alflow.sites import find_site, load_site
-from alflow.tasks import Outcome, Report, label
+from alflow.tasks import label
 from alflow.types import Dataset, Frames, Group, Labels
 
 CHUNK_SECONDS = 2.0

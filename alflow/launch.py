@@ -24,6 +24,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.errors import AlflowError, RunError
 from alflow.events import EventLog
 from alflow.farm import LabelFarm
+from alflow.forcemodels import EngineModel
 from alflow.graph import TaskGraph
 from alflow.ledger import Ledger
 from alflow.leftovers import end_leftovers
@@ -33,7 +34,6 @@ from alflow.progress import Display, View
 from alflow.rundir import RunDirectory, RunLock, write_atomically
 from alflow.sites import find_site, load_site
 from alflow.stages import Stages
-from alflow.tasks import EngineModel
 from alflow.types import LabelEngine
 
 DISPLAY_SECONDS = 0.25

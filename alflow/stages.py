@@ -19,6 +19,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.errors import CampaignError
 from alflow.events import read_events
 from alflow.farm import LabelFarm
+from alflow.forcemodels import EnsembleModel
 from alflow.forecast import forecast_from_first_iteration
 from alflow.graph import TaskGraph
 from alflow.learning import selection
@@ -27,13 +28,13 @@ from alflow.learning.seeds import generator
 from alflow.learning.splits import inherited_split_of_groups, random_split
 from alflow.learning.stopping import change_within, error_within
 from alflow.ledger import Ledger, Origin, OriginKind
+from alflow.outcome import Outcome
 from alflow.plan import PullSpec, pulls
 from alflow.potentials import join_files
 from alflow.progress import View
 from alflow.records import Estimate, IterationRecord
 from alflow.rundir import RunDirectory, load_members, save_dataset, save_members, write_atomically
 from alflow.starts import References, barrier, first_data, pull_chain, relax_arguments, seed_words
-from alflow.tasks import EnsembleModel, Outcome
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
 from alflow.types import Dataset, Frames, Member, Segment, SelectedFrame, Split

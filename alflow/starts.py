@@ -13,12 +13,13 @@ import numpy as np
 from alflow.config.campaign import CampaignSettings
 from alflow.errors import CampaignError
 from alflow.farm import LabelFarm
+from alflow.forcemodels import ModelReference
 from alflow.graph import TaskGraph
 from alflow.learning.seeds import integer_seed, seed_sequence
+from alflow.learning.stopping import EarlyStop
 from alflow.ledger import Ledger, Origin, label_rows
 from alflow.plan import Molecule, PullSpec, molecules, pulls, segment_lengths
 from alflow.rundir import RunDirectory
-from alflow.tasks import EarlyStop, ModelReference
 from alflow.trajectories import SegmentChain, StoredState
 from alflow.types import LabelBatch, Labels, MDState, Segment
 

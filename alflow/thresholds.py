@@ -12,11 +12,11 @@ from alflow.config.campaign import CampaignSettings
 from alflow.learning.plausibility import PlausibilityRule
 from alflow.learning.reaction import planned_progress
 from alflow.learning.selection import SelectionRule
+from alflow.learning.stopping import EarlyStop
 from alflow.learning.uncertainty import energy_spread, force_spread, threshold_conformal, threshold_validation
 from alflow.plan import PullSpec
 from alflow.potentials import load_potential
 from alflow.structures import heavy_bonds
-from alflow.tasks import EarlyStop
 from alflow.types import Dataset, FloatArray, Group, Member, Potential, Segment
 
 UNSEEN_STRIDE = 10

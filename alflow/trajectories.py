@@ -9,8 +9,8 @@ from typing import Any
 
 from alflow.errors import CampaignError
 from alflow.graph import TaskGraph
+from alflow.outcome import Outcome
 from alflow.rundir import load_segment, load_state, save_segment, save_state
-from alflow.tasks import Outcome
 from alflow.types import MDState, Segment
 
 

@@ -26,8 +26,8 @@ from rich.table import Table
 from alflow.bench.worker import nothing, sleep_frames
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
+from alflow.outcome import Outcome
 from alflow.sites import find_site, load_site
-from alflow.tasks import Outcome
 
 APPS: dict[str, tuple[Callable[..., Outcome], str]] = {"nothing": (nothing, "cpu"), "labels": (sleep_frames, "cpu")}
 WAYS = {

@@ -14,13 +14,14 @@ LAYERS = [
     ("labeling", "potentials", "sampling", "ase"),
     ("rundir", "records", "events", "chunking", "resources", "sites", "plan", "ledger", "ledger_io", "canary", "watch"),
     ("lifeline", "pool"),
+    ("outcome", "forcemodels"),
     ("tasks",),
     ("graph",),
     ("analysis",),
     ("progress", "trajectories", "farm", "thresholds", "preflight", "forecast", "status", "leftovers"),
     ("starts", "stages"),
     ("campaign",),
-    ("launch", "labelrun", "sitecheck", "bench", "reproduce", "retrain"),
+    ("launch", "labelrun", "sitecheck", "bench", "reproduce"),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alflow.errors import EngineLostError, LabelError
-from alflow.tasks import insist
+from alflow.forcemodels import insist
 from alflow.types import Evaluation
 
 

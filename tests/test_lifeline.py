@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alflow import lifeline, tasks
+from alflow import lifeline, outcome
 from alflow.events import EventLog
 from alflow.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
 from alflow.sites import find_site, load_site
@@ -111,7 +111,7 @@ def test_structures_are_signs_of_life(monkeypatch) -> None:
     assert len(signs) == 2
 
 
-@tasks.reported
+@outcome.reported
 def hang(marker: str, times: int) -> str:
     """Hang, the first times; each is written down."""
     with Path(marker).open("a") as file:
@@ -135,7 +135,7 @@ def test_silent_task_is_tried_again_and_given_up(tmp_path, monkeypatch) -> None:
     finally:
         graph.close()
         events.close()
-    assert isinstance(found["once"], tasks.Outcome)
+    assert isinstance(found["once"], outcome.Outcome)
     assert found["once"].value == "done"
     assert isinstance(found["always"], WorkerGoneError)
     assert "no sign of life" in str(found["always"])

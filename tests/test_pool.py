@@ -13,7 +13,7 @@ from pathlib import Path
 import processes
 import pytest
 
-from alflow import pool, tasks
+from alflow import outcome, pool
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
 from alflow.sites import find_site, load_site
@@ -21,7 +21,7 @@ from alflow.sites import find_site, load_site
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "4"}
 
 
-@tasks.reported
+@outcome.reported
 def nap(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
@@ -56,7 +56,7 @@ def test_pool_that_stands_still_starts_anew(graph, tmp_path, victims) -> None:
     for victim in struck:  # an idle worker holds the lock of the queue
         os.kill(victim, signal.SIGKILL)
     found = run(graph, 6, 0.2)
-    assert [type(one) for one in found] == [tasks.Outcome] * 6
+    assert [type(one) for one in found] == [outcome.Outcome] * 6
     assert processes.pools(folder) == [before]  # the same process, and so the same job of the batch system
 
 

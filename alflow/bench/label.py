@@ -22,8 +22,8 @@ from alflow.errors import CampaignError, InputError
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
+from alflow.outcome import Outcome
 from alflow.sites import find_site, load_site
-from alflow.tasks import Outcome
 
 BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "label": (timed_label, "cpu"),

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from alflow import tasks
-from alflow.tasks import reported
+from alflow.outcome import reported
 
 
 @reported

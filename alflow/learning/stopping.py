@@ -8,38 +8,37 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from alflow.types import FloatArray
+from alflow.types import Evaluation, FloatArray
 
 
 @dataclass(frozen=True)
-class StopRule:
-    """Bound on the spread of a pull beyond which going on teaches nothing."""
+class EarlyStop:
+    """Bound on the energy spread of a pull beyond which going on teaches nothing."""
 
-    bound: float
-    """In the unit of the spread."""
-    consecutive: int
-    """Recorded frames in a row that have to lie above the bound."""
+    spread_ev: float
+    records: int
+    """Records in a row that have to lie above the bound."""
 
 
-def leaves_the_known(spread: FloatArray, rule: StopRule, run: int = 0) -> tuple[int | None, int]:
-    """Find where the spread has been above the bound for the given number of frames in a row.
+@dataclass
+class SpreadWatch:
+    """Ends a pull once its spread was above the bound for so many records in a row, through all its segments.
 
-    One frame above the bound may be a collision that the pull recovers from; a row of them is a wrong path. A value
-    that is not finite counts as above. Works piece by piece: hand the second result to the next call.
-
-    Args:
-        spread: (F,) of the next piece of the pull.
-        rule: The bound and the length of the row.
-        run: Frames above the bound at the end of the piece before.
-
-    Returns:
-        The first row of `spread` at which the pull should end, or None; and the frames above the bound at the end.
+    One record above the bound may be a collision that the pull recovers from; a row of them is a wrong path. A spread
+    that is not finite counts as above.
     """
-    for row, value in enumerate(spread):
-        run = 0 if value <= rule.bound else run + 1
-        if run >= rule.consecutive:
-            return row, run
-    return None, run
+
+    rule: EarlyStop
+    above: int = 0
+    """Records in a row above the bound, up to the last one."""
+
+    def __call__(self, step: int, evaluation: Evaluation) -> str:
+        """Take the next record; return why the pull ends there, or an empty string."""
+        self.above = 0 if evaluation.spread <= self.rule.spread_ev else self.above + 1
+        if self.above < self.rule.records:
+            return ""
+        bound, records = self.rule.spread_ev, self.rule.records
+        return f"at step {step} the spread was above {bound:.3f} eV for {records} records in a row"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.load import load_campaign
 from alflow.errors import ConfigError
 from alflow.events import EventLog
+from alflow.forcemodels import EngineModel, EnsembleModel, ModelReference
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
 from alflow.launch import launch
@@ -24,7 +25,6 @@ from alflow.reproduce.members import driver_of
 from alflow.resources import resource_folders
 from alflow.rundir import RunDirectory, RunLock, load_state
 from alflow.sites import find_site, load_site
-from alflow.tasks import EngineModel, EnsembleModel, ModelReference
 from alflow.trajectories import SegmentChain, StoredState
 from alflow.types import Segment
 

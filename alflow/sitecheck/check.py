@@ -19,13 +19,13 @@ from alflow.events import EventLog
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
 from alflow.labeling.base import compute_checked
+from alflow.outcome import Outcome
 from alflow.rundir import write_atomically
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
 from alflow.sitecheck.worker import look, versions
 from alflow.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.structures import alkane
-from alflow.tasks import Outcome
 
 CHECK_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     **{f"look-{label}": (look, label) for label in EXECUTOR_LABELS},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from alflow.errors import CampaignError
 from alflow.graph import TaskGraph
-from alflow.tasks import Outcome
+from alflow.outcome import Outcome
 
 ROUND_TRIPS = 20
 BURST = 300

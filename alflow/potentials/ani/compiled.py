@@ -9,16 +9,14 @@ import numpy as np
 
 from alflow.errors import StructureError
 from alflow.potentials.ani.kernels import (
-    Functions,
-    Workspace,
     count_neighbours,
     fill_descriptors,
     fill_forces,
-    make_workspace,
 )
 from alflow.potentials.ani.layers import LayerRoom, PackedNetworks, pass_through
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.ani.workspace import Functions, Workspace, make_workspace
 from alflow.types import Evaluation, FloatArray, IntArray
 
 

@@ -10,16 +10,14 @@ import numpy as np
 from alflow.errors import StructureError
 from alflow.potentials.ani.jacobian import Jacobian, SingleArray, store_geometry
 from alflow.potentials.ani.kernels import (
-    Array,
-    Workspace,
     count_neighbours,
     fill_descriptors,
     fill_forces,
     fill_near_blocks,
-    make_workspace,
 )
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.ani.workspace import Array, Workspace, make_workspace
 from alflow.types import FloatArray, Frames, IntArray
 
 

@@ -9,7 +9,7 @@ from math import pi
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.kernels import Functions
+from alflow.potentials.ani.workspace import Functions
 from alflow.types import FloatArray, IntArray
 
 MOST_COEFFICIENTS = 40
