@@ -23,6 +23,8 @@ from alflow.units import KCAL_PER_MOL_IN_EV
 LEGEND = {"fontsize": 8, "frameon": False}
 POINTS = 500
 """Points that a curve is drawn with at most."""
+MOST_NAMED = 24
+"""Curves that a legend has room for."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,21 @@ def shades(count: int) -> FloatArray:
 
 
 def draw_work_curves(axes: Axes, curves: Sequence[WorkCurve], references: Sequence[WorkCurve]) -> None:
-    """Draw pulls by iteration, from light to dark, and the references in black."""
+    """Draw pulls from light to dark, and the references in black; more than `MOST_NAMED` are counted, not named."""
+    crowd = max(len(curves), len(references)) > MOST_NAMED
+    width = 0.6 if crowd else 1.4
     for curve, colour in zip(curves, shades(len(curves)), strict=False):
-        axes.plot(thinned(curve.distance), thinned(curve.work), color=colour, lw=1.3, label=curve.label)
+        axes.plot(thinned(curve.distance), thinned(curve.work), color=colour, lw=width, label=curve.label)
     for reference in references:
         distance, work = thinned(reference.distance), thinned(reference.work)
-        axes.plot(distance, work, color="black", lw=1.6, ls="--", label=reference.label)
+        axes.plot(distance, work, color="black", lw=width, ls="--", zorder=1.5 if crowd else 2.0, label=reference.label)
     axes.set_xlabel("spring distance (Å)")
     axes.set_ylabel("work of the spring (eV)")
-    axes.legend(loc="upper left", ncols=1 + len(curves) // 9, **LEGEND)
+    if crowd:
+        words = f"{len(curves)} pulls, {len(references)} references"
+        axes.legend(handles=[], title=words, title_fontsize=8, loc="upper left", **LEGEND)
+    else:
+        axes.legend(loc="upper left", ncols=1 + len(curves) // 9, **LEGEND)
     top = max([float(np.nanmax(r.work)) for r in references if len(r.work)], default=0.0)
     highest = max([float(np.nanmax(c.work)) for c in curves if len(c.work)], default=1.0)
     if top and highest > 2.0 * top:
