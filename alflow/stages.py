@@ -216,12 +216,13 @@ class Stages:
         return pull
 
     def _select(self, iteration: int, pull: Pull, segment: Segment) -> None:
-        """Feed one segment to the selector, and ask for labels of what it picks."""
+        """Feed one segment to the selector, and ask for labels of what it picks; write down a pull that has ended."""
         pull.selector, picked = selection.step(pull.selector, segment)
         if pull.chain.done and not pull.closed:
             pull.closed = True
             pull.selector, last = selection.finish(pull.selector)
             picked = (*picked, *last)
+            write_trajectory(self.run.iteration(iteration) / f"pull-{pull.spec.index:02d}.xyz", pull.chain.segments)
         self.view.steps_done += len(segment.steps)
         self.view.work_ev = float(segment.work[-1]) if len(segment.work) else self.view.work_ev
         if picked:
@@ -243,13 +244,11 @@ class Stages:
     # ---- commit ------------------------------------------------------------------------------------------------------
 
     def commit(self, iteration: int, ensemble: Trained, done: list[Pull]) -> None:
-        """Write the trajectories and, last and whole, the record of the iteration."""
+        """Write what was selected and, last and whole, the record of the iteration."""
         self._enter(iteration, "reference" if not self.references.done() else "commit")
         self.graph.run_until(self.references.done)
         self._enter(iteration, "commit")
         folder = self.run.iteration(iteration)
-        for pull in done:
-            write_trajectory(folder / f"pull-{pull.spec.index:02d}.xyz", pull.chain.segments)
         write_selected(folder / "selected.xyz", [(pull.spec.molecule, pull.selected) for pull in done])
         record = self._record(iteration, ensemble, done)
         self.run.commit(record)

@@ -20,7 +20,9 @@ from alflow.structures import heavy_bonds
 from alflow.types import Dataset, FloatArray, Group, Member, Potential, Segment
 
 UNSEEN_STRIDE = 10
-"""Recorded frames of a reference pull per frame that errors are taken on."""
+"""Recorded frames of a reference pull per frame that errors are taken on, at least."""
+UNSEEN_FRAMES = 3000
+"""About as many frames that errors are taken on at most; many pulls share them."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,14 @@ class Judge:
             Mean absolute error of the relative energy in eV, and of the force components in eV/Å.
         """
         energy_errors, force_errors = [], []
+        recorded = sum(len(segment.steps) for segments in pulls for segment in segments)
+        stride = max(UNSEEN_STRIDE, round(recorded / UNSEEN_FRAMES))
         for segments in pulls:
             found = [segment for segment in segments if segment.forces is not None and len(segment.steps)]
             if not found:
                 continue
             frames = replace(found[0].frames, positions=np.concatenate([s.frames.positions for s in found]))
-            rows = np.arange(0, len(frames), UNSEEN_STRIDE)
+            rows = np.arange(0, len(frames), stride)
             energy, force = self._potential.evaluate(frames.take(rows))
             predicted, labelled = energy.mean(axis=0), np.concatenate([s.energy for s in found])[rows]
             energy_errors.append(np.abs((predicted - predicted[0]) - (labelled - labelled[0])))
