@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from alflow.units import KCAL_PER_MOL_IN_EV
 SHOWN_ITERATIONS = 3
 """Spread is drawn for so many iterations: the first, one between, the last."""
 LISTED_FRAMES = 60
+LISTED_THRESHOLDS = 4
 NONE = "-"
 THRESHOLDS = {
     "first-steps": "mean + {sigmas:g} standard deviations of the spread over the first {first_steps} steps of the pull",
@@ -230,9 +232,17 @@ def selection(data: RunData) -> str:
 
 def _selection_row(record: IterationRecord) -> tuple[str, ...]:
     stopped = "; ".join(dict.fromkeys(sentence for sentence in record.stopped if sentence)) or "no"
-    threshold = ", ".join(f"{value:.4f}" for value in record.threshold_ev)
-    largest = f"{max(record.largest_spread_ev, default=math.nan):.4f}"
-    return str(record.iteration), str(record.selected), str(record.new_labels), threshold, largest, stopped
+    largest = f"{max(record.largest_spread_ev, default=math.nan):.2g}"
+    thresholds = _listed(record.threshold_ev)
+    return str(record.iteration), str(record.selected), str(record.new_labels), thresholds, largest, stopped
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Return a few values one by one, and of many the least and the largest."""
+    known = [value for value in values if math.isfinite(value)]
+    if len(values) > LISTED_THRESHOLDS and known:
+        return f"{min(known):.2g} to {max(known):.2g}"
+    return ", ".join(f"{value:.2g}" for value in values)
 
 
 def _chosen(data: RunData, unit: str) -> str:
@@ -244,7 +254,7 @@ def _chosen(data: RunData, unit: str) -> str:
     for frame in frames[:LISTED_FRAMES]:
         threshold = last.threshold_ev[frame.pull] if frame.pull < len(last.threshold_ev) else math.nan
         ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
-        rows.append((frame.pull, frame.step, f"{frame.distance:.3f}", f"{frame.spread:.4f}", ratio))
+        rows.append((frame.pull, frame.step, f"{frame.distance:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
     words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
     return words + page.table(("pull", "step", "distance (Å)", f"spread ({unit})", "of the threshold"), rows)

@@ -178,3 +178,9 @@ def test_it_looks_like_a_page_with_figures_in_a_browser(run, tmp_path):
     ink = (pixels.min(axis=-1) < 128).mean(axis=1)
     assert (ink > 0).mean() > 0.2
     assert (pixels[:, -10:] > 240).all(), "nothing may run over the right edge"
+
+
+def test_many_thresholds_are_given_by_their_range():
+    assert sections._listed((0.00012, 0.5)) == "0.00012, 0.5"
+    assert sections._listed((float("nan"), 0.3, 0.1, 0.2, 0.4)) == "0.1 to 0.4"
+    assert sections._listed((float("nan"),) * 5) == "nan, nan, nan, nan, nan"
