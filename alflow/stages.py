@@ -218,16 +218,18 @@ class Stages:
     def _select(self, iteration: int, pull: Pull, segment: Segment) -> None:
         """Feed one segment to the selector, and ask for labels of what it picks; write down a pull that has ended."""
         pull.selector, picked = selection.step(pull.selector, segment)
-        if pull.chain.done and not pull.closed:
+        ended = pull.chain.done and not pull.closed
+        if ended:
             pull.closed = True
             pull.selector, last = selection.finish(pull.selector)
             picked = (*picked, *last)
-            write_trajectory(self.run.iteration(iteration) / f"pull-{pull.spec.index:02d}.xyz", pull.chain.segments)
         self.view.steps_done += len(segment.steps)
         self.view.work_ev = float(segment.work[-1]) if len(segment.work) else self.view.work_ev
         if picked:
             pull.selected.extend(picked)
             self._ask_for_labels(iteration, pull.spec, picked)
+        if ended:
+            write_trajectory(self.run.iteration(iteration) / f"pull-{pull.spec.index:02d}.xyz", pull.chain.segments)
 
     def _ask_for_labels(self, iteration: int, spec: PullSpec, picked: tuple[SelectedFrame, ...]) -> None:
         augment, positions, origins = self.settings.augmentation, [], []
