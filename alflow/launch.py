@@ -87,6 +87,8 @@ class _Ticker:
     def write_status(self, state: str, message: str = "") -> None:
         """Write ``status.json``: what `alflow status` shows."""
         assert self.graph is not None
+        if self.farm is not None:
+            self._read()
         view = self.view
         status = {
             "state": state,

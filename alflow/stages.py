@@ -223,7 +223,8 @@ class Stages:
             pull.closed = True
             pull.selector, last = selection.finish(pull.selector)
             picked = (*picked, *last)
-        self.view.steps_done += len(segment.steps)
+        before = pull.chain.segments[-2].end.step if len(pull.chain.segments) > 1 else 0
+        self.view.steps_done += segment.end.step - before
         self.view.work_ev = float(segment.work[-1]) if len(segment.work) else self.view.work_ev
         if picked:
             pull.selected.extend(picked)

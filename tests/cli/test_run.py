@@ -115,6 +115,13 @@ def test_a_campaign_ends_with_a_table_a_figure_and_where_everything_lies(finishe
     assert tomllib.loads((run.path / "campaign.toml").read_text())["iterations"] == 2
 
 
+def test_the_last_status_counts_every_step_and_label(finished):
+    status = json.loads((finished[0] / "runs" / "tiny" / "status.json").read_text())
+    assert status["state"] == "finished"
+    assert (status["pull"]["steps_done"], status["pull"]["steps_wanted"]) == (60, 60)
+    assert status["labels"]["done"] == status["labels"]["wanted"] > 0
+
+
 def test_records_hold_what_the_ledger_holds(finished):
     run = RunDirectory(finished[0] / "runs" / "tiny")
     first, second = run.records()
