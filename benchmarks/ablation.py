@@ -1,6 +1,6 @@
 """Which choice of the loop matters, and by how much: small campaigns that differ in one setting from a common one.
 
-``python benchmarks/ablation.py [--quick] [--seeds 3] [--only NAME ...] [--jobs 2] [--folder DIR] [--json FILE]``
+``python benchmarks/ablation.py [--quick] [--seeds 1 2 3] [--only NAME ...] [--jobs 2] [--folder DIR] [--json FILE]``
 
 n-butane, pulled at 2 Å/ps: four starts, each with its reference pull, five iterations. Campaigns lie in `--folder` and
 are gone on with; a campaign that is finished there is only read.
@@ -161,21 +161,21 @@ def main() -> None:
     """Run, print one table, write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two variants, one seed, two iterations")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=tuple(VARIANTS), help="these variants")
     parser.add_argument("--jobs", type=int, default=2, help="campaigns at a time, one core each")
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     chosen = arguments.only or (QUICK if arguments.quick else tuple(VARIANTS))
-    seeds, iterations = (1, 2) if arguments.quick else (arguments.seeds, 5)
+    seeds, iterations = (arguments.seeds[:1], 2) if arguments.quick else (arguments.seeds, 5)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     (arguments.folder / "ablation.toml").write_text(CAMPAIGN)
     started = time.monotonic()
-    tasks = [(variant, seed) for seed in range(1, seeds + 1) for variant in chosen]
+    tasks = [(variant, seed) for seed in seeds for variant in chosen]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         runs = dict(zip(tasks, pool.map(lambda task: run(arguments.folder, *task, iterations), tasks), strict=True))
-    rows = [summarise(name, [runs[name, seed] for seed in range(1, seeds + 1)], iterations) for name in chosen]
+    rows = [summarise(name, [runs[name, seed] for seed in seeds], iterations) for name in chosen]
     print(table(rows))
     base = rows[0].unseen_energy_mae_ev
     ratios = {f"{row.variant}/{rows[0].variant}": row.unseen_energy_mae_ev / base for row in rows[1:]}
