@@ -13,6 +13,7 @@ from alflow.config.load import load_campaign
 from alflow.errors import ConfigError, InputError
 from alflow.progress import Silent
 from alflow.reproduce import FIGURES, paper, reproduce_figures, runs, transfer
+from alflow.reproduce.fluctuation import equal_means
 from alflow.reproduce.result import Row, scatter
 from alflow.resources import resource_folders
 
@@ -165,6 +166,31 @@ def test_chains_and_rates_compare_pairs_from_the_same_start(made):
     with np.load(reference) as first, np.load(network) as second:
         np.testing.assert_array_equal(first["positions"][0], second["positions"][0])
         assert first["energy"][0] != second["energy"][0]
+
+
+def test_fluctuation_pairs_the_best_member_of_each_iteration_with_the_same_reference_pulls(made):
+    folder, figure = made
+    rows = rows_of(figure("fluctuation"))
+    assert len(rows) == 12
+    records = lines(folder / "paper-fig3" / "iterations.jsonl")[:2]
+    single = [record["barrier_error_ev"]["mean"] for record in records]
+    assert rows["random split: scatter of the one pull's error"]["ours"] == pytest.approx(np.std(single, ddof=1))
+    (reference,) = folder.glob("fluctuation-C6-reference/C6-replica-1001-*/segment-000.npz")
+    pulls = sorted(folder.glob("fluctuation-paper-fig*/C6-replica-1001-*/segment-000.npz"))
+    assert len(pulls) == 2 * 2  # two iterations of two campaigns
+    with np.load(reference) as first, np.load(pulls[0]) as second:
+        np.testing.assert_array_equal(first["positions"][0], second["positions"][0])
+
+
+def test_equal_means_takes_out_what_a_start_shares():
+    noise = np.array([[0.1, -0.1, 0.1, -0.1], [-0.1, 0.1, 0.1, -0.1], [0.1, 0.1, -0.1, -0.1]])
+    starts = np.array([5.0, -3.0, 2.0, 0.0])
+    expected, probability = equal_means(noise + starts)
+    assert expected == pytest.approx(equal_means(noise)[0])
+    assert probability == pytest.approx(1.0)  # the means are all zero
+    shifted = noise + starts + np.array([[0.0], [1.0], [2.0]])
+    assert equal_means(shifted)[0] == pytest.approx(expected)
+    assert equal_means(shifted)[1] < 1e-3
 
 
 def test_an_unknown_figure_is_refused_with_a_hint(tmp_path):

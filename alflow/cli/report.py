@@ -27,7 +27,9 @@ def report(run: RunDir) -> None:
 def reproduce(
     names: Annotated[
         list[str],
-        typer.Argument(help="Of fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7, alkanes; or all.", show_default=False),
+        typer.Argument(
+            help="Of fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7, alkanes, fluctuation; or all.", show_default=False
+        ),
     ],
     site: Site = "local",
     options: SiteOptions = None,

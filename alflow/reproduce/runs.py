@@ -49,6 +49,9 @@ QUICK_WORDS = (
     "pulls at 2.5 Å/ps instead of 1, which cost more work."
 )
 
+UNSEEN_START = 1000
+"""Number of the first velocity seed that no campaign of the figures pulls from."""
+
 
 @dataclass(frozen=True)
 class Runs:

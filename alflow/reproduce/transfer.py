@@ -18,7 +18,7 @@ from alflow.config.sampling import PullSettings
 from alflow.learning.stopping import confidence_interval
 from alflow.plan import Molecule, PullSpec, molecules
 from alflow.reproduce.result import Drawn, Row
-from alflow.reproduce.runs import Runs, file_name
+from alflow.reproduce.runs import UNSEEN_START, Runs, file_name
 from alflow.rundir import RunDirectory
 from alflow.structures import heavy_bonds
 from alflow.units import KCAL_PER_MOL_IN_EV
@@ -29,8 +29,6 @@ LEAST_STRETCH_ANGSTROM = 2.6
 """Short chains: the bond and the spring, of which the last gives by 0.5 Å, both have to be passed."""
 STRIDE = 10
 STARTS, QUICK_STARTS = 8, 1
-UNSEEN_START = 1000
-"""Number of the first velocity seed that no campaign of the figures pulls from."""
 CHAINS, QUICK_CHAINS = tuple(range(2, 12)), (4, 6, 8)
 RATES, QUICK_RATES = (0.5, 1.0, 2.0, 5.0), (2.5, 5.0, 10.0)
 PAIRED = "Network and DFTB3 start from the same relaxed structure with the same velocities."
