@@ -198,6 +198,12 @@ def test_an_unknown_figure_is_refused_with_a_hint(tmp_path):
         reproduce_figures(["fig3", "fig33"], tmp_path, "local", THREADS, Silent(), quick=True)
 
 
+def test_a_wrong_site_option_leaves_nothing_behind(tmp_path):
+    with pytest.raises(InputError, match=r"no option 'wokers': did you mean 'workers'"):
+        reproduce_figures(["fig3"], tmp_path, "local", {"wokers": "2"}, Silent(), quick=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_campaign_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"configs/paper/fig99\.toml"):
         runs.Runs(tmp_path, "local", THREADS, Silent(), quick=False).settings("paper/fig99")

@@ -16,6 +16,7 @@ from alflow.reproduce.result import Drawn, Result, store
 from alflow.reproduce.runs import QUICK_WORDS, Runs
 from alflow.reproduce.transfer import figure_7, figure_alkanes, figure_s7
 from alflow.resources import close_matches
+from alflow.sites import find_site, load_site
 
 FIGURES: dict[str, Callable[[Runs], Drawn]] = {
     "fig2": figure_2,
@@ -50,12 +51,13 @@ def reproduce_figures(
         quick: The reduced version.
 
     Raises:
-        InputError: a name is unknown, or a figure cannot be made with this copy.
+        InputError: a name, the site or an option of it is unknown, or a figure cannot be made with this copy.
     """
     for name in names:
         if name != "all" and name not in FIGURES:
             hint = close_matches(name, [*FIGURES, "all"])
             raise InputError(f"A figure must be one of {', '.join(FIGURES)} or all; {name!r} is not. {hint}")
+    load_site(find_site(site), folder, options)  # a wrong option is refused before a run directory is made
     wanted = [name for name in FIGURES if name in names or ("all" in names and name not in BEYOND)]
     runs = Runs(folder, site, options, display, quick)
     results = []

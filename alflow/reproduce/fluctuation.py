@@ -13,6 +13,7 @@ from alflow.learning.stopping import Interval, confidence_interval
 from alflow.plan import PullSpec, molecules
 from alflow.reproduce.result import Drawn, Row
 from alflow.reproduce.runs import UNSEEN_START, Runs, file_name
+from alflow.rundir import RunDirectory
 from alflow.types import FloatArray
 from alflow.units import KCAL_PER_MOL_IN_EV
 
@@ -21,14 +22,14 @@ STARTS, QUICK_STARTS = 16, 2
 
 
 def figure_fluctuation(runs: Runs) -> Drawn:
-    """Paired errors over many starts, and the campaign's own error, of the second half of two of its iterations."""
+    """Barrier errors of the later iterations of two campaigns: by the campaign's own pull, and over many pairs."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     rows = []
     for axes, (title, name) in zip(figure.subplots(1, 2, sharey=True), CAMPAIGNS.items(), strict=True):
         run, wanted = runs.campaign(name), runs.settings(name).iterations
         later = run.records()[(wanted - 1) // 2 : wanted]
         single = np.array([np.nan if r.barrier_error_ev is None else r.barrier_error_ev.mean for r in later])
-        paired = _paired_errors(runs, name, [record.iteration for record in later])
+        paired = _paired_errors(runs, run, [record.iteration for record in later])
         intervals = [confidence_interval(errors) for errors in paired]
         at = [record.iteration for record in later]
         axes.axhspan(-KCAL_PER_MOL_IN_EV, KCAL_PER_MOL_IN_EV, color="tab:green", alpha=0.15, label="±1 kcal/mol")
@@ -83,20 +84,19 @@ def equal_means(errors: FloatArray) -> tuple[float, float]:
     return expected, float(stats.f.sf(ratio, iterations - 1, freedom))
 
 
-def _paired_errors(runs: Runs, name: str, iterations: Sequence[int]) -> FloatArray:
+def _paired_errors(runs: Runs, run: RunDirectory, iterations: Sequence[int]) -> FloatArray:
     """Return (iterations, starts) barrier errors of the driver of each iteration, eV."""
-    settings = runs.settings(name)
+    settings = run.settings()
     pull = settings.sampling.pull.model_copy(update={"record_stride": 10, "segment_steps": 500})
     molecule = molecules(settings)[0]
     count = QUICK_STARTS if runs.quick else STARTS
     specs = [PullSpec(index, molecule, UNSEEN_START + index, pull) for index in range(count)]
     reference = f"fluctuation-{molecule.name}-reference"
     runs.engine_pulls(reference, settings, specs)
-    run = runs.campaign(name)
     found = []
     for iteration in iterations:
         target = f"fluctuation-{run.path.name}-{iteration:03d}"
-        runs.ensemble_pulls(target, run.settings(), specs, run.iteration(iteration) / "ensemble.pt", reference)
+        runs.ensemble_pulls(target, settings, specs, run.iteration(iteration) / "ensemble.pt", reference)
         found.append([_work(runs, target, spec) - _work(runs, reference, spec) for spec in specs])
     return np.array(found)
 
