@@ -11,6 +11,7 @@ import torch
 from alflow.config.training import TrainingSettings
 from alflow.potentials.ani.jacobian import SingleArray
 from alflow.potentials.ani.optimisation import layer_decays
+from alflow.potentials.ani.parallel import Share
 from alflow.potentials.ani.parameters import Parameters
 from alflow.types import FloatArray, IntArray
 
@@ -23,8 +24,9 @@ DESCENT = -1.0
 class CompiledOptimiser:
     """AdamW over all, or AdamW over weights and gradient descent over biases; a learning rate for each member."""
 
-    def __init__(self, settings: TrainingSettings, parameters: Parameters, gradient: Parameters) -> None:
+    def __init__(self, settings: TrainingSettings, parameters: Parameters, gradient: Parameters, share: Share) -> None:
         """Take the gradient from where the passes leave it."""
+        self._share = share
         self._flat, self._gradient = parameters.flat.detach().numpy(), gradient.flat.detach().numpy()
         decays = layer_decays(settings, len(parameters.weights[0]))
         bias_decay = 0.0 if settings.optimizer == "adamw" else DESCENT
@@ -35,6 +37,7 @@ class CompiledOptimiser:
                     size, start = leaf[0].numel(), int(leaf.storage_offset())
                     decay = decays[layer] if kind is parameters.weights else bias_decay
                     pieces += [(start + m * size, start + (m + 1) * size, m, decay) for m in range(len(leaf))]
+        pieces.sort(key=lambda piece: piece[2])
         self._places = np.array([piece[:2] for piece in pieces], np.int64)
         self._member = np.array([piece[2] for piece in pieces], np.int64)
         self._decay = np.array([piece[3] for piece in pieces])
@@ -44,16 +47,11 @@ class CompiledOptimiser:
     def step(self, rates: list[float]) -> None:
         """Change the weights, with one learning rate a member."""
         self._steps += 1
-        _step(
-            self._places,
-            np.array(rates)[self._member],
-            self._decay,
-            1.0 - FIRST_DECAY**self._steps,
-            1.0 - SECOND_DECAY**self._steps,
-            self._flat,
-            self._gradient,
-            self._first,
-            self._second,
+        rate_of, decays = np.array(rates)[self._member], self._decay
+        biases = 1.0 - FIRST_DECAY**self._steps, 1.0 - SECOND_DECAY**self._steps
+        arrays = self._flat, self._gradient, self._first, self._second
+        self._share(
+            lambda a, b: _step(self._places[a:b], rate_of[a:b], decays[a:b], *biases, *arrays), len(self._places)
         )
 
     def state(self) -> list[dict[str, Any]]:

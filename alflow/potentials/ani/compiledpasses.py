@@ -11,7 +11,16 @@ from alflow.potentials.ani.layers import CELU, GELU
 from alflow.potentials.ani.parallel import Share
 from alflow.potentials.ani.parameters import Parameters
 from alflow.potentials.ani.passes import Errors
-from alflow.potentials.ani.passkernels import Shapes, backward, forward, pack_weights, reverse, row_size
+from alflow.potentials.ani.passkernels import (
+    ELEMENT,
+    ROWS,
+    Shapes,
+    backward,
+    forward,
+    pack_weights,
+    reverse,
+    row_size,
+)
 from alflow.potentials.ani.targets import Targets
 from alflow.potentials.ani.tiles import panels_size
 from alflow.potentials.ani.trainingdata import Batch
@@ -78,6 +87,7 @@ class CompiledPasses:
         share(
             lambda a, b: forward(shapes, jobs, flat, panels, vectors, self._shift, self._scale, room, atomic, a, b),
             len(jobs),
+            singly=True,
         )
         seeds = np.zeros_like(atomic)
         frames = len(batch.places)
@@ -109,7 +119,7 @@ class CompiledPasses:
         """Fill (n, 3) forces after a forward pass, and return (M, R, L) ∂E/∂G."""
         shapes, jobs, room, panels, share = self._shapes, self._jobs, self._room, self._panels, self._share
         slope = np.empty_like(batch.vectors)
-        share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs))
+        share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs), singly=True)
         lines = slope.reshape(-1, slope.shape[2])
         share(
             lambda a, b: forces_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, lines, found, a, b),
@@ -135,12 +145,13 @@ class CompiledPasses:
         self._share(
             lambda a, b: reverse(shapes, jobs, flat, panels, self._scale, room, seeds, changes, forces, slots, a, b),
             len(jobs),
+            singly=True,
         )
         if self._parts > 1:
             np.sum(slots, axis=0, out=gradient)
 
     def _divide(self, bounds: IntArray) -> None:
-        """Lay out the jobs of a batch, if the last had other numbers of rows."""
+        """Lay out the jobs of a batch, the largest first, if the last had other numbers of rows."""
         key = bounds.tobytes()
         if key == self._bounds:
             return
@@ -155,7 +166,8 @@ class CompiledPasses:
                     )
                     jobs.append((m, e, first, stop - first, base, part))
                     base += (stop - first) * sizes[e]
-        self._bounds, self._jobs = key, np.array(jobs, np.int64)
+        costs = [job[ROWS] * sizes[job[ELEMENT]] for job in jobs]
+        self._bounds, self._jobs = key, np.array(jobs, np.int64)[np.argsort(costs)[::-1]]
         if base > len(self._room):
             self._room = np.zeros(base, np.float32)
 

@@ -1,4 +1,4 @@
-"""Share frames out among threads. The kernels release the interpreter lock, so plain threads do."""
+"""Share rows out among threads. The kernels release the interpreter lock, so plain threads do."""
 
 from __future__ import annotations
 
@@ -9,25 +9,39 @@ from itertools import pairwise
 
 Work = Callable[[int, int], None]
 """Does the rows from its first argument up to its second."""
-Share = Callable[[Work, int], None]
-"""Calls the work on all rows up to its second argument."""
+
+
+class Share:
+    """Has rows done by threads, and waits for all of them. Without a pool the caller does them itself."""
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None, threads: int = 1) -> None:
+        """Take a pool with that many threads."""
+        self._pool, self._threads = pool, threads
+
+    def __call__(self, work: Work, count: int, *, singly: bool = False) -> None:
+        """Do all rows up to `count`.
+
+        Each thread gets a like number of rows; or, `singly`, whichever thread is free takes the next row. A few rows
+        that cost unlike amounts are best done singly, those that cost most first.
+        """
+        if self._pool is None:
+            work(0, count)
+            return
+        number = count if singly else self._threads
+        bounds = [count * part // number for part in range(number + 1)]
+        parts = [self._pool.submit(work, start, stop) for start, stop in pairwise(bounds)]
+        for part in parts:
+            part.result()
 
 
 @contextmanager
 def sharing(threads: int) -> Iterator[Share]:
-    """Give a function that splits rows into one contiguous part a thread and waits for all parts.
+    """Give what shares rows out among threads; none is started for `threads` of 1.
 
-    No thread is started for `threads` of 1. Parts write to different rows, so a result does not depend on the count.
+    Parts write to different rows, so a result does not depend on the count.
     """
     if threads <= 1:
-        yield lambda work, count: work(0, count)
+        yield Share()
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="alflow-ani") as pool:
-
-        def share(work: Work, count: int) -> None:
-            bounds = [count * part // threads for part in range(threads + 1)]
-            parts = [pool.submit(work, start, stop) for start, stop in pairwise(bounds)]
-            for part in parts:
-                part.result()
-
-        yield share
+        yield Share(pool, threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,11 @@ class Trainer:
             if self.device.type == "cpu"
             else DevicePasses(start.activation, shift, scale)
         )
-        optimiser = CompiledOptimiser if self.device.type == "cpu" else Optimiser
-        self.optimiser: CompiledOptimiser | Optimiser = optimiser(settings, self.parameters, self.gradient)
+        self.optimiser: CompiledOptimiser | Optimiser = (
+            CompiledOptimiser(settings, self.parameters, self.gradient, share)
+            if self.device.type == "cpu"
+            else Optimiser(settings, self.parameters, self.gradient)
+        )
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()
@@ -224,22 +228,23 @@ class Trainer:
     ) -> Errors:
         """Run one batch; the force part is left out where it has no weight."""
         with_forces = self.settings.force_weight > 0 if forces is None else forces
-        batch = lay_out(self.data, frames_of)
+        batch = lay_out(self.data, frames_of, self.share)
         targets = gather_targets(self.data, self.references, self.settings.force_weight, batch)
         return self.passes.run(parameters, batch, targets, self.gradient if train else None, forces=with_forces)
 
     def _validation_errors(self, parameters: Parameters, *, forces: bool) -> list[float]:
         """Return each member's mean squared energy error, or its loss, on its own validation rows."""
-        found = []
-        for member, split in enumerate(self.splits):
-            chunks = np.array_split(split.valid, max(1, -(-len(split.valid) // VALIDATION_BATCH)))
-            total = 0.0
-            for chunk in chunks:
-                frames_of = [chunk if m == member else chunk[:0] for m in range(self.members)]
-                errors = self._run(frames_of, parameters, train=False, forces=forces)
-                total += float(errors.loss.sum() if forces else (errors.energies**2).mean()) * len(chunk)
-            found.append(total / max(1, len(split.valid)))
-        return found
+        sizes = [len(split.valid) for split in self.splits]
+        batches = max(1, -(-max(sizes) // VALIDATION_BATCH))
+        chunks = zip(*(np.array_split(split.valid, batches) for split in self.splits), strict=True)
+        totals = [0.0] * self.members
+        for frames_of in chunks:
+            errors = self._run(list(frames_of), parameters, train=False, forces=forces)
+            bounds = np.cumsum([0, *map(len, frames_of)]).tolist()
+            for member, (start, stop) in enumerate(pairwise(bounds)):
+                one = errors.loss[start:stop] * (stop - start) if forces else errors.energies[start:stop] ** 2
+                totals[member] += float(one.sum())
+        return [total / max(1, size) for total, size in zip(totals, sizes, strict=True)]
 
     def _take_better(self, flat: torch.Tensor, errors: list[float]) -> None:
         """Keep the weights of the members whose error is the least so far."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from alflow.potentials.ani.descriptors import cache_bytes, descriptors_with_jacobian
 from alflow.potentials.ani.jacobian import Jacobian, SingleArray
+from alflow.potentials.ani.parallel import Share
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import Dataset, FloatArray, Frames, IntArray
 
@@ -103,7 +104,7 @@ class Batch:
     """(B,) rows of the dataset."""
 
 
-def lay_out(data: TrainingData, frames_of: list[IntArray]) -> Batch:
+def lay_out(data: TrainingData, frames_of: list[IntArray], share: Share) -> Batch:
     """Gather one batch: for each member, rows of the dataset."""
     members = len(frames_of)
     frames = np.concatenate(frames_of)
@@ -117,7 +118,8 @@ def lay_out(data: TrainingData, frames_of: list[IntArray]) -> Batch:
     rows = np.empty(int(offsets[-1]), np.int64)
     padded_rows = np.full((len(frames), int(data.atoms[frames].max())), members * height, np.int64)
     gathered = np.zeros((members * height, vectors.shape[1]), np.float32)
-    _fill_rows(jacobian, places, member, bounds, offsets, vectors, rows, padded_rows, gathered)
+    _fill_rows(jacobian, places, member, bounds, offsets, rows, padded_rows)
+    share(lambda a, b: _gather(jacobian.atom_start, places, offsets, rows, vectors, gathered, a, b), len(places))
     return Batch(
         vectors=gathered.reshape(members, height, -1),
         jacobian=jacobian,
@@ -138,11 +140,10 @@ def _fill_rows(
     member: IntArray,
     bounds: IntArray,
     offsets: IntArray,
-    vectors: SingleArray,
     rows: IntArray,
     padded_rows: IntArray,
-    gathered: SingleArray,
 ) -> None:
+    """Find the row of each atom."""
     height = bounds[-1]
     following = bounds[:-1].copy()
     for frame in range(len(places)):
@@ -155,4 +156,21 @@ def _fill_rows(
             following[element] += 1
             rows[offsets[frame] + i] = row
             padded_rows[frame, i] = row
-            gathered[row] = vectors[first + i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(
+    atom_start: IntArray,
+    places: IntArray,
+    offsets: IntArray,
+    rows: IntArray,
+    vectors: SingleArray,
+    gathered: SingleArray,
+    start: int,
+    stop: int,
+) -> None:
+    """Copy the descriptors of the atoms of the frames `start` to `stop` to their rows."""
+    for frame in range(start, stop):
+        first = atom_start[places[frame]]
+        for i in range(offsets[frame + 1] - offsets[frame]):
+            gathered[rows[offsets[frame] + i]] = vectors[first + i]

@@ -1,5 +1,7 @@
 """Training on a toy molecule: gradient against autograd, learning, determinism, resuming, mixed compositions."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.layers import gelu_to_second
 from alflow.potentials.ani.network import Networks, fresh_networks
 from alflow.potentials.ani.optimisation import Optimiser
-from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.parallel import Share, sharing
 from alflow.potentials.ani.parameters import from_networks
 from alflow.potentials.ani.passes import DevicePasses
 from alflow.potentials.ani.scaling import descriptor_scaling
@@ -127,7 +129,7 @@ def test_gradient_of_the_loss_equals_autograd(route, activation):
             ones = torch.ones(2, functions.length)
             trainer.passes = DevicePasses(activation, 0.0 * ones, ones)
         trainer.gradient.flat.fill_(torch.nan)
-        batch = lay_out(data, frames_of)
+        batch = lay_out(data, frames_of, share)
         targets = gather_targets(data, trainer.references, 0.7, batch)
         with torch.no_grad():
             errors = trainer.passes.run(trainer.parameters, batch, targets, trainer.gradient, forces=True)
@@ -165,7 +167,7 @@ def test_compiled_optimiser_equals_torch(kind):
     networks = fresh_networks(9, [(8, 5), (7, 4)], "gelu", [np.random.default_rng(i) for i in (1, 2)])
     chosen = settings(optimizer=kind, weight_decay=(0.3, 0.1, 0.0))
     found = []
-    for optimiser_of in (CompiledOptimiser, Optimiser):
+    for optimiser_of in (functools.partial(CompiledOptimiser, share=Share()), Optimiser):
         parameters = from_networks(networks, torch.device("cpu"))
         gradient = parameters.like(torch.zeros_like(parameters.flat))
         optimiser, rng = optimiser_of(chosen, parameters, gradient), np.random.default_rng(4)
@@ -335,6 +337,15 @@ def test_absurd_labels_end_a_training():
             NETWORK,
             seed=[1],
         )
+
+
+def test_threads_give_the_same_weights():
+    dataset = toy(12, mixed=True)
+    one, two = (
+        train_ensemble(dataset, splits_of(dataset, 3), settings(epochs=2), NETWORK, seed=[1], threads=threads)[0]
+        for threads in (1, 2)
+    )
+    assert same_weights(one, two)
 
 
 def test_threads_of_torch_are_set_back():
