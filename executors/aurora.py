@@ -12,6 +12,9 @@ from parsl.launchers import MpiExecLauncher
 from parsl.providers import PBSProProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+# The centre's mpiexec, not the one that came with this Python environment.
+MPIEXEC = """MPIEXEC=$(type -aP mpiexec | grep -vFm1 {scripts}/ || type -P mpiexec)
+mpiexec() {{ "$MPIEXEC" "$@"; }}"""
 CORES = [str(core) for core in range(104) if core not in (0, 52)]  # the first core of each socket serves the system
 GPUS = [f"{gpu}.{tile}" for gpu in range(6) for tile in range(2)]
 GPU_CORES = [f"{first}-{first + 7}" for first in (1, 9, 17, 25, 33, 41, 53, 61, 69, 77, 85, 93)]  # next to each tile
@@ -64,7 +67,8 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Aurora shows {len(GPUS)} GPUs; got gpus={gpus}")
-    start = [worker_init, f"cd {run_dir}", f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    scripts = sysconfig.get_path("scripts")
+    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH", MPIEXEC.format(scripts=scripts)]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
     def executor(label: str, where: str, cores: list[str], threads: int, names: list[str]) -> HighThroughputExecutor:

@@ -22,6 +22,7 @@ def make_config(
     gpu_partition: str,
     gpu_cores_per_node: int,
     gpus_per_node: int,
+    threads_per_core: int = 1,
     cpu_account: str | None = None,
     gpu_account: str | None = None,
     cpu_worker_init: str = "",
@@ -48,6 +49,7 @@ def make_config(
         gpu_partition: where training and pulls run.
         gpu_cores_per_node: cores of a node of that partition.
         gpus_per_node: GPUs of such a node, one worker each, pinned.
+        threads_per_core: threads that the system shows of a core, 2 with hyper-threading; one of each core is used.
         cpu_account: what label jobs are charged to.
         gpu_account: what GPU jobs are charged to; `cpu_account` when not given.
         cpu_worker_init: shell lines that run before the label workers start.
@@ -71,18 +73,22 @@ def make_config(
 
     def executor(label: str, where: str, account: str | None, init: str, minutes: int) -> HighThroughputExecutor:
         cores, workers = (gpu_cores_per_node, gpus_per_node) if label == "gpu" else (cores_per_node, cores_per_node)
+        # The system numbers the first threads of all cores from 0 on, then the second ones.
+        each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
         provider = SlurmProvider(
             partition=where,
             account=account,
             nodes_per_block=nodes_per_block if label == "cpu" else 1,
-            cores_per_node=cores,
+            cores_per_node=cores * threads_per_core,
             gpus_per_node=gpus_per_node if label == "gpu" else None,
             init_blocks=0,
             min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{minutes // 60:02d}:{minutes % 60:02d}:00",
             worker_init="\n".join([init, *start, THREADS.format(cores // workers)]),
-            launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
+            launcher=SrunLauncher(
+                overrides=f"--ntasks-per-node=1 --cpus-per-task={cores * threads_per_core} --cpu-bind=none"
+            ),
         )
         return HighThroughputExecutor(
             label=label,
@@ -90,7 +96,7 @@ def make_config(
             address=address,
             max_workers_per_node=workers,
             cores_per_worker=cores / workers,
-            cpu_affinity="block",
+            cpu_affinity="block" if threads_per_core == 1 else f"list:{each}",
             available_accelerators=gpus_per_node if label == "gpu" else 0,
             heartbeat_period=10,
             heartbeat_threshold=60,

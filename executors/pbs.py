@@ -13,6 +13,9 @@ from parsl.launchers import MpiExecLauncher, MpiRunLauncher, SimpleLauncher
 from parsl.providers import PBSProProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+# The scheduler's mpiexec, not the one that came with this Python environment.
+MPIEXEC = """MPIEXEC=$(type -aP {command} | grep -vFm1 {scripts}/ || type -P {command})
+{command}() {{ "$MPIEXEC" "$@"; }}"""
 
 
 def make_config(
@@ -23,6 +26,7 @@ def make_config(
     gpu_queue: str | None = None,
     gpu_cores_per_node: int | None = None,
     gpus_per_node: int = 0,
+    threads_per_core: int = 1,
     account: str | None = None,
     nodes_per_block: int = 1,
     mpi: Literal["mpich", "openmpi"] = "mpich",
@@ -45,10 +49,11 @@ def make_config(
     Args:
         run_dir: the campaign's run directory, on a file system that all nodes see.
         queue: where label workers run.
-        cores_per_node: cores of a node of that queue; one label worker a core.
+        cores_per_node: physical cores of a node of that queue; one label worker a core.
         gpu_queue: where training and pulls run; `queue` when not given.
         gpu_cores_per_node: cores of a node of the GPU queue; `cores_per_node` when not given.
         gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
+        threads_per_core: threads that the system shows of a core, 2 with hyper-threading; one of each core is used.
         account: what is charged.
         nodes_per_block: nodes a label job asks for; with more than one, `mpiexec` starts a worker pool on each.
         mpi: whose `mpiexec` that is: MPICH and its kin (Intel, Cray), or Open MPI's.
@@ -62,18 +67,22 @@ def make_config(
         worker_init: shell lines that run before the workers start.
         scheduler_options: further #PBS lines.
     """
-    start = [worker_init, f"cd {run_dir}", f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    scripts = sysconfig.get_path("scripts")
+    start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
 
-    many_nodes = MpiExecLauncher(overrides="--ppn 1")
+    many_nodes, command = MpiExecLauncher(overrides="--ppn 1"), "mpiexec"
     if mpi == "openmpi":
-        many_nodes = MpiRunLauncher(overrides="--map-by node --bind-to none")
+        many_nodes, command = MpiRunLauncher(overrides="--map-by node --bind-to none"), "mpirun"
 
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, nodes: int) -> HighThroughputExecutor:
+        # The system numbers the first threads of all cores from 0 on, then the second ones.
+        each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
+        init = [*start, MPIEXEC.format(command=command, scripts=scripts)] if nodes > 1 else start
         provider = PBSProProvider(
             account=account,
             queue=where,
-            cpus_per_node=cores,
+            cpus_per_node=cores * threads_per_core,
             select_options=f"ngpus={gpus}" if gpus else "",
             nodes_per_block=nodes,
             init_blocks=0,
@@ -81,7 +90,7 @@ def make_config(
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             scheduler_options=scheduler_options,
-            worker_init="\n".join([*start, THREADS.format(cores // workers)]),
+            worker_init="\n".join([*init, THREADS.format(cores // workers)]),
             launcher=many_nodes if nodes > 1 else SimpleLauncher(),
         )
         return HighThroughputExecutor(
@@ -90,7 +99,7 @@ def make_config(
             address=address,
             max_workers_per_node=workers,
             cores_per_worker=cores / workers,
-            cpu_affinity="block",
+            cpu_affinity="block" if threads_per_core == 1 else f"list:{each}",
             available_accelerators=gpus,
             heartbeat_period=10,
             heartbeat_threshold=60,

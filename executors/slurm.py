@@ -37,6 +37,7 @@ def make_config(
     drain_minutes: float = 5.0,
     idle_minutes: float = 2.0,
     exclusive: bool = True,
+    threads_per_core: int = 1,
     cpu_affinity: str = "block",
     heartbeat_seconds: int = 10,
     heartbeat_limit_seconds: int = 60,
@@ -69,7 +70,8 @@ def make_config(
         drain_minutes: how long before the walltime workers stop taking tasks; longer than the longest task.
         idle_minutes: a job with nothing to do for so long is given back.
         exclusive: ask for whole nodes.
-        cpu_affinity: how workers are bound to cores: block, alternating, block-reverse or none.
+        threads_per_core: threads that the system shows of a core, 2 with hyper-threading; one of each core is used.
+        cpu_affinity: how workers are bound to cores where a core shows one thread: block, alternating or none.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a node counts as lost.
         address: address of this host as the nodes see it; all of its addresses are tried when not given.
@@ -84,13 +86,15 @@ def make_config(
         start += [UNPACK]
 
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, blocks: int) -> HighThroughputExecutor:
+        # The system numbers the first threads of all cores from 0 on, then the second ones.
+        each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
         provider = SlurmProvider(
             partition=where,
             account=account,
             qos=qos,
             constraint=constraint,
             nodes_per_block=nodes_per_block if label == "cpu" else 1,
-            cores_per_node=cores,
+            cores_per_node=cores * threads_per_core,
             gpus_per_node=gpus or None,
             init_blocks=0,
             min_blocks=gpu_min_blocks if label == "gpu" else 0,
@@ -99,7 +103,9 @@ def make_config(
             exclusive=exclusive,
             scheduler_options=scheduler_options,
             worker_init="\n".join([*start, THREADS.format(cores // workers)]),
-            launcher=SrunLauncher(overrides=f"--ntasks-per-node=1 --cpus-per-task={cores} --cpu-bind=none"),
+            launcher=SrunLauncher(
+                overrides=f"--ntasks-per-node=1 --cpus-per-task={cores * threads_per_core} --cpu-bind=none"
+            ),
         )
         return HighThroughputExecutor(
             label=label,
@@ -107,7 +113,7 @@ def make_config(
             address=address,
             max_workers_per_node=workers,
             cores_per_worker=cores / workers,
-            cpu_affinity=cpu_affinity,
+            cpu_affinity=cpu_affinity if threads_per_core == 1 else f"list:{each}",
             available_accelerators=gpus,
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,

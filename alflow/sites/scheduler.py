@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import Any
@@ -12,6 +13,18 @@ _COMMANDS = {
     "SlurmProvider": ("sbatch", "squeue", "scancel"),
     "PBSProProvider": ("qsub", "qstat", "qdel"),
 }
+
+_NOT_OF_A_JOB = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT"})
+
+
+def forget_own_job() -> None:
+    """Take out of the environment what Slurm says of the job that this process is part of.
+
+    `sbatch` hands the environment on, and `srun` in the new job reads it: memory and cores of the driver's job would be
+    those of its workers, or contradict what they ask for.
+    """
+    for name in [name for name in os.environ if name.startswith("SLURM_") and name not in _NOT_OF_A_JOB]:
+        del os.environ[name]
 
 
 def check_scheduler(executor: Any, site: str) -> None:
@@ -26,6 +39,7 @@ def check_scheduler(executor: Any, site: str) -> None:
                     "start alflow on a login node of that site, or choose another site"
                 )
     if "SlurmProvider" in ancestors:
+        forget_own_job()
         _ask_slurm(provider, executor.label, site)
 
 

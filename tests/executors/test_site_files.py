@@ -1,6 +1,7 @@
 """Every site file: it loads, refuses what its hardware has not, and its jobs read as reviewed."""
 
 import re
+import subprocess
 import sysconfig
 from pathlib import Path
 from unittest import mock
@@ -118,6 +119,44 @@ def test_the_jobs_read_as_reviewed(name, tmp_path, monkeypatch):
     config = load(name, "/campaign")
     parts = [summary(executor) + "\n" + render(executor, tmp_path, monkeypatch) for executor in config.executors]
     compare(name, "\n".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "options"),
+    [
+        ("polaris", "mpiexec", {}),
+        ("aurora", "mpiexec", {}),
+        ("pbs", "mpiexec", {}),
+        ("pbs", "mpirun", {"mpi": "openmpi"}),
+    ],
+)
+def test_jobs_start_the_launcher_of_the_centre(name, command, options, tmp_path, monkeypatch):
+    for folder in ("wheel", "centre"):
+        program = tmp_path / folder / command
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\necho {folder} "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(tmp_path / "wheel"))
+    centre = f"{tmp_path / 'wheel'}:{tmp_path / 'centre'}:/usr/bin:/bin"
+    for path, expected in ((centre, "centre"), ("/usr/bin:/bin", "wheel")):
+        for executor in load(name, tmp_path, **options).executors:
+            if name != "pbs" or executor.label == "cpu":
+                script = f"{executor.provider.worker_init}\nset -e\n{command} -n 2"
+                environment = {"PATH": path, "USER": "user"}
+                said = subprocess.check_output(["/bin/bash", "-c", script], env=environment, text=True)
+                assert said == f"{expected} -n 2\n"
+
+
+@pytest.mark.parametrize("name", ["slurm", "hybrid", "pbs"])
+def test_workers_are_bound_to_one_thread_of_each_core(name, tmp_path):
+    for executor in load(name, tmp_path, threads_per_core="2").executors:
+        cores = re.findall(r"\d+", executor.cpu_affinity)
+        number = {"cpu": 32 if name == "pbs" else 8, "gpu": {"slurm": 8, "hybrid": 16, "pbs": 32}[name]}[executor.label]
+        bound = [range(int(first), int(last) + 1) for first, last in zip(cores[::2], cores[1::2], strict=True)]
+        assert len(bound) == executor.max_workers_per_node
+        assert [core for worker in bound for core in worker] == list(range(number))
+        asked = executor.provider.cpus_per_node if name == "pbs" else executor.provider.cores_per_node
+        assert asked == 2 * number
 
 
 @pytest.mark.parametrize("name", ["local", "workstation"])
