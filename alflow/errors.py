@@ -76,7 +76,11 @@ class LabelError(AlflowError):
 
 
 class EngineLostError(AlflowError):
-    """A label engine hung or ended its process under a trajectory, twice at one structure."""
+    """A label engine hung, died or failed by itself under a trajectory, twice at one structure."""
+
+
+class RelaxationError(AlflowError):
+    """A relaxation could not be run to its end."""
 
 
 class CanaryError(AlflowError):

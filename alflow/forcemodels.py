@@ -14,7 +14,7 @@ from alflow.canary import Canary, prove
 from alflow.errors import EngineLostError, LabelError
 from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
 
-LOST = ("timeout", "engine-crash", "out-of-memory")
+LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
 """Reasons that say nothing of a structure when they come once."""
 
 GUARD_START_S = 900.0
@@ -78,12 +78,12 @@ def engine_of(model: EngineModel) -> LabelEngine:
 def insist(
     engine: LabelEngine, numbers: IntArray, positions: FloatArray, charge: int, start: FloatArray | None
 ) -> Evaluation:
-    """Compute one structure of a trajectory; ask once more where the engine hung or died.
+    """Compute one structure of a trajectory; ask once more where the engine hung, died or failed by itself.
 
     A crowded node is not the structure's fault, and a trajectory that ended there would not be the undisturbed one.
 
     Raises:
-        EngineLostError: it hung or died both times.
+        EngineLostError: it hung, died or failed both times.
         LabelError: what the engine says of the structure.
     """
     try:

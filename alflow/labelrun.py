@@ -304,6 +304,7 @@ def _write(images: Sequence[Atoms], outcomes: Sequence[Result], target: Path) ->
         value = outcome.value
         for place, row in enumerate(value["rows"]):
             image = labelled[chunk.rows[row]]
+            image.info = {key: kept for key, kept in image.info.items() if not key.startswith("label_failure")}
             results = {"energy": float(value["energies"][place]), "forces": value["forces"][place]}
             image.calc = SinglePointCalculator(image, **results)
         for row, reason, detail, _ in value["failures"]:

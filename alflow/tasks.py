@@ -14,7 +14,7 @@ from alflow import lifeline
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.training import TrainingSettings
-from alflow.forcemodels import EngineModel, ModelReference, engine_of, force_model
+from alflow.forcemodels import EngineModel, EnsembleModel, ModelReference, engine_of, force_model
 from alflow.outcome import Outcome, reported
 from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment, Split
 
@@ -108,11 +108,12 @@ def relax(
     seed: tuple[int, ...],
     charge: int = 0,
 ) -> MDState:
-    """Relax a structure before it is pulled."""
+    """Relax a structure before it is pulled; one that is relaxed with the label engine must reach its end."""
     from alflow.sampling.md import relax as run_relax  # noqa: PLC0415
 
     rng = np.random.default_rng(seed)
-    return run_relax(force_model(model, numbers, charge), numbers, positions, settings, rng, pair=pair)
+    forces, forgiving = force_model(model, numbers, charge), isinstance(model, EnsembleModel)
+    return run_relax(forces, numbers, positions, settings, rng, pair=pair, forgiving=forgiving)
 
 
 @reported

@@ -28,7 +28,7 @@ class Failing:
 ATOMS = (np.array([6]), np.zeros((1, 3)), 0, None)
 
 
-@pytest.mark.parametrize("reason", ["timeout", "engine-crash", "out-of-memory"])
+@pytest.mark.parametrize("reason", ["timeout", "engine-crash", "out-of-memory", "engine-error"])
 def test_lost_once_is_forgiven_and_twice_is_an_error(reason) -> None:
     assert insist(Failing(reason), *ATOMS).energy == 1.0
     with pytest.raises(EngineLostError, match=reason):

@@ -10,31 +10,36 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from alflow.errors import StructureError
+from alflow.potentials import load_potential
 from alflow.potentials.ani.ensemble import ANIEnsemble, Driver, Route
-from alflow.types import ForceModel
+from alflow.potentials.schnet.ensemble import SchNetEnsemble
+from alflow.types import ForceModel, IntArray
 
 
 class Ensemble(Calculator):
     """Energy, forces, and in ``results["energy_spread"]`` the standard deviation of the energy over members, eV.
 
-    Made from an ensemble or from the file that `ANIEnsemble.save` wrote. Bound to a composition when it first meets it,
-    so the steps of a trajectory cost a fraction of a millisecond each.
+    Made from an ensemble (ANI or SchNet) or from the file ``ensemble.pt`` that a training wrote. Bound to a composition
+    when it first meets it, so the steps of a trajectory cost a fraction of a millisecond each with ANI.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces", "energy_spread"]
 
     def __init__(
         self,
-        ensemble: ANIEnsemble | Path | str,
+        ensemble: ANIEnsemble | SchNetEnsemble | Path | str,
         *,
         driver: Driver = "mean",
         threads: int = 1,
         route: Route = "auto",
         **keywords: Any,
     ) -> None:
-        """Take one member, or the mean of all, as energy and forces; see `ANIEnsemble.force_model`."""
+        """Take one member, or the mean of all, as energy and forces; see `ANIEnsemble.force_model`.
+
+        `route` is for ANI.
+        """
         super().__init__(**keywords)
-        self._ensemble = ensemble if isinstance(ensemble, ANIEnsemble) else ANIEnsemble.load(Path(ensemble))
+        self._ensemble = load_potential(Path(ensemble)) if isinstance(ensemble, Path | str) else ensemble
         self._driver, self._threads, self._route = driver, threads, route
         self._numbers: tuple[int, ...] = ()
         self._model: ForceModel | None = None
@@ -58,9 +63,12 @@ class Ensemble(Calculator):
             )
         numbers = tuple(int(number) for number in self.atoms.numbers)
         if self._model is None or numbers != self._numbers:
-            self._model = self._ensemble.force_model(
-                self.atoms.numbers, self._driver, threads=self._threads, route=self._route
-            )
+            self._model = self._bind(self.atoms.numbers)
             self._numbers = numbers
         found = self._model(self.atoms.positions)
         self.results = {"energy": found.energy, "forces": found.forces, "energy_spread": found.spread}
+
+    def _bind(self, numbers: IntArray) -> ForceModel:
+        if isinstance(self._ensemble, ANIEnsemble):
+            return self._ensemble.force_model(numbers, self._driver, self._threads, route=self._route)
+        return self._ensemble.force_model(numbers, self._driver, self._threads)

@@ -7,16 +7,15 @@ energy, from which the forces derive. Written for the input format of DFTB+ 22.2
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
-import uuid
 import warnings
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from alflow.labeling.base import require_plausible, theory_hash
 from alflow.types import Evaluation, FloatArray, IntArray
 
 _OUTPUT = "dftb+.out"
+_LARGEST_OUTPUT_BYTES = 1_000_000
 
 
 def dftbplus_input(
@@ -72,7 +72,7 @@ def dftbplus_input(
         lines += [f"  HCorrection = Damping {{ Exponent = {settings.hydrogen_damping_zeta!r} }}"]
     if settings.dispersion == "d3bj":
         d3 = known.dispersion
-        lines += [f"  Dispersion = SimpleDftD3 {{ s6 = {d3.s6} s8 = {d3.s8} s9 = 0.0 a1 = {d3.a1} a2 = {d3.a2} }}"]
+        lines += [f"  Dispersion = SimpleDftD3 {{ s6 = {d3.s6}; s8 = {d3.s8}; a1 = {d3.a1}; a2 = {d3.a2} }}"]
     lines += ["}", "Analysis { CalculateForces = Yes }", "Options { WriteDetailedOut = No }"]
     return "\n".join([*lines, "ParserOptions { ParserVersion = 12 }", ""])
 
@@ -82,9 +82,32 @@ class _Server:
     """One running DFTB+ and the socket to it."""
 
     key: tuple[bytes, int]
-    calculator: SocketIOCalculator
+    command: list[str]
     folder: str
     process: subprocess.Popen[bytes] | None = None
+    calculator: SocketIOCalculator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calculator = SocketIOCalculator(unixsocket=socket_name(self.folder), launch_client=self.launch)
+
+    def launch(self, *_: object, **__: object) -> subprocess.Popen[bytes]:
+        """Start the process; ASE calls this once the socket is there."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - the command is the user's setting
+                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        return self.process
+
+    @property
+    def output(self) -> Path:
+        """What DFTB+ prints."""
+        return Path(self.folder) / _OUTPUT
+
+    def shorten_output(self) -> None:
+        """Empty the file of what DFTB+ prints once it is large: it prints for every structure."""
+        with contextlib.suppress(OSError):
+            if self.output.stat().st_size > _LARGEST_OUTPUT_BYTES:
+                os.truncate(self.output, 0)
 
     def kill(self) -> None:
         """End the process; whoever waits on the socket gets an error."""
@@ -98,6 +121,11 @@ class _Server:
             warnings.simplefilter("ignore")  # ASE warns of the exit status of the process that was just killed
             self.calculator.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def socket_name(folder: str) -> str:
+    """Return the name of the socket of the process that runs in a folder; ASE and DFTB+ both make a path of it."""
+    return Path(folder).name
 
 
 class DFTBPlusEngine:
@@ -159,11 +187,12 @@ class DFTBPlusEngine:
         try:
             server.calculator.calculate(atoms, ["energy", "forces"], [])
         except Exception as cause:
-            output = _tail(Path(server.folder) / _OUTPUT)
+            output = _tail(server.output)
             self.close()
             raise _failure(output, self._settings.timeout_s, timed_out=silent.is_set()) from cause
         finally:
             watchdog.cancel()
+        server.shorten_output()
         results = server.calculator.results
         return Evaluation(float(results["energy"]), np.array(results["forces"], dtype=np.float64))
 
@@ -182,28 +211,13 @@ class DFTBPlusEngine:
 
     def _launch(self, atoms: Atoms, charge: int, key: tuple[bytes, int]) -> _Server:
         folder = tempfile.mkdtemp(prefix="alflow-dftbplus-")
-        socket = f"alflow-{uuid.uuid4().hex}"
-        text = dftbplus_input(
-            self._settings, self._set, self._own_folder or locate(self._set.name), atoms.numbers, charge, socket
-        )
+        parameters = self._own_folder or locate(self._set.name)
+        text = dftbplus_input(self._settings, self._set, parameters, atoms.numbers, charge, socket_name(folder))
         (Path(folder) / "dftb_in.hsd").write_text(text)
         write(Path(folder) / "geometry.gen", atoms, format="gen")
-        calculator = SocketIOCalculator(unixsocket=socket, launch_client=self._launcher(folder))
-        server = _Server(key, calculator, folder)
+        server = _Server(key, self._command, folder)
         weakref.finalize(self, server.close)
         return server
-
-    def _launcher(self, folder: str) -> Callable[..., subprocess.Popen[bytes]]:
-        def launch(*_: object, **__: object) -> subprocess.Popen[bytes]:
-            with (Path(folder) / _OUTPUT).open("wb") as output:
-                process = subprocess.Popen(  # noqa: S603 - the command is the user's setting
-                    self._command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-                )
-            assert self._server is not None
-            self._server.process = process
-            return process
-
-        return launch
 
 
 def _find_binary(command: str) -> list[str]:

@@ -106,6 +106,9 @@ class GuardedEngine:
             ) from None
         except EndedError:
             raise self._crash(child) from None
+        except BaseException:  # Ctrl-C: the answer that is on its way would be taken for the next structure's
+            self._end_child()
+            raise
         if kind == Kind.EVALUATION:
             return unpack_evaluation(payload)
         reason, detail = json.loads(payload)

@@ -87,9 +87,11 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     except Exception as error:  # noqa: BLE001 - told to the worker, who knows what to do
         send(answers, Kind.REFUSED, f"The engine {order['engine']!r} failed: {type(error).__name__}: {error}".encode())
         return
-    with contextlib.suppress(EndedError):
+    try:
         while True:
             send(answers, *answer(engine, receive(requests)[1]))
+    except EndedError:
+        getattr(engine, "close", lambda: None)()  # an engine that keeps a process ends it, and its files
 
 
 def answer(engine: LabelEngine, request: bytes) -> tuple[Kind, bytes]:

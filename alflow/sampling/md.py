@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alflow.config.sampling import MDSettings, RelaxSettings
-from alflow.errors import StructureError
+from alflow.errors import RelaxationError, StructureError
 from alflow.sampling.lammps import Simulation
 from alflow.sampling.record import Recorder, Span
 from alflow.sampling.velocities import thermal_velocities
@@ -83,11 +83,13 @@ def relax(
     rng: np.random.Generator,
     *,
     pair: tuple[int, int] | None = None,
+    forgiving: bool = True,
 ) -> MDState:
     """Relax a molecule at low temperature: Langevin, then Berendsen; the atoms of the pair feel neither.
 
     A force model under which the molecule flies apart gives back the unrelaxed start with its thermal velocities:
-    the pull from there ends early and says why.
+    the pull from there ends early and says why. That is for potentials that still learn; a label engine that fails once
+    would leave a start that is not relaxed, and a pull that does not say so.
 
     Args:
         force_model: gives energy and forces.
@@ -96,6 +98,10 @@ def relax(
         settings: temperature, time step, steps of both stages, damping.
         rng: draws the velocities and the seed of the noise.
         pair: the two atoms to be pulled; None if all atoms feel the thermostats.
+        forgiving: give back the unrelaxed start where the force model fails.
+
+    Raises:
+        RelaxationError: the force model fails, and `forgiving` is not set.
     """
     begin = initial_state(Frames(numbers, positions[None]), settings.temperature_k, rng)
     seed = int(rng.integers(LARGEST_SEED))
@@ -107,10 +113,12 @@ def relax(
     state = begin
     for steps, thermostat in stages:
         if steps:
-            after = _relaxation_stage(force_model, numbers, state, settings.timestep_fs, steps, others, thermostat)
-            if after is None:
+            args = (force_model, numbers, state, settings.timestep_fs, steps, others, thermostat)
+            state, fault = _relaxation_stage(*args)
+            if fault and forgiving:
                 return begin
-            state = after
+            if fault:
+                raise RelaxationError(f"A relaxation has to reach its end: {fault}")
     return MDState(0, state.positions, state.velocities, start=state.start)
 
 
@@ -122,8 +130,8 @@ def _relaxation_stage(
     steps: int,
     others: IntArray,
     thermostat: str,
-) -> MDState | None:
-    """Return the state after the steps, or None if the trajectory had to end."""
+) -> tuple[MDState, str]:
+    """Return the state after the steps, and why the trajectory had to end before, if it had to."""
     with Simulation(numbers, timestep_fs, step=state.step) as simulation:
         if len(others):
             simulation.group("others", others)
@@ -133,7 +141,7 @@ def _relaxation_stage(
         simulation.attach(recorder)
         simulation.place(state.positions, state.velocities / FS_IN_PS)
         simulation.run(steps)
-        return None if recorder.faulty else end_state(simulation, recorder)
+        return end_state(simulation, recorder), recorder.stopped if recorder.faulty else ""
 
 
 def end_state(simulation: Simulation, recorder: Recorder) -> MDState:

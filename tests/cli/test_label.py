@@ -36,6 +36,11 @@ def test_frames_come_back_in_order_and_failures_are_marked(alflow, structures, t
     assert images[2].calc is None
     assert images[0].get_potential_energy() == images[4].get_potential_energy()
     assert images[1].info["charge"] == 1
+    images[2].positions = molecule("H2O").positions
+    ase.io.write(tmp_path / "mended.xyz", images)
+    code, _, err = alflow("label", tmp_path / "mended.xyz", "-o", tmp_path / "again.xyz", "--engine", "gfn2-xtb")
+    assert code == 0, err
+    assert not any(key.startswith("label_failure") for image in labelled(tmp_path / "again.xyz") for key in image.info)
 
 
 def test_a_site_gives_the_same_labels(alflow, structures, tmp_path):

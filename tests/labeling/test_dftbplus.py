@@ -84,7 +84,7 @@ def test_input_follows_the_switches():
     assert "ThirdOrder" not in text
     assert "HubbardDerivs" not in text
     assert "HCorrection" not in text
-    assert re.search(r"SimpleDftD3 \{ s6 = 1.0 s8 = 3.209 s9 = 0.0 a1 = 0.746 a2 = 4.191 \}", text)
+    assert "SimpleDftD3 { s6 = 1.0; s8 = 3.209; a1 = 0.746; a2 = 4.191 }" in text
 
 
 def test_a_missing_binary_is_a_clear_error():

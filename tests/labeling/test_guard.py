@@ -94,6 +94,22 @@ def test_memory_is_limited() -> None:
     assert "GB" in detail or "memory" in detail
 
 
+def test_an_interrupted_label_is_not_taken_for_the_next() -> None:
+    guard = guarded(seconds_per_label=0.4)
+    first, second = jittered(2).positions
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            guard.compute(NUMBERS, first)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    plain = SleepEngine(SleepSettings(seconds_per_label=0))
+    assert plain.compute(NUMBERS, first).energy != plain.compute(NUMBERS, second).energy
+    assert guard.compute(NUMBERS, second).energy == plain.compute(NUMBERS, second).energy
+    guard.close()
+
+
 def test_errors_of_the_engine_come_through() -> None:
     assert reason_and_detail(guarded(not_converged_share=1.0))[0] == "not-converged"
     assert reason_and_detail(guarded(error_share=1.0))[0] == "engine-error"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from alflow.config.sampling import MDSettings, RelaxSettings
-from alflow.errors import StructureError
+from alflow.errors import LabelError, RelaxationError, StructureError
 from alflow.sampling.md import equilibrate, initial_state, relax, run_md
 from alflow.types import Evaluation, MDState
 
@@ -116,6 +116,15 @@ def test_a_relaxation_that_fails_gives_back_its_start(butane):
     state = relax(wild, butane.numbers, butane.positions[0], RelaxSettings(), np.random.default_rng(0), pair=(0, 3))
     assert np.array_equal(state.positions, butane.positions[0])
     assert np.isfinite(state.velocities).all()
+
+
+def test_a_relaxation_with_a_label_engine_must_reach_its_end(butane):
+    def failing(positions, start=None):
+        raise LabelError("not-converged", "as told")
+
+    args = (failing, butane.numbers, butane.positions[0], RelaxSettings(), np.random.default_rng(0))
+    with pytest.raises(RelaxationError, match=r"at step 0 .* \(not-converged: as told\)"):
+        relax(*args, forgiving=False)
 
 
 def test_an_exception_comes_out_of_md(butane):

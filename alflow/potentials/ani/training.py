@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from alflow.config.training import ANISettings, TrainingSettings
 from alflow.errors import TrainingError
@@ -24,7 +25,7 @@ from alflow.potentials.ani.parameters import Parameters, from_networks
 from alflow.potentials.ani.passes import DevicePasses, Errors
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
-from alflow.potentials.ani.symmetry import SYMBOLS, SymmetryFunctions
+from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
 from alflow.potentials.torchthreads import torch_threads
@@ -71,7 +72,7 @@ def train_ensemble(
         StructureError: `initial` does not know an element of the dataset.
     """
     chosen = list(range(len(splits))) if members is None else list(members)
-    _check(dataset, splits, chosen)
+    _check(dataset, splits, settings, chosen)
     functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
     fingerprint = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
     key = f"{checkpoints.FORMAT} {_device(settings).type} {fingerprint}"
@@ -305,13 +306,13 @@ def _start(
         return chosen.networks, chosen.self_energies
     functions = data.functions
     generators = [np.random.default_rng([*seed, member, 0]) for member in members]
-    hidden = [network.layers(SYMBOLS.get(element, str(element))) for element in functions.elements]
+    hidden = [network.layers(chemical_symbols[element]) for element in functions.elements]
     fitted = fit_self_energies(data.counts, data.energies)
     networks = fresh_networks(functions.length, hidden, network.activation, generators)
     return networks, np.tile(fitted, (len(members), 1))
 
 
-def _check(dataset: Dataset, splits: Sequence[Split], members: list[int]) -> None:
+def _check(dataset: Dataset, splits: Sequence[Split], settings: TrainingSettings, members: list[int]) -> None:
     for member in members:
         if not 0 <= member < len(splits):
             raise TrainingError(
@@ -322,6 +323,12 @@ def _check(dataset: Dataset, splits: Sequence[Split], members: list[int]) -> Non
         if len(split.train) == 0:
             raise TrainingError(
                 f"A member needs at least one frame to train on: the split of member {member} has none."
+            )
+        if len(split.valid) == 0 and (settings.criterion != "last" or settings.schedule == "plateau"):
+            raise TrainingError(
+                f"training.criterion {settings.criterion!r} and training.schedule {settings.schedule!r} look at "
+                f"validation frames: the split of member {member} has none. Give it some, or set the criterion to "
+                "'last' and the schedule to 'cosine'."
             )
         rows = np.concatenate([split.train, split.valid])
         if rows.min() < 0 or rows.max() >= len(dataset):

@@ -325,6 +325,15 @@ def test_bad_splits_are_refused(split, message):
         train_ensemble(toy(10), [split], settings(), NETWORK, seed=[1])
 
 
+@pytest.mark.parametrize("chosen", [{"criterion": "energy"}, {"schedule": "plateau"}])
+def test_validation_frames_are_asked_for_where_they_are_needed(chosen):
+    dataset, split = toy(10), Split(np.arange(10), np.array([], int))
+    with pytest.raises(TrainingError, match="the split of member 0 has none"):
+        train_ensemble(dataset, [split], settings(**chosen), NETWORK, seed=[1])
+    _, (member,) = train_ensemble(dataset, [split], settings(epochs=1), NETWORK, seed=[1])
+    assert np.isnan(member.valid_errors.energy_mae_ev)
+
+
 def test_absurd_labels_end_a_training():
     dataset = toy(10)
     labels = dataset.groups[0].labels

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 
 from alflow.config.schnet import SchNetSettings
 from alflow.errors import InputError, StructureError
@@ -140,3 +141,15 @@ def test_refusals(tmp_path):
         ensemble(1, smooth_cutoff=True).module(0)
     with pytest.raises(InputError, match="architecture"):
         join([potential, ensemble(1, features=64)])
+
+
+def test_is_an_ase_calculator(tmp_path):
+    from alflow.ase import Ensemble
+
+    potential, frames = ensemble(), shaken(3, 1)
+    potential.save(tmp_path / "ensemble.pt")
+    atoms = Atoms(frames.numbers, frames.positions[0], calculator=Ensemble(tmp_path / "ensemble.pt"))
+    found = potential.force_model(frames.numbers)(frames.positions[0])
+    assert atoms.get_potential_energy() == pytest.approx(found.energy)
+    np.testing.assert_allclose(atoms.get_forces(), found.forces)
+    assert atoms.calc.results["energy_spread"] == pytest.approx(found.spread)
