@@ -28,7 +28,7 @@ from alflow.forcemodels import EngineModel
 from alflow.graph import TaskGraph
 from alflow.ledger import Ledger
 from alflow.leftovers import end_leftovers
-from alflow.plan import molecules
+from alflow.plan import fingerprint, molecules
 from alflow.preflight import check_campaign
 from alflow.progress import Display, View
 from alflow.rundir import RunDirectory, RunLock, write_atomically
@@ -131,8 +131,10 @@ def launch(
     run = RunDirectory(run_dir.resolve())
     config = load_site(site_file, run.path, options)
     with _writable(run.path), RunLock(run.path):
-        run.open(settings)
         model, theory = _engine_model(settings, engine)
+        if run.ledger.exists():
+            _forget_failures(run, settings, theory)
+        run.open(settings, {"theory": theory, "molecule": fingerprint(settings)})
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)
         end_leftovers(run.path, run.events, config.executors)
@@ -166,13 +168,22 @@ def _engine_model(settings: CampaignSettings, engine: LabelEngine) -> tuple[Engi
     return model, engine.theory
 
 
+def _forget_failures(run: RunDirectory, settings: CampaignSettings, theory: str) -> None:
+    """Let the iteration that is not committed ask again for what failed within limits that have changed since."""
+    before, now = run.settings().labels, settings.labels
+    if all(getattr(before, name) == getattr(now, name) for name in ("timeout_s", "memory_gb", "guard")):
+        return
+    with Ledger.open(run.ledger) as ledger:
+        ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
+
+
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
     """Raise a RunError with a sentence for a disk that takes no more."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE):
             raise
         raise RunError(
             f"A run needs a disk that takes writes; {path} does not: {error.strerror}. Make room and run the same "

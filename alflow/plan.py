@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
     else:
         found = [(f"C{n}", alkane(n)) for n in system.carbons]
     return tuple(_molecule(name, frames, system.charge, system.pulled_atoms) for name, frames in found)
+
+
+def fingerprint(settings: CampaignSettings) -> str:
+    """Return a digest of atoms, positions (to 1e-6 Å), charges and pulled atoms of all starting structures."""
+    digest = hashlib.sha256()
+    for molecule in molecules(settings):
+        positions = np.round(molecule.positions, 6) + 0.0
+        digest.update(molecule.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
+        digest.update(repr((molecule.charge, tuple(map(int, molecule.pair)))).encode())
+    return digest.hexdigest()
 
 
 def _molecule(name: str, frames: Frames, charge: int, pulled_atoms: tuple[int, int] | None) -> Molecule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -162,7 +163,10 @@ def sentence(view: View) -> str:
 
 def iteration_table(records: list[IterationRecord]) -> Table:
     """Return the table of iterations."""
-    table = Table(title="Iterations", caption="energies in eV a molecule, forces in eV/Å a component, barriers in eV")
+    table = Table(
+        title="Iterations",
+        caption="energies in eV a molecule, forces in eV/Å a component, barriers in eV; errors of the best member",
+    )
     for heading in (
         "iter.",
         "labels",
@@ -183,11 +187,11 @@ def iteration_table(records: list[IterationRecord]) -> Table:
         table.add_row(
             str(record.iteration),
             str(record.labels),
-            f"{min(record.energy_rmse_ev):.4f}",
-            f"{min(record.force_mae_ev_per_angstrom):.3f}",
+            f"{record.energy_rmse_ev[record.best_member]:.4f}",
+            f"{record.force_mae_ev_per_angstrom[record.best_member]:.3f}",
             f"{_mean(record.threshold_ev):.4f}",
             str(record.selected),
-            _estimate(record.barrier_ev),
+            _estimate(record.barrier_ev) + early(record),
             _estimate(record.reference_barrier_ev),
             _estimate(record.barrier_error_ev, sign="+"),
             *(f"{seconds.get(stage, 0.0):.1f}" for stage in ("train", "pull", "label")),
@@ -195,12 +199,18 @@ def iteration_table(records: list[IterationRecord]) -> Table:
     return table
 
 
+def early(record: IterationRecord) -> str:
+    """Say how many pulls of an iteration ended early: their work is not that of the barrier."""
+    number = sum(map(bool, record.stopped))
+    return f" ({number} of {len(record.stopped)} cut short)" if number else ""
+
+
 def _mean(values: tuple[float, ...]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
 def _estimate(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None:
+    if estimate is None or math.isnan(estimate.mean):
         return "–"
     interval = f" ±{estimate.ci95:.3f}" if estimate.ci95 is not None else ""
     return f"{estimate.mean:{sign}.3f}{interval}"

@@ -11,17 +11,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """Values over replicas, their mean, and half the width of its 95 % confidence interval (Student t)."""
+    """Values over pulls, their mean, and half the width of its 95 % confidence interval (Student t)."""
 
     values: tuple[float, ...]
     mean: float
+    """Not-a-number where the values are of unlike quantities: barriers of several molecules or rates."""
     ci95: float | None
-    """None with fewer than two values."""
+    """None with fewer than two values, or unlike ones."""
 
     @staticmethod
-    def of(values: Sequence[float]) -> Estimate:
-        """Summarise values."""
+    def of(values: Sequence[float], *, alike: bool = True) -> Estimate:
+        """Summarise values; `alike`: they are of one molecule and one rate."""
         array = np.asarray(values, dtype=float)
+        if not alike:
+            return Estimate(tuple(array.tolist()), float("nan"), None)
         if array.size < 2:
             return Estimate(tuple(array.tolist()), float(array.mean()) if array.size else float("nan"), None)
         from scipy.stats import t  # noqa: PLC0415
@@ -45,14 +48,16 @@ class IterationRecord:
     """Labels that could not be had, by reason."""
     best_member: int
     threshold_ev: tuple[float, ...]
+    """What a pull was judged by; eV/Å where `selection.spread_of` is "forces"."""
     largest_spread_ev: tuple[float, ...]
+    """Largest spread of the energy along a pull."""
     energy_mae_ev: tuple[float, ...]
     """On the validation rows, a member each, per molecule."""
     energy_rmse_ev: tuple[float, ...]
     force_mae_ev_per_angstrom: tuple[float, ...]
     """On the validation rows, a member each, per component."""
     barrier_ev: Estimate
-    """Work of the spring at the end of the pull."""
+    """Work of the spring at the end of the pull; of one that ended early (`stopped`), at its last record."""
     barrier_max_ev: Estimate
     """Largest work on the way."""
     reference_barrier_ev: Estimate | None

@@ -68,11 +68,16 @@ class RunDirectory:
         """Return the folder of an iteration."""
         return self.path / f"iteration-{iteration:03d}"
 
-    def open(self, settings: CampaignSettings) -> None:
+    def open(self, settings: CampaignSettings, identity: Mapping[str, str] | None = None) -> None:
         """Make the directory for a campaign, or check that it is this campaign's.
 
+        Args:
+            settings: of the campaign.
+            identity: what the settings alone do not say, by name: fingerprints of the label engine and the molecules.
+
         Raises:
-            RunError: it belongs to a campaign with other settings, or is a folder of something else.
+            RunError: it belongs to a campaign with other settings or of another identity, or is a folder of something
+                else.
         """
         resolved = self.path / "campaign.toml"
         if resolved.exists():
@@ -85,10 +90,25 @@ class RunDirectory:
                 )
         elif self.path.exists() and any(item.name not in ("lock", "site-check.json") for item in self.path.iterdir()):
             raise RunError(f"A run directory must be new or of a campaign; {self.path} holds other files.")
+        self._check_identity(identity or {})
         self.figures.mkdir(parents=True, exist_ok=True)
         (self.path / "reference").mkdir(exist_ok=True)
         write_atomically(resolved, to_toml(settings).encode())
         write_atomically(self.path / "environment.json", json.dumps(environment(), indent=1).encode())
+        if identity:
+            write_atomically(self.path / "identity.json", json.dumps(dict(identity), indent=1).encode())
+
+    def _check_identity(self, identity: Mapping[str, str]) -> None:
+        path = self.path / "identity.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        changed = [name for name, value in identity.items() if before.get(name, value) != value]
+        if changed:
+            raise RunError(
+                f"All labels of a run are of one theory and of the same molecules; {self.path} was made with another "
+                f"{' and another '.join(changed)} under the same settings: the label engine, its parameter files or a "
+                "structure file has changed since. Go back to the versions in its environment.json and to the files of "
+                "then, or choose another --run-dir."
+            )
 
     def settings(self) -> CampaignSettings:
         """Return the resolved settings of this run."""

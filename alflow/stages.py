@@ -37,7 +37,7 @@ from alflow.rundir import RunDirectory, load_members, save_dataset, save_members
 from alflow.starts import References, barrier, first_data, pull_chain, relax_arguments, seed_words
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
-from alflow.types import Dataset, Frames, Member, Segment, SelectedFrame, Split
+from alflow.types import Dataset, FloatArray, Frames, Member, Segment, SelectedFrame, Split
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Stages:
             driver = ensemble.members.index(ensemble.best)
         model = EnsembleModel(str(ensemble.path), driver)
         specs = pulls(self.settings)
-        budgets = selection.share_budget(self.settings.selection.cap, len(specs))
+        budgets = selection.share_budget(self.settings.selection.cap, [spec.replica for spec in specs])
         running = [
             self._start_pull(iteration, spec, model, judge, cap) for spec, cap in zip(specs, budgets, strict=True)
         ]
@@ -280,6 +280,7 @@ class Stages:
         spreads = [np.concatenate([segment.spread for segment in pull.chain.segments]) for pull in done]
         counts = Counter(name.split(":")[0] for name in self.graph.counts.elements())
         selected = sum(len(pull.selected) for pull in done)
+        alike = len(done) == self.settings.sampling.replicas
         return IterationRecord(
             iteration=iteration,
             labels=len(ensemble.dataset),
@@ -292,9 +293,9 @@ class Stages:
             energy_mae_ev=tuple(errors.energy_mae_ev for errors in valid),
             energy_rmse_ev=tuple(errors.energy_rmse_ev for errors in valid),
             force_mae_ev_per_angstrom=tuple(errors.force_mae_ev_per_angstrom for errors in valid),
-            barrier_ev=Estimate.of(barriers),
-            barrier_max_ev=Estimate.of([largest_work(pull.chain.segments) for pull in done]),
-            reference_barrier_ev=Estimate.of(references) if references else None,
+            barrier_ev=Estimate.of(barriers, alike=alike),
+            barrier_max_ev=Estimate.of([largest_work(pull.chain.segments) for pull in done], alike=alike),
+            reference_barrier_ev=Estimate.of(references, alike=alike) if references else None,
             barrier_error_ev=Estimate.of(pairs) if references else None,
             unseen_energy_mae_ev=unseen[0],
             unseen_force_mae_ev_per_angstrom=unseen[1],
@@ -305,16 +306,25 @@ class Stages:
 
     def goal_reached(self) -> str:
         """Say why the campaign may end before its last iteration; empty if it may not."""
-        stop, records = self.settings.stop, self.records()
+        stop, count = self.settings.stop, self.settings.stop.iterations
+        records = self.records()[-(count + 1) :]
+        recent = records[-count:]
+        if stop.stop_when == "never" or len(recent) < count:
+            return ""
         if stop.stop_when == "error":
-            recent = [record.barrier_error_ev for record in records[-stop.iterations :]]
-            within = [error is not None and error_within(np.array(error.values), stop.tolerance_ev) for error in recent]
-            return "the barrier error is within its tolerance" if len(within) == stop.iterations and all(within) else ""
-        if stop.stop_when == "change" and records:
-            barriers = np.array([record.barrier_ev.values for record in records])
-            rests = change_within(barriers, stop.iterations, stop.tolerance_ev)
-            return "the barrier no longer changes" if rests else ""
-        return ""
+            errors = [record.barrier_error_ev for record in recent if not any(record.stopped)]
+            found = [self._by_system(error) for error in errors if error is not None]
+            within = [error_within(values, stop.tolerance_ev) for values in np.concatenate(found)] if found else []
+            return "the barrier error is within its tolerance" if len(found) == count and all(within) else ""
+        if any(any(record.stopped) for record in records):
+            return ""
+        barriers = np.stack([self._by_system(record.barrier_ev) for record in records], axis=1)
+        rests = [change_within(values, count, stop.tolerance_ev) for values in barriers]
+        return "the barrier no longer changes" if all(rests) else ""
+
+    def _by_system(self, estimate: Estimate) -> FloatArray:
+        """Return (S, R) values of the replicas of each molecule and rate."""
+        return np.reshape(estimate.values, (-1, self.settings.sampling.replicas))
 
     def _enter(self, iteration: int, stage: str) -> None:
         self.view.iteration, self.view.stage = iteration, stage

@@ -1,12 +1,15 @@
 """A campaign draws the same numbers however it is run: twice, cut differently, interrupted, on more workers."""
 
+import contextlib
 import functools
+import sqlite3
 import tomllib
 from dataclasses import replace
 
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from tinycampaign import TINY
@@ -14,7 +17,8 @@ from tinycampaign import TINY
 from alflow import graph
 from alflow.cli.ledger import import_labels
 from alflow.config.load import validate_campaign
-from alflow.errors import CampaignError
+from alflow.errors import CampaignError, RunError
+from alflow.labeling.guard import GuardedEngine
 from alflow.launch import launch
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
@@ -22,6 +26,7 @@ from alflow.progress import Silent
 from alflow.rundir import RunDirectory, load_dataset, load_members, load_segment
 from alflow.stages import largest_work
 from alflow.starts import barrier
+from alflow.structures import alkane
 from alflow.tasks import empty_segment
 from alflow.types import Frames, Segment
 
@@ -129,7 +134,7 @@ def test_members_share_their_rows_where_a_threshold_is_calibrated_on_them(tmp_pa
         assert np.array_equal(one.split.valid, other.split.valid)
 
 
-def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from_in_the_next(tmp_path, monkeypatch):
+def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         fail_at_call(patched, "pull-segment", 2)
         with pytest.raises(CampaignError, match="planted"):
@@ -139,15 +144,62 @@ def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from_in_t
     ethane.get_forces()
     ase.io.write(tmp_path / "mine.xyz", ethane)
     import_labels(tmp_path / "run", tmp_path / "mine.xyz")
-    _, records = run(tmp_path / "run")
-    assert len(records) == 2
-    labels = [len(load_dataset(tmp_path / "run" / f"iteration-00{number}" / "dataset.npz")) for number in range(2)]
+    _, records = run(tmp_path / "run", iterations=3)
+    assert len(records) == 3
+    labels = [len(load_dataset(tmp_path / "run" / f"iteration-00{number}" / "dataset.npz")) for number in range(3)]
     assert labels == [record.labels for record in RunDirectory(tmp_path / "run").records()]
     assert labels[0] == 41
     with LedgerReader.open(tmp_path / "run" / "ledger.sqlite") as ledger:
         (theory,) = ledger.theories()
         _, origins = ledger.dataset(theory, 1)
     assert [origin.iteration for origin in origins if origin.kind == "import"] == [1]
+    before = RunDirectory(tmp_path / "run").records()[1]
+    assert labels[2] == labels[1] + before.new_labels + 1
+    ethane.positions += 0.01 * np.arange(24).reshape(8, 3)
+    ethane.get_forces()
+    ase.io.write(tmp_path / "more.xyz", ethane)
+    import_labels(tmp_path / "run", tmp_path / "more.xyz")
+    assert "The members of iteration 3 learn from them." in capsys.readouterr().out
+    run(tmp_path / "run", iterations=4)
+    last = RunDirectory(tmp_path / "run").records()
+    assert last[3].labels == last[2].labels + last[2].new_labels + 1
+
+
+def test_a_run_whose_engine_or_molecules_have_changed_is_refused(tmp_path, monkeypatch):
+    structure = tmp_path / "butane.xyz"
+    ase.io.write(structure, Atoms(alkane(4).numbers, alkane(4).positions[0]))
+    run(tmp_path / "run", iterations=1, system={"structure": str(structure)})
+    butane = ase.io.read(structure)
+    butane.positions[0, 0] += 1e-3
+    ase.io.write(structure, butane)
+    with pytest.raises(RunError, match="was made with another molecule under the same settings"):
+        run(tmp_path / "run", iterations=2, system={"structure": str(structure)})
+    butane.positions[0, 0] -= 1e-3
+    ase.io.write(structure, butane)
+    monkeypatch.setattr(GuardedEngine, "theory", "of another version")
+    with pytest.raises(RunError, match="was made with another theory under"):
+        run(tmp_path / "run", iterations=2, system={"structure": str(structure)})
+
+
+def test_what_failed_within_limits_that_were_raised_is_asked_for_again(tmp_path):
+    run(tmp_path / "run", iterations=1)
+    path = tmp_path / "run" / "ledger.sqlite"
+    with LedgerReader.open(path) as ledger:
+        (theory,) = ledger.theories()
+        _, origins = ledger.dataset(theory)
+    with contextlib.closing(sqlite3.connect(path)) as edited, edited:
+        selected = "(SELECT label FROM origins WHERE kind = 'selected')"
+        edited.execute(
+            "UPDATE labels SET status = 'failed', energy = NULL, forces = NULL, reason = 'timeout' "
+            f"WHERE id IN {selected}"
+        )
+    (tmp_path / "run" / "iterations.jsonl").unlink()
+    with pytest.raises(CampaignError, match=r"labels.max_failed_share.* timeout"):
+        run(tmp_path / "run", iterations=1)
+    run(tmp_path / "run", iterations=1, labels__timeout_s=1234.0)
+    with LedgerReader.open(path) as ledger:
+        assert ledger.dataset(theory)[1] == origins
+        assert ledger.counts().failed == 0
 
 
 def test_several_replicas_share_one_budget_and_have_paired_references(tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from alflow.cli.campaign import RunDir
+
+if TYPE_CHECKING:
+    from alflow.rundir import RunDirectory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,7 +67,10 @@ def import_labels(
         typer.Option(help="Theory of the labels, as a check: it must be the campaign's own, which is the default."),
     ] = None,
 ) -> None:
-    """Take labels that you have already into a run; the members learn from them from the next iteration on."""
+    """Take labels that you have already into a run; the members learn from them from the next training on.
+
+    What comes between the first training and the second is learnt from in the third.
+    """
     from alflow.errors import InputError
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
@@ -82,9 +88,21 @@ def import_labels(
             )
         ledger = Ledger.open(directory.ledger)
         try:
-            trained = (directory.iteration(0) / "dataset.npz").exists()  # the rows of iteration 0 are settled then
-            iteration = max(len(directory.records()), int(trained))
-            imported = import_extxyz(ledger, source, own, iteration=iteration)
+            learners = _next_learners(directory)
+            imported = import_extxyz(ledger, source, own, iteration=max(learners - 1, 0))
         finally:
             ledger.close()
     typer.echo(f"{imported.new} labels imported, {imported.known} were known (theory {imported.theory[:12]})")
+    typer.echo(f"The members of iteration {learners} learn from them.")
+
+
+def _next_learners(directory: RunDirectory) -> int:
+    """Return the first iteration whose rows are not settled: iteration i learns from the labels of those before it.
+
+    First data, and what is imported before them, are of iteration 0 and learnt from in 0 and 1 alike; so what comes
+    once iteration 0 is trained has to be of iteration 1, and is learnt from in 2.
+    """
+    learners = len(directory.records())
+    while (directory.iteration(learners) / "dataset.npz").exists():
+        learners += 1
+    return 2 if learners == 1 else learners

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from alflow.config.base import Settings
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
@@ -33,7 +41,7 @@ class SystemSettings(Settings):
     carbons: tuple[int, ...] = (6,)
     """Chain lengths of the n-alkanes that are built and pulled, carbon atoms."""
     structure: str | None = None
-    """A structure file that ASE reads, instead of built alkanes; relative to the working directory."""
+    """A structure file that ASE reads, instead of built alkanes; relative to the working directory of the first run."""
     pulled_atoms: tuple[int, int] | None = None
     """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
     charge: int = 0
@@ -45,6 +53,18 @@ class SystemSettings(Settings):
         if not carbons or min(carbons) < 2 or len(set(carbons)) != len(carbons):
             raise ValueError(f"chain lengths must be distinct and at least 2 carbons; got {list(carbons)}")
         return carbons
+
+    @field_validator("structure")
+    @classmethod
+    def _from_anywhere(cls, structure: str | None) -> str | None:
+        return None if structure is None else str(Path(structure).resolve())
+
+    @model_serializer(mode="wrap")
+    def _one_of_two(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.structure is not None:
+            written.pop("carbons", None)
+        return written
 
     @model_validator(mode="after")
     def _pulled(self) -> Self:
@@ -165,6 +185,17 @@ class CampaignSettings(Settings):
     """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
     task tried again, s; three tries in all, labels as where a worker died. A task with a guarded label engine has at
     least `labels.timeout_s` and a quarter of an hour."""
+
+    @model_validator(mode="after")
+    def _calibrated_on_rows_that_no_member_trained_on(self) -> Self:
+        carried = self.training.start == "carried-over"
+        if self.selection.threshold == "conformal" and self.split.kind == "random" and carried:
+            raise ValueError(
+                "selection.threshold 'conformal' is calibrated on rows that no member trained on, and with split.kind "
+                "'random' weights that are carried over have seen them: set split.kind = 'inherited' or "
+                "training.start = 'fresh'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _members_disagree(self) -> Self:

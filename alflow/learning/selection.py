@@ -14,7 +14,7 @@ So the result does not depend on how the pull was cut into segments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -109,9 +109,18 @@ class SelectorState:
     counts: SelectionCounts = field(default_factory=SelectionCounts)
 
 
-def share_budget(cap: int, replicas: int) -> tuple[int, ...]:
-    """Return the cap of each of several pulls that share one: equal, with the remainder to the first ones."""
-    return tuple(cap // replicas + (replica < cap % replicas) for replica in range(replicas))
+def share_budget(cap: int, replicas: Sequence[int]) -> tuple[int, ...]:
+    """Return the cap of each of several pulls that share one: equal, with the remainder to the lowest replicas.
+
+    So each molecule and rate gets its first frames before any gets more.
+
+    Args:
+        cap: frames in all.
+        replicas: (P,) number of the replica of each pull.
+    """
+    pulls = len(replicas)
+    turn = {pull: place for place, pull in enumerate(sorted(range(pulls), key=lambda pull: (replicas[pull], pull)))}
+    return tuple(cap // pulls + (turn[pull] < cap % pulls) for pull in range(pulls))
 
 
 def start(rule: SelectionRule, replica: int = 0) -> SelectorState:

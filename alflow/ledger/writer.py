@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from alflow.errors import FAILURE_REASONS, RunError
+from alflow.errors import FAILURE_REASONS, FailureReason, RunError
 from alflow.ledger.reader import LedgerReader
 from alflow.ledger.rows import ORIGIN_KINDS, LedgerRow, Origin, structure_keys
 from alflow.ledger.schema import connect_for_writing
@@ -20,7 +20,8 @@ class Ledger(LedgerReader):
     """Read and write access to a ledger.
 
     Rows wait in memory until `commit`, which puts all of them on the disk or none. Reading commits first, so that it
-    sees them. A label is never replaced; a failure is replaced by a label of the same structure.
+    sees them. A label is never replaced; a failure is replaced by a label of the same structure, and one that is
+    imported counts for the iteration of its import.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -75,6 +76,21 @@ class Ledger(LedgerReader):
         """
         self._links.extend(zip(structure_keys(theory, frames), origins, strict=True))
 
+    def forget_failures(self, theory: str, reasons: Sequence[FailureReason], iteration: int) -> int:
+        """Take failures with one of the reasons out, that nothing before an iteration asked for; return how many."""
+        marks = ", ".join("?" * len(reasons))
+        sql = (
+            "SELECT id FROM labels WHERE status = 'failed' "  # noqa: S608
+            f"AND theory = (SELECT id FROM theories WHERE fingerprint = ?) AND reason IN ({marks}) "
+            "AND NOT EXISTS (SELECT 1 FROM origins WHERE label = labels.id AND iteration < ?)"
+        )
+        found = [(int(row[0]),) for row in self.query(sql, (theory, *reasons, iteration))]
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("DELETE FROM origins WHERE label = ?", found)
+        self._connection.executemany("DELETE FROM labels WHERE id = ?", found)
+        self._connection.execute("COMMIT")
+        return len(found)
+
     def commit(self) -> None:
         """Put all that waits on the disk. Quick when nothing does.
 
@@ -115,6 +131,8 @@ class Ledger(LedgerReader):
                     "seconds = ?, cycles = ?, created = ? WHERE id = ?",
                     (*_outcome(row), label),
                 )
+                if row.origin.kind == "import":  # rows of iterations that are over stay as they were
+                    self._connection.execute("DELETE FROM origins WHERE label = ?", (label,))
         self._link(key, row.origin)
 
     def _new(self, key: bytes, row: LedgerRow) -> None:

@@ -190,8 +190,9 @@ def test_repeated_frames_are_looked_at_once():
 
 
 def test_share_budget():
-    assert share_budget(50, 4) == (13, 13, 12, 12)
-    assert share_budget(2, 3) == (1, 1, 0)
+    assert share_budget(50, range(4)) == (13, 13, 12, 12)
+    assert share_budget(2, range(3)) == (1, 1, 0)
+    assert share_budget(3, (0, 1, 2, 0, 1, 2)) == (1, 1, 0, 1, 0, 0)
 
 
 def test_an_empty_pull_gives_nothing():
