@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,17 +78,19 @@ def forecast(
     Args:
         settings: of the campaign.
         say: told what is going on.
-        measured_label_seconds: of a label where the campaign will run; the probe's own if not given.
+        measured_label_seconds: of a label of the first molecule where the campaign will run; the probe's own if not
+            given.
     """
     say("Probing labels, training and the pull on this machine ...")
-    molecule = molecules(settings)[0]
-    probed_seconds, probe = _probe_labels(settings, molecule)
-    label_seconds = measured_label_seconds or probed_seconds
-    frame_epoch_seconds, step_seconds = _probe_training(settings, probe)
+    times, probes = zip(*(_probe_labels(settings, molecule) for molecule in molecules(settings)), strict=True)
+    label_seconds, slowest = float(np.mean(times)), max(times)
+    if measured_label_seconds is not None:
+        label_seconds, slowest = (each * measured_label_seconds / times[0] for each in (label_seconds, slowest))
+    frame_epoch_seconds, step_seconds = _probe_training(settings, probes)
     return Forecast(
         settings.name,
         settings.iterations,
-        _stages(settings, label_seconds, step_seconds, frame_epoch_seconds),
+        _stages(settings, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
         label_seconds,
         step_seconds,
         frame_epoch_seconds,
@@ -112,7 +114,7 @@ def forecast_from_first_iteration(
             seconds[event["what"]] += event["ended"] - event["started"]
     if not all(seconds.values()):
         return None
-    epochs = settings.training.for_start(carried_over=False)[0]
+    epochs = _epochs(settings, carried_over=False)
     frame_epoch = seconds["train"] / (epochs * labels * settings.split.train_fraction)
     step = seconds["pull-segment"] / (len(pulls(settings)) * settings.sampling.pull.steps)
     stages = _stages(settings, label_seconds, step, frame_epoch)
@@ -142,9 +144,15 @@ def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float
     return float(np.median(times)), Group(frames, Labels(np.array(energies), np.array(forces)))
 
 
-def _probe_training(settings: CampaignSettings, probe: Group) -> tuple[float, float]:
-    """Return seconds a frame and epoch for the whole ensemble, and seconds a step of the pull."""
-    dataset = Dataset((probe,))
+def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
+    """Return the epochs of a training of the campaign's kind of potential."""
+    training = settings.potential.schnet if settings.potential.kind == "schnet" else settings.training
+    return training.for_start(carried_over=carried_over)[0]
+
+
+def _probe_training(settings: CampaignSettings, probes: Sequence[Group]) -> tuple[float, float]:
+    """Return seconds a frame and epoch for the whole ensemble, and seconds a step of the pull, means over molecules."""
+    dataset = Dataset(tuple(probes))
     rng = generator(settings.seed, 0, "probe", 1)
     splits = [random_split(len(dataset), settings.split.train_fraction, rng) for _ in range(settings.split.members)]
     times, ensemble = [], None
@@ -156,19 +164,26 @@ def _probe_training(settings: CampaignSettings, probe: Group) -> tuple[float, fl
         ensemble, _ = train_potential(dataset, splits, potential, training, seed=(0,))
         times.append(time.perf_counter() - started)
     assert ensemble is not None
-    model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
-    model(probe.frames.positions[0])
-    started = time.perf_counter()
-    for step in range(PROBE_STEPS):
-        model(probe.frames.positions[step % len(probe.frames)])
-    step_seconds = (time.perf_counter() - started) / PROBE_STEPS + 2e-5
+    steps = []
+    for probe in probes:
+        model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
+        model(probe.frames.positions[0])
+        started = time.perf_counter()
+        for step in range(PROBE_STEPS):
+            model(probe.frames.positions[step % len(probe.frames)])
+        steps.append((time.perf_counter() - started) / PROBE_STEPS + 2e-5)
     trained = len(splits[0].train)
-    return max(times[2] - times[1], 1e-6) / (5 * trained), step_seconds
+    return max(times[2] - times[1], 1e-6) / (5 * trained), float(np.mean(steps))
 
 
 def _stages(
-    settings: CampaignSettings, label_seconds: float, step_seconds: float, frame_epoch_seconds: float
+    settings: CampaignSettings,
+    label_seconds: float,
+    step_seconds: float,
+    frame_epoch_seconds: float,
+    slowest: float = 1.0,
 ) -> tuple[Stage, ...]:
+    """Multiply; `slowest`: how much longer a label of the slowest molecule takes than the mean."""
     specs, md = pulls(settings), settings.first_data.md
     found = len(molecules(settings))
     md_steps = md.steps + md.equilibration_steps
@@ -182,11 +197,14 @@ def _stages(
     chunks = chunk_sizes(new, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
     carried = settings.training.start == "carried-over"
     trained = sum(
-        settings.training.for_start(carried_over=carried and iteration > 0)[0]
+        _epochs(settings, carried_over=carried and iteration > 0)
         * (first + iteration * new)
         * settings.split.train_fraction
         for iteration in range(iterations)
     )
+    # The ensemble relaxes the molecule in a task of its own before each pull, unless the label engine did.
+    before = relax if settings.sampling.relax_with == "potential" else 0
+    pull_tasks, pull_steps = len(specs) * (segments + bool(before)), len(specs) * (steps + before)
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
     training = trained * frame_epoch_seconds
     stages = [
@@ -196,16 +214,16 @@ def _stages(
             found * md_tasks,
             found * md_steps,
             found * md_steps * label_seconds,
-            md_steps * label_seconds,
+            md_steps * label_seconds * slowest,
         ),
         Stage("training (frames × epochs)", "gpu", groups * iterations, int(trained), training, training / groups),
         Stage(
             "pull (steps)",
             "gpu",
-            len(specs) * segments * iterations,
-            len(specs) * steps * iterations,
-            len(specs) * steps * iterations * step_seconds,
-            steps * iterations * step_seconds,
+            pull_tasks * iterations,
+            pull_steps * iterations,
+            pull_steps * iterations * step_seconds,
+            (steps + before) * iterations * step_seconds,
         ),
         Stage(
             "labels",
@@ -227,7 +245,7 @@ def _stages(
                 tasks,
                 len(specs) * each,
                 len(specs) * each * label_seconds,
-                each * label_seconds,
+                each * label_seconds * slowest,
             )
         )
     return tuple(stages)

@@ -92,6 +92,14 @@ def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:
     return tuple(PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants))
 
 
+def systems(settings: CampaignSettings) -> tuple[str, ...]:
+    """Name each molecule and rate in the order of the pulls, of which each has `sampling.replicas` in a row."""
+    firsts = [spec for spec in pulls(settings) if spec.replica == 0]
+    many_rates = len({spec.settings.rate_angstrom_per_ps for spec in firsts}) > 1
+    rates = [f" at {spec.settings.rate_angstrom_per_ps:g} Å/ps" if many_rates else "" for spec in firsts]
+    return tuple(spec.molecule.name + rate for spec, rate in zip(firsts, rates, strict=True))
+
+
 def elements(settings: CampaignSettings) -> tuple[str, ...]:
     """Return the symbols of all elements in the campaign, by atomic number."""
     numbers = np.unique(np.concatenate([molecule.numbers for molecule in molecules(settings)]))

@@ -191,18 +191,12 @@ def iteration_table(records: list[IterationRecord]) -> Table:
             f"{record.force_mae_ev_per_angstrom[record.best_member]:.3f}",
             f"{_mean(record.threshold_ev):.4f}",
             str(record.selected),
-            _estimate(record.barrier_ev) + early(record),
+            _estimate(record.barrier_ev) + record.cut_short,
             _estimate(record.reference_barrier_ev),
             _estimate(record.barrier_error_ev, sign="+"),
             *(f"{seconds.get(stage, 0.0):.1f}" for stage in ("train", "pull", "label")),
         )
     return table
-
-
-def early(record: IterationRecord) -> str:
-    """Say how many pulls of an iteration ended early: their work is not that of the barrier."""
-    number = sum(map(bool, record.stopped))
-    return f" ({number} of {len(record.stopped)} cut short)" if number else ""
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -73,6 +73,12 @@ class IterationRecord:
     """Wall time a stage; `pull`, `select` and `label` overlap."""
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def cut_short(self) -> str:
+        """Say how many pulls ended early, whose work is not that of the barrier; empty if none did."""
+        number = sum(map(bool, self.stopped))
+        return f" ({number} of {len(self.stopped)} cut short)" if number else ""
+
     def to_json(self) -> str:
         """Return one line of JSON."""
         return json.dumps(asdict(self))

@@ -19,12 +19,12 @@ def resource_folders(kind: ResourceKind) -> tuple[Path, ...]:
 
 
 def list_resources(kind: ResourceKind) -> dict[str, Path]:
-    """Return the files of this kind by name, in alphabetical order."""
+    """Return the files of this kind by name, in alphabetical order; one in a folder below has its name in front."""
     found: dict[str, Path] = {}
     for folder in resource_folders(kind):
-        for path in sorted(folder.glob(f"*{_SUFFIX[kind]}")):
+        for path in sorted(folder.rglob(f"*{_SUFFIX[kind]}")):
             if not path.name.startswith("_"):
-                found.setdefault(path.stem, path)
+                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
     return dict(sorted(found.items()))
 
 
@@ -33,9 +33,7 @@ def find_resource(kind: ResourceKind, name_or_path: str | Path) -> Path | None:
     given = Path(name_or_path).expanduser()
     if given.is_file():
         return given.resolve()
-    if given.parent != Path():
-        return None
-    return list_resources(kind).get(given.name.removesuffix(_SUFFIX[kind]))
+    return list_resources(kind).get(given.as_posix().removesuffix(_SUFFIX[kind]))
 
 
 def close_matches(word: str, known: Sequence[str]) -> str:

@@ -252,7 +252,8 @@ class Stages:
         self.graph.run_until(self.references.done)
         self._enter(iteration, "commit")
         folder = self.run.iteration(iteration)
-        write_selected(folder / "selected.xyz", [(pull.spec.molecule, pull.selected) for pull in done])
+        name = "spread_ev" if self.settings.selection.spread_of == "energy" else "spread_ev_per_angstrom"
+        write_selected(folder / "selected.xyz", [(pull.spec.molecule, pull.selected) for pull in done], name)
         record = self._record(iteration, ensemble, done)
         self.run.commit(record)
         self.view.records = list(self.records())

@@ -61,7 +61,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "spread: of forces": ("selection.spread_of=forces",),
     "early stop at 10 x": ("stop.pull_spread_factor=10.0",),
     "no plausibility filter": ("selection.largest_nearest_angstrom=1e6", "selection.smallest_nearest_angstrom=0.0"),
-    "no jittered copies": ("augmentation.copies=0", "selection.cap=80"),
+    "no jittered copies, twice the frames": ("augmentation.copies=0", "selection.cap=80"),
     "force weight 0.1": ("training.force_weight=0.1",),
 }
 QUICK = ("common setting", "cap: spread over steps")

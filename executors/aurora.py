@@ -46,7 +46,8 @@ def make_config(
     2 nodes for an hour and one job a user. Launcher and the cores next to each tile:
     https://docs.alcf.anl.gov/aurora/workflows/parsl/.
     Worker start: for jobs of many nodes (two at least) start Copper in `worker_init`; it reads each file once for all
-    (https://docs.alcf.anl.gov/aurora/data-management/copper/copper/). Training here needs the centre's own PyTorch.
+    (https://docs.alcf.anl.gov/aurora/data-management/copper/copper/). Training takes the tiles with the
+    centre's own PyTorch, whose device is "xpu"; with another it runs on cores.
 
     Args:
         run_dir: the campaign's run directory, on one of `filesystems`.

@@ -48,6 +48,7 @@ def make_config(
     (https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html).
     Jobs of up to 91 nodes last 2 hours at most, those of the partition "extended" (64 nodes) 24 hours; four jobs of a
     user run or wait with rising priority at a time. QOS "debug" takes one job a user: too few for two executors.
+    Training takes the GPUs with the build of torch for ROCm; with another it runs on cores.
     Worker start: with `environment`, `sbcast` copies one archive to each node's own disk (-C nvme), where it is
     unpacked (https://docs.olcf.ornl.gov/software/python/sbcast_conda.html: 2 s instead of 51 s on 8 nodes).
 

@@ -89,21 +89,34 @@ def draw_work_curves(axes: Axes, curves: Sequence[WorkCurve], references: Sequen
         axes.set_ylim(-0.1, 2.3 * top)
 
 
-def draw_barriers(axes: Axes, iterations: Sequence[int], barriers: FloatArray, reference: FloatArray | None) -> None:
-    """Draw barriers by iteration, a dot a replica, and the mean reference with its range.
+def draw_barriers(
+    axes: Axes,
+    iterations: Sequence[int],
+    barriers: FloatArray,
+    reference: FloatArray | None,
+    systems: Sequence[str] = ("pull (mean over replicas)",),
+) -> None:
+    """Draw barriers by iteration, a dot a replica, and the mean reference; for one system with its range.
 
     Args:
         axes: Where to draw.
         iterations: (I,).
-        barriers: (I, R) eV.
-        reference: (R,) eV, or None.
+        barriers: (I, S · R) eV, those of a system side by side.
+        reference: (S · R,) eV, or None.
+        systems: (S,) names: of molecules and rates, whose barriers are not averaged.
     """
-    for column in barriers.T:
-        axes.plot(iterations, column, "o", ms=4, color="tab:blue", alpha=0.6)
-    axes.plot(iterations, barriers.mean(axis=1), "-", color="tab:blue", label="pull (mean over replicas)")
-    if reference is not None and np.isfinite(reference).any():
-        axes.axhline(float(np.nanmean(reference)), color="black", ls="--", label="reference")
-        axes.axhspan(float(np.nanmin(reference)), float(np.nanmax(reference)), color="black", alpha=0.08)
+    alone = len(systems) == 1
+    colours = ["tab:blue"] if alone else shades(len(systems))
+    columns = np.array_split(np.arange(barriers.shape[1]), len(systems))
+    for name, colour, mine in zip(systems, colours, columns, strict=True):
+        for column in barriers[:, mine].T:
+            axes.plot(iterations, column, "o", ms=4, color=colour, alpha=0.6)
+        axes.plot(iterations, barriers[:, mine].mean(axis=1), "-", color=colour, label=name)
+        if reference is not None and np.isfinite(reference[mine]).any():
+            mean, label = float(np.nanmean(reference[mine])), "reference" if mine[0] == 0 else None
+            axes.axhline(mean, color="black" if alone else colour, ls="--", label=label)
+            if alone:
+                axes.axhspan(float(np.nanmin(reference)), float(np.nanmax(reference)), color="black", alpha=0.08)
     iteration_axis(axes, iterations)
     axes.set_ylabel("barrier (eV)")
     axes.legend(**LEGEND)
@@ -223,10 +236,11 @@ def work_figure(
     iterations: Sequence[int],
     barriers: FloatArray,
     reference_barriers: FloatArray | None,
+    systems: Sequence[str],
 ) -> None:
     """Write the figure of a campaign: work curves, and barriers by iteration."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     draw_work_curves(left, curves, references)
-    draw_barriers(right, iterations, barriers, reference_barriers)
+    draw_barriers(right, iterations, barriers, reference_barriers, systems)
     figure.savefig(path, dpi=150)

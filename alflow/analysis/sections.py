@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from alflow.analysis import figures, page, summary
 from alflow.analysis.breaking import first_break, fragments, telling_rows
 from alflow.analysis.rundata import RunData, values
+from alflow.plan import systems
 from alflow.records import Estimate, IterationRecord
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
@@ -32,6 +33,10 @@ THRESHOLDS = {
         "{tolerance_ev:.3g} eV (or eV/Å)"
     ),
 }
+PAIRS = {
+    "label-engine": "that starts from the same positions and velocities",
+    "potential": "whose first velocities are the same; each of the two relaxes the molecule itself",
+}
 ORDERS = {
     "first": "the first in time",
     "spread": "spread evenly over the steps of the pull",
@@ -46,10 +51,11 @@ def overview(data: RunData) -> str:
     if data.records:
         last = data.last
         shown.append((f"{last.labels + last.new_labels}", "labels to learn from"))
-        shown.append((f"{estimate_text(last.barrier_ev)} eV", "barrier, last iteration"))
+        if not math.isnan(last.barrier_ev.mean):
+            shown.append((f"{estimate_text(last.barrier_ev)} eV", "barrier, last iteration"))
         if last.barrier_error_ev is not None:
             error = last.barrier_error_ev.mean / KCAL_PER_MOL_IN_EV
-            words = f"its error against paired references; {error:+.2f} kcal/mol"
+            words = f"its error against the reference pulls; {error:+.2f} kcal/mol"
             shown.append((f"{estimate_text(last.barrier_error_ev, '+')} eV", words))
     shown += [(f"{u.share:.0%}", f"of {u.executor} worker time used") for u in data.utilisation if u.held.seconds]
     return page.tiles(shown)
@@ -66,12 +72,15 @@ def barrier(data: RunData) -> str:
     if data.last.reference_barrier_ev is not None:
         reference = np.array(data.last.reference_barrier_ev.values)
 
+    names = systems(data.settings)
+    labels = names if len(names) > 1 else ("pull (mean over replicas)",)
+
     def draw(figure: Figure) -> None:
         if reference is None:
-            figures.draw_barriers(figure.subplots(), data.iterations, barriers, None)
+            figures.draw_barriers(figure.subplots(), data.iterations, barriers, None, labels)
             return
         left, right = figure.subplots(1, 2)
-        figures.draw_barriers(left, data.iterations, barriers, reference)
+        figures.draw_barriers(left, data.iterations, barriers, reference, labels)
         errors = [record.barrier_error_ev for record in data.records]
         mean = np.array([e.mean if e is not None else np.nan for e in errors])
         half = np.array([e.ci95 if e is not None and e.ci95 is not None else np.nan for e in errors])
@@ -80,8 +89,11 @@ def barrier(data: RunData) -> str:
     pulls = "one pull" if width == 1 else f"{width} pulls"
     caption = (
         f"Work of the spring at the end of the pull by iteration, {pulls} an iteration. Errors are taken pair by pair "
-        "with a reference pull of the label engine that has the same velocities; the interval is Student's, over pairs."
+        f"with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; the interval is "
+        "Student's, over pairs."
     )
+    if len(names) > 1:
+        caption += f" Barriers of {', '.join(names)} are not averaged with each other; their errors are."
     if width == 1 and reference is not None:
         caption += " A single pair has no interval: more replicas give one."
     headings = (
@@ -102,7 +114,7 @@ def _barrier_row(record: IterationRecord) -> tuple[str, ...]:
     return (
         str(record.iteration),
         str(record.labels),
-        estimate_text(record.barrier_ev),
+        estimate_text(record.barrier_ev) + record.cut_short,
         estimate_text(record.barrier_max_ev),
         estimate_text(record.reference_barrier_ev),
         estimate_text(error, "+"),
@@ -262,7 +274,7 @@ def _chosen(data: RunData, unit: str) -> str:
 
 def estimate_text(estimate: Estimate | None, sign: str = "") -> str:
     """Return a mean with its interval, if it has one."""
-    if estimate is None:
+    if estimate is None or math.isnan(estimate.mean):
         return NONE
     interval = f" ± {estimate.ci95:.3f}" if estimate.ci95 is not None else ""
     return f"{estimate.mean:{sign}.3f}{interval}"

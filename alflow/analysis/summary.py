@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from alflow.analysis.figures import SpreadCurve, WorkCurve, work_figure
+from alflow.plan import systems
 from alflow.rundir import RunDirectory, load_segment
 from alflow.types import FloatArray, Segment
 
-_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev=(\S+)")
+_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
 
 
 def stored_segments(folder: Path) -> list[Segment]:
@@ -99,7 +100,9 @@ def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | 
 def draw_work(run: RunDirectory, pull: int = 0) -> Path:
     """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
     path = run.figures / "work.png"
-    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run))
+    names = systems(run.settings())
+    labels = names if len(names) > 1 else ("pull (mean over replicas)",)
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), labels)
     return path
 
 

@@ -40,8 +40,10 @@ def _image(segment: Segment, row: int) -> Atoms:
     return atoms
 
 
-def write_selected(path: Path, picked: Iterable[tuple[Molecule, Sequence[SelectedFrame]]]) -> None:
-    """Write the frames that were selected in an iteration, and why (their spread)."""
+def write_selected(
+    path: Path, picked: Iterable[tuple[Molecule, Sequence[SelectedFrame]]], spread: str = "spread_ev"
+) -> None:
+    """Write the frames that were selected in an iteration, and why: their spread, under a name that says its unit."""
     images = []
     for molecule, frames in picked:
         for frame in frames:
@@ -51,7 +53,7 @@ def write_selected(path: Path, picked: Iterable[tuple[Molecule, Sequence[Selecte
                 "step": frame.step,
                 "potential_energy_ev": frame.energy,
                 "distance_angstrom": frame.distance,
-                "spread_ev": frame.spread,
+                spread: frame.spread,
             }
             images.append(atoms)
     _write(path, images)

@@ -89,7 +89,8 @@ def bench_label(
         baseline = [_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0]]
         measured = []
         for case in cases:
-            say(f"{count} labels, {case.workers or workers} workers, {case.frames_per_task or 'guided'} frames a task")
+            used = min(case.workers or workers, workers)
+            say(f"{count} labels, {used} workers, {case.frames_per_task or 'guided'} frames a task")
             measured.append((case, *_case(graph, workload, case, count, workers, label_seconds, task_seconds)))
         baseline.append(_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0])
     one = sum(part.labels for part in baseline) / sum(part.wall_s for part in baseline)

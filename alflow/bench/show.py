@@ -70,8 +70,9 @@ def draw_bench(report: BenchReport, path: Path) -> Path:
     left = [0.0] * len(names)
     for what in ("busy_s", "start_s", "dispatch_s", "straggler_s"):
         shares = [getattr(row.account, what) / (row.account.workers * row.account.wall_s) for row in report.rows]
-        parts.barh(names, shares, left=left, label=what.removesuffix("_s"))
+        parts.barh(range(len(names)), shares, left=left, label=what.removesuffix("_s"))
         left = [start + share for start, share in zip(left, shares, strict=True)]
+    parts.set_yticks(range(len(names)), names)
     parts.set(xlabel="share of held worker-seconds", xlim=(0, 1))
     parts.invert_yaxis()  # as in the table
     parts.legend(frameon=False, fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -78,8 +78,8 @@ class TrainingSettings(Settings):
     members_per_task: int = Field(default=1, ge=0)
     """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
     product, which is quicker where there is one GPU for all."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` takes a CUDA device if there is one."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where ANI trains; `auto` takes the GPU that torch sees if there is one. SchNet trains on cores."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,8 +21,6 @@ FIG3_LAST_ERROR_EV = 0.007
 FIG3_LABELS = 3350
 FIG3_UNSEEN_MAE_EV = 0.0434
 """Section 3, Fig. 3d: fluctuates around 1 kcal/mol after the third iteration."""
-RANDOM_SPLIT_SCATTER_EV = 0.25
-"""Section 2.3.6: how far barriers of equally good members lie apart."""
 INHERITED_THREE_ERROR_EV = 0.2
 """Section 3, Fig. 5b: converged error of three members with inherited rows."""
 SCHNET_FIRST_BARRIER_EV = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +109,9 @@ def store(drawn: Drawn, name: str, folder: Path, seconds: float, *, quick: bool)
 
 
 def scatter(values: Sequence[float]) -> float:
-    """Return the standard deviation of the second half of a series: how much it still moves."""
+    """Return the sample standard deviation of the second half of a series: how much it still moves."""
     later = values[len(values) // 2 :]
-    mean = sum(later) / len(later)
-    return math.sqrt(sum((value - mean) ** 2 for value in later) / len(later))
+    return statistics.stdev(later) if len(later) > 1 else 0.0
 
 
 def _finite(value: float | None) -> float | None:

@@ -137,7 +137,13 @@ def _shared_devices(reports: Sequence[WorkerReport]) -> list[Finding]:
             found.append(Finding("error", f"{len(where)} GPU workers on {host} share one GPU ({device})."))
     for report in reports:
         if report.executor == "gpu" and report.visible and not report.gpus:
-            found.append(Finding("warning", f"{report.name} is pinned to a GPU, and torch sees none there."))
+            found.append(
+                Finding(
+                    "warning",
+                    f"{report.name} is pinned to a GPU, and torch sees none there: it would train on cores. "
+                    "Install the build of torch for this kind of GPU.",
+                )
+            )
         elif report.executor == "gpu" and len(report.gpus) > 1:
             found.append(Finding("warning", f"{report.name} sees {len(report.gpus)} GPUs: it is not pinned to one."))
     return found

@@ -65,7 +65,9 @@ def look(
         **_shared(Path(shared)),
         **_label(engine, settings, numbers, positions),
     }
-    found["gpus"] = _gpus()
+    from alflow.potentials.devices import accelerators  # noqa: PLC0415 - torch is heavy
+
+    found["gpus"] = accelerators()
     time.sleep(max(0.0, hold_s - (time.time() - clock)))
     return found
 
@@ -97,16 +99,3 @@ def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions:
         "label_error": "",
         "first_label_s": time.perf_counter() - began,
     }
-
-
-def _gpus() -> list[str]:
-    """Return name and unique identifier of each device that torch sees."""
-    import torch  # noqa: PLC0415 - torch is heavy
-
-    if not torch.cuda.is_available():
-        return []
-    found = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        found.append(f"{properties.name} {getattr(properties, 'uuid', '')}".strip())
-    return found

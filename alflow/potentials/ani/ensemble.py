@@ -14,6 +14,7 @@ from alflow.potentials.ani.compiled import CompiledForceModel, CompiledNetworks
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.devices import accelerator
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import FloatArray, ForceModel, Frames, IntArray
 
@@ -23,7 +24,7 @@ Route = Literal["auto", "compiled", "torchani"]
 FORMAT = "alflow-ani-1"
 """Says what a file of weights holds."""
 LARGE_ATOMS = 1000
-"""From this size on, and where there is a CUDA device, TorchANI's route drives a trajectory."""
+"""From this size on, and where there is a GPU, TorchANI's route drives a trajectory."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,4 @@ def _takes_torchani(route: Route, atoms: int) -> bool:
         return route == "torchani"
     if atoms < LARGE_ATOMS:
         return False
-    import torch  # noqa: PLC0415
-
-    return torch.cuda.is_available()
+    return accelerator() is not None

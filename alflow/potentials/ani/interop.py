@@ -13,6 +13,7 @@ from alflow.errors import InputError
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Activation, Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.devices import accelerator
 from alflow.potentials.torchthreads import torch_threads
 from alflow.types import Evaluation, FloatArray, IntArray
 from alflow.units import HARTREE_IN_EV
@@ -74,10 +75,10 @@ class TorchANIForceModel:
     """Energy, forces and spread through TorchANI and its automatic derivatives; see `alflow.types.ForceModel`."""
 
     def __init__(self, ensemble: ANIEnsemble, numbers: IntArray, shares: FloatArray, threads: int = 1) -> None:
-        """Bind to (A,) atomic numbers, on a CUDA device if there is one; `shares` (M,): how much each member drives."""
+        """Bind to (A,) atomic numbers, on a GPU if there is one; `shares` (M,): how much each member drives."""
         ensemble.functions.species(numbers)
         self._threads = threads
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = accelerator() or torch.device("cpu")
         self._model = to_torchani(ensemble, neighbours="adaptive").to(self._device)
         self._numbers = torch.from_numpy(np.ascontiguousarray(numbers))[None].to(self._device)
         self._shares = torch.from_numpy(np.asarray(shares, np.float64)).to(self._device)

@@ -28,6 +28,7 @@ from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
+from alflow.potentials.devices import accelerator
 from alflow.potentials.torchthreads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
@@ -343,14 +344,13 @@ def _elements(dataset: Dataset) -> tuple[int, ...]:
 
 
 def _device(settings: TrainingSettings) -> torch.device:
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    found = accelerator() if settings.device != "cpu" else None
+    if settings.device == "gpu" and found is None:
         raise TrainingError(
-            "training.device is 'cuda', and torch finds no CUDA device here. Set it to 'auto' or 'cpu', or run the "
-            "training on a machine with one."
+            "training.device is 'gpu', and torch finds none here. Set it to 'auto' or 'cpu', run the training on a "
+            "machine with one, or install the build of torch that is made for it."
         )
-    if settings.device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda")
+    return found or torch.device("cpu")
 
 
 def _by_member(errors: Errors, members: int) -> FloatArray:
