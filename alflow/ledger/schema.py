@@ -6,6 +6,7 @@ migrations, too, so that each of them runs in every test.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        address += "&immutable=1"  # a write-ahead log needs files beside it even for reading, and nobody can write
     try:
         return sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0)
     except sqlite3.DatabaseError as error:

@@ -222,3 +222,24 @@ def test_the_digest_ignores_hosts_times_and_arrival_but_no_number(tmp_path):
         rows[:2],
     ]
     assert len({wanted, *(digest(f"c{place}", given) for place, given in enumerate(changed))}) == 5
+
+
+def test_an_import_in_the_place_of_a_failure_leaves_earlier_iterations_alone(ledger):
+    ledger.add([row(1), row(2, failed="timeout"), row(3, iteration=2)])
+    before, _ = ledger.dataset("a", 1)
+    ledger.add([row(2, kind="import", iteration=3)])
+    assert len(ledger.dataset("a", 2)[0]) == len(before) + 1
+    after, origins = ledger.dataset("a", 3)
+    assert len(after) == 3
+    assert origins[-1].kind == "import"
+
+
+def test_failures_of_some_reasons_are_forgotten_where_nothing_earlier_asked_for_them(ledger):
+    old, new, other = row(1, failed="timeout"), row(2, failed="timeout", iteration=2), row(3, failed="not-converged")
+    shared = row(4, failed="timeout")
+    ledger.add([old, new, other, shared, row(5, iteration=2)])
+    ledger.add_origins("a", frames(shared), [Origin("selected", 2, 0, 9)])
+    assert ledger.forget_failures("a", ("timeout", "engine-crash"), 2) == 1
+    assert list(ledger.lookup("a", frames(old, new, other, shared)).missing) == [1]
+    assert ledger.counts() == Counts(1, 3)
+    assert ledger.forget_failures("b", ("timeout",), 0) == 0

@@ -74,6 +74,17 @@ def test_a_reader_sees_commits_while_the_writer_is_open_and_after_it_has_gone(tm
             late.query("DELETE FROM labels")
 
 
+def test_a_ledger_on_a_disk_that_takes_no_writes_can_be_read(tmp_path, monkeypatch):
+    with Ledger.open(tmp_path / "l") as ledger:
+        ledger.add([row(1)])
+    assert not (tmp_path / "l-wal").exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with LedgerReader.open(tmp_path / "l") as reader:
+        assert reader.counts() == Counts(1, 0)
+        assert check_ledger(reader).sound
+    assert [path.name for path in tmp_path.iterdir()] == ["l"]
+
+
 def test_another_thread_is_refused(ledger):
     errors = []
 

@@ -38,7 +38,7 @@ class Share:
 def sharing(threads: int) -> Iterator[Share]:
     """Give what shares rows out among threads; none is started for `threads` of 1.
 
-    Parts write to different rows, so a result does not depend on the count.
+    Parts write to different rows, so what a row gets does not depend on the count.
     """
     if threads <= 1:
         yield Share()
