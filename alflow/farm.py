@@ -24,6 +24,8 @@ from alflow.ledger import Ledger, Origin, label_rows
 from alflow.outcome import Outcome
 from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
+FEW_LABELS = 20
+"""An iteration that asks for fewer labels is judged as if it had asked for so many."""
 FIRST_GUESS_LABEL_SECONDS = 0.01
 NOTHING, ZERO, UNKNOWN = np.empty(0, dtype=np.int64), np.zeros(1), np.full(1, -1, dtype=np.int64)
 
@@ -100,8 +102,8 @@ class LabelFarm:
         self.ledger.commit()
 
     def check_failures(self, iteration: int) -> None:
-        """Raise a CampaignError if more labels failed than the settings accept."""
-        if self.failed > self.settings.max_failed_share * max(self.wanted, 1):
+        """Raise a CampaignError if more labels failed than the settings accept; of a few, one may always fail."""
+        if self.failed > self.settings.max_failed_share * max(self.wanted, FEW_LABELS):
             counted = self.ledger.failures_by_reason(self.theory, iteration)
             reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items())
             raise CampaignError(

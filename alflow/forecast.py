@@ -61,11 +61,11 @@ class Forecast:
     def wall_seconds(self, cpu_workers: int, gpu_workers: int) -> float:
         """Return the wall time with so many workers: no stage is quicker than its longest chain of tasks."""
         workers = {"cpu": cpu_workers, "gpu": gpu_workers}
-        return sum(
-            max(stage.serial_seconds, stage.seconds / workers[stage.executor])
-            for stage in self.stages
-            if not stage.name.startswith("reference")  # runs beside the first training
-        )
+        wall = {stage.name: max(stage.serial_seconds, stage.seconds / workers[stage.executor]) for stage in self.stages}
+        # Reference pulls run beside the first training and the first pull; the first iteration waits for their end.
+        reference = sum(wall.pop(name) for name in list(wall) if name.startswith("reference"))
+        beside = sum(wall[name] for name in wall if name.startswith(("training", "pull"))) / self.iterations
+        return sum(wall.values()) + max(0.0, reference - beside)
 
 
 def forecast(
@@ -138,7 +138,7 @@ def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float
         rows.append(row)
         energies.append(evaluation.energy)
         forces.append(evaluation.forces)
-        if time.perf_counter() - began > PROBE_SECONDS:
+        if len(rows) > 1 and time.perf_counter() - began > PROBE_SECONDS:
             break
     frames = Frames(molecule.numbers, positions[rows], molecule.charge)
     return float(np.median(times)), Group(frames, Labels(np.array(energies), np.array(forces)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO, get_args
@@ -76,7 +76,14 @@ class Imported:
 
 
 def import_extxyz(
-    ledger: Ledger, path: Path, theory: str | None = None, *, iteration: int = 0, created: float = 0.0
+    ledger: Ledger,
+    path: Path,
+    theory: str | None = None,
+    *,
+    iteration: int = 0,
+    created: float = 0.0,
+    charge: int | None = None,
+    elements: Collection[str] | None = None,
 ) -> Imported:
     """Take labels from an extended XYZ file (energy eV, forces eV/Å, positions Å): all of them, or none.
 
@@ -86,11 +93,22 @@ def import_extxyz(
         theory: Fingerprint of the theory; may be left out if every frame names it.
         iteration: Iteration that they are part of; one that is not trained on yet, so that rows are only ever appended.
         created: Seconds since 1970 UTC.
+        charge: Total charge that every frame must have; any if not given. A potential knows of none.
+        elements: Symbols that the potential knows; any if not given.
 
     Raises:
-        InputError: the file cannot be read, a frame has no finite energy and forces or is periodic, theories mix.
+        InputError: the file cannot be read, a frame has another charge or element, has no finite energy and forces or
+            is periodic, theories mix.
     """
     read = list(_read(path))
+    for frame, (atoms, _) in enumerate(read):
+        strange = sorted(set(atoms.symbols) - set(elements)) if elements is not None else []
+        if strange or charge not in (None, _charge(atoms)):
+            what = f"has {strange[0]}" if strange else f"has the charge {_charge(atoms)}"
+            raise InputError(
+                "Labels of a campaign are of molecules that its potential can learn, of the elements and the charge "
+                f"it began with; frame {frame} (from 0) of {path} {what}. Nothing was imported."
+            )
     named = _one_theory(path, theory, [frame_theory for _, frame_theory in read])
     others = [other for other in ledger.theories() if other != named]
     if others and named not in ledger.theories():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from alflow.records import Estimate, IterationRecord
+from alflow.records import IterationRecord, estimate_text
 
 
 @dataclass
@@ -191,9 +190,9 @@ def iteration_table(records: list[IterationRecord]) -> Table:
             f"{record.force_mae_ev_per_angstrom[record.best_member]:.3f}",
             f"{_mean(record.threshold_ev):.4f}",
             str(record.selected),
-            _estimate(record.barrier_ev) + record.cut_short,
-            _estimate(record.reference_barrier_ev),
-            _estimate(record.barrier_error_ev, sign="+"),
+            estimate_text(record.barrier_ev) + record.cut_short,
+            estimate_text(record.reference_barrier_ev),
+            estimate_text(record.barrier_error_ev, "+"),
             *(f"{seconds.get(stage, 0.0):.1f}" for stage in ("train", "pull", "label")),
         )
     return table
@@ -201,10 +200,3 @@ def iteration_table(records: list[IterationRecord]) -> Table:
 
 def _mean(values: tuple[float, ...]) -> float:
     return sum(values) / len(values) if values else float("nan")
-
-
-def _estimate(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None or math.isnan(estimate.mean):
-        return "–"
-    interval = f" ±{estimate.ci95:.3f}" if estimate.ci95 is not None else ""
-    return f"{estimate.mean:{sign}.3f}{interval}"

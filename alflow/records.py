@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -11,7 +12,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """Values over pulls, their mean, and half the width of its 95 % confidence interval (Student t)."""
+    """Values over pulls, their mean, and half the width of its 95 % confidence interval (Student t).
+
+    A value that is not finite (a pull that gave no barrier) has no part in the mean and the interval.
+    """
 
     values: tuple[float, ...]
     mean: float
@@ -25,12 +29,23 @@ class Estimate:
         array = np.asarray(values, dtype=float)
         if not alike:
             return Estimate(tuple(array.tolist()), float("nan"), None)
-        if array.size < 2:
-            return Estimate(tuple(array.tolist()), float(array.mean()) if array.size else float("nan"), None)
+        found = array[np.isfinite(array)]
+        if found.size < 2:
+            return Estimate(tuple(array.tolist()), float(found.mean()) if found.size else float("nan"), None)
         from scipy.stats import t  # noqa: PLC0415
 
-        half = float(t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
-        return Estimate(tuple(array.tolist()), float(array.mean()), half)
+        half = float(t.ppf(0.975, found.size - 1) * found.std(ddof=1) / np.sqrt(found.size))
+        return Estimate(tuple(array.tolist()), float(found.mean()), half)
+
+
+def estimate_text(estimate: Estimate | None, sign: str = "") -> str:
+    """Return a mean with its interval, of how many values where some have no part in it; "–" of none."""
+    if estimate is None or math.isnan(estimate.mean):
+        return "–"
+    found, number = sum(map(math.isfinite, estimate.values)), len(estimate.values)
+    interval = f" ± {estimate.ci95:.3f}" if estimate.ci95 is not None else ""
+    part = f" ({found} of {number})" if found < number else ""
+    return f"{estimate.mean:{sign}.3f}{interval}{part}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class IterationRecord:
     """Largest work on the way."""
     reference_barrier_ev: Estimate | None
     barrier_error_ev: Estimate | None
-    """Pull minus reference, pair by pair."""
+    """Pull minus reference, pair by pair; not-a-number where one of the two ended early."""
     unseen_energy_mae_ev: float | None
     """Along the reference pulls, of the relative energy (mean of the ensemble)."""
     unseen_force_mae_ev_per_angstrom: float | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,8 @@ class Stages:
     view: View
     say: Callable[[str], None] = lambda _: None
     seconds: dict[str, float] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
+    """Tasks that ended before this iteration."""
 
     @cached_property
     def references(self) -> References:
@@ -183,9 +185,9 @@ class Stages:
             driver = ensemble.members.index(ensemble.best)
         model = EnsembleModel(str(ensemble.path), driver)
         specs = pulls(self.settings)
-        budgets = selection.share_budget(self.settings.selection.cap, [spec.replica for spec in specs])
+        rules = self._rules(iteration, judge, specs)
         running = [
-            self._start_pull(iteration, spec, model, judge, cap) for spec, cap in zip(specs, budgets, strict=True)
+            self._start_pull(iteration, spec, model, judge, rule) for spec, rule in zip(specs, rules, strict=True)
         ]
         self.view.steps_wanted = sum(sum(pull.chain.lengths) for pull in running)
         self.graph.run_until(lambda: all(pull.chain.done for pull in running))
@@ -199,13 +201,27 @@ class Stages:
         self.farm.check_failures(iteration)
         return running
 
-    def _start_pull(self, iteration: int, spec: PullSpec, model: EnsembleModel, judge: Judge, cap: int) -> Pull:
+    def _rules(self, iteration: int, judge: Judge, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
+        """Return the selection rule of each pull: they share the cap, and take turns at the windows."""
+        chosen, replicas = self.settings.selection, self.settings.sampling.replicas
+        caps = selection.share_budget(chosen.cap, [spec.replica for spec in specs])
+        rules = []
+        for spec, cap in zip(specs, caps, strict=True):
+            first = spec.index - spec.replica
+            alike = sum(map(bool, caps[first : first + replicas]))
+            turn = selection.window_turn(spec.replica, alike, chosen.windows, iteration)
+            rules.append(judge.rule(spec, cap, turn))
+        return rules
+
+    def _start_pull(
+        self, iteration: int, spec: PullSpec, model: EnsembleModel, judge: Judge, rule: selection.SelectionRule
+    ) -> Pull:
         folder = self.run.iteration(iteration)
         early_stop = judge.early_stop()
         chain = pull_chain(
             self.graph, "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
         )
-        pull = Pull(spec, chain, selection.start(judge.rule(spec, cap), spec.index))
+        pull = Pull(spec, chain, selection.start(rule, spec.index))
         chain.on_segment = lambda segment: self._select(iteration, pull, judge.with_chosen_spread(segment))
         if self.settings.sampling.relax_with == "label-engine":
             chain.start(self.references.relaxed(spec))
@@ -257,7 +273,7 @@ class Stages:
         record = self._record(iteration, ensemble, done)
         self.run.commit(record)
         self.view.records = list(self.records())
-        self.seconds = {}
+        self.seconds, self.counted = {}, self.graph.counts.copy()
         if iteration == 0:
             self._write_forecast(record)
         trouble = refresh_report(self.run)
@@ -267,19 +283,24 @@ class Stages:
     def _write_forecast(self, first: IterationRecord) -> None:
         """Say, from what the first iteration took, what the whole campaign will."""
         events = read_events(self.run.events)
-        found = forecast_from_first_iteration(self.settings, self.farm.label_seconds(), first.labels, events)
+        times = self.ledger.label_seconds(self.farm.theory, pulls(self.settings)[0].molecule.numbers)
+        label_seconds = float(np.mean(times)) if len(times) else self.farm.label_seconds()
+        found = forecast_from_first_iteration(self.settings, label_seconds, first.labels, events)
         if found is not None:
             write_atomically(self.run.path / "forecast.json", json.dumps(asdict(found)).encode())
 
     def _record(self, iteration: int, ensemble: Trained, done: list[Pull]) -> IterationRecord:
         barriers = [barrier(pull.chain.segments) for pull in done]
         references = self.references.barriers(self.say)
-        pairs = [pulled - reference for pulled, reference in zip(barriers, references, strict=False)]
+        pairs = [
+            float("nan") if pull.chain.segments[-1].stopped else pulled - reference
+            for pull, pulled, reference in zip(done, barriers, references, strict=False)
+        ]
         judge = Judge(self.settings, ensemble.path, ensemble.dataset, ensemble.best)
         unseen = judge.unseen_errors(self.references.segments()) if references else (None, None)
         valid = [member.valid_errors for member in ensemble.members]
         spreads = [np.concatenate([segment.spread for segment in pull.chain.segments]) for pull in done]
-        counts = Counter(name.split(":")[0] for name in self.graph.counts.elements())
+        counts = Counter(name.split(":")[0] for name in (self.graph.counts - self.counted).elements())
         selected = sum(len(pull.selected) for pull in done)
         alike = len(done) == self.settings.sampling.replicas
         return IterationRecord(

@@ -223,15 +223,15 @@ def fragments(numbers: IntArray, positions: FloatArray, factor: float = BOND_FAC
     return cast("IntArray", rank[inverse].astype(np.int64))
 
 
-def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """Return the bonded pairs of one structure: (B, 2), from (A,) atomic numbers and (A, 3) Å."""
+def bonds(numbers: IntArray, positions: FloatArray, factor: float = LOOSE_BOND_FACTOR) -> IntArray:
+    """Return the bonded pairs of one structure: (B, 2), from (A,) atomic numbers and (A, 3) Å; see `fragments`."""
     distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     radii = covalent_radii[numbers]
-    near = np.triu(distances < LOOSE_BOND_FACTOR * (radii[:, None] + radii[None]), k=1)
+    near = np.triu(distances < factor * (radii[:, None] + radii[None]), k=1)
     return np.asarray(np.argwhere(near), dtype=np.int64)
 
 
 def heavy_bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """Return the bonded pairs without hydrogen: (B, 2)."""
-    found = bonds(numbers, positions)
+    """Return the pairs without hydrogen that are bonded in a structure that nothing has stretched yet: (B, 2)."""
+    found = bonds(numbers, positions, BOND_FACTOR)
     return np.asarray(found[(numbers[found] > 1).all(axis=1)], dtype=np.int64)

@@ -40,7 +40,7 @@ class Judge:
 
     @cached_property
     def _validation(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Energy spread, chosen spread and error in its unit, over the validation rows of the best member."""
+        """Energy spread, chosen spread and the driver's error in its unit, over the best member's validation rows."""
         energies, chosen, errors = [], [], []
         first = 0
         for group in self.dataset.groups:
@@ -52,14 +52,20 @@ class Judge:
             energies.append(energy_spread(energy))
             if self.settings.selection.spread_of == "energy":
                 chosen.append(energies[-1])
-                errors.append(energy.mean(axis=0) - part.labels.energies)
+                errors.append(self._driver(energy) - part.labels.energies)
             else:
                 chosen.append(force_spread(force))
-                errors.append(np.linalg.norm(force.mean(axis=0) - part.labels.forces, axis=-1).max(axis=-1))
+                errors.append(np.linalg.norm(self._driver(force) - part.labels.forces, axis=-1).max(axis=-1))
         return np.concatenate(energies), np.concatenate(chosen), np.concatenate(errors)
 
-    def rule(self, spec: PullSpec, cap: int) -> SelectionRule:
-        """Return the selection rule of one pull."""
+    def _driver(self, predicted: FloatArray) -> FloatArray:
+        """Return what drives the pulls, of (M, ...) predictions of all members."""
+        one = self.settings.potential.driver == "best-member"
+        found: FloatArray = predicted[self.best.index] if one else predicted.mean(axis=0)
+        return found
+
+    def rule(self, spec: PullSpec, cap: int, turn: int = 0) -> SelectionRule:
+        """Return the selection rule of one pull; for `turn` see `learning.selection.window_turn`."""
         chosen, pull = self.settings.selection, spec.settings
         extension = pull.rate_angstrom_per_ps * 1e-3 * pull.timestep_fs * pull.steps
         known: float | None = None
@@ -73,6 +79,7 @@ class Judge:
             cap=cap,
             cap_order=chosen.cap_order,
             windows=chosen.windows,
+            turn=turn,
             bonds=heavy_bonds(spec.molecule.numbers, spec.molecule.positions),
             planned_progress=planned_progress(extension),
             threshold=known,

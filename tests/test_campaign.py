@@ -188,7 +188,7 @@ def test_what_failed_within_limits_that_were_raised_is_asked_for_again(tmp_path)
         (theory,) = ledger.theories()
         _, origins = ledger.dataset(theory)
     with contextlib.closing(sqlite3.connect(path)) as edited, edited:
-        selected = "(SELECT label FROM origins WHERE kind = 'selected')"
+        selected = "(SELECT label FROM origins WHERE kind IN ('selected', 'jitter'))"
         edited.execute(
             "UPDATE labels SET status = 'failed', energy = NULL, forces = NULL, reason = 'timeout' "
             f"WHERE id IN {selected}"

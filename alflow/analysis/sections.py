@@ -12,7 +12,7 @@ from alflow.analysis import figures, page, summary
 from alflow.analysis.breaking import first_break, fragments, telling_rows
 from alflow.analysis.rundata import RunData, values
 from alflow.plan import systems
-from alflow.records import Estimate, IterationRecord
+from alflow.records import IterationRecord, estimate_text
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
 
@@ -53,7 +53,7 @@ def overview(data: RunData) -> str:
         shown.append((f"{last.labels + last.new_labels}", "labels to learn from"))
         if not math.isnan(last.barrier_ev.mean):
             shown.append((f"{estimate_text(last.barrier_ev)} eV", "barrier, last iteration"))
-        if last.barrier_error_ev is not None:
+        if last.barrier_error_ev is not None and not math.isnan(last.barrier_error_ev.mean):
             error = last.barrier_error_ev.mean / KCAL_PER_MOL_IN_EV
             words = f"its error against the reference pulls; {error:+.2f} kcal/mol"
             shown.append((f"{estimate_text(last.barrier_error_ev, '+')} eV", words))
@@ -110,7 +110,7 @@ def barrier(data: RunData) -> str:
 
 def _barrier_row(record: IterationRecord) -> tuple[str, ...]:
     error = record.barrier_error_ev
-    kcal = NONE if error is None else f"{error.mean / KCAL_PER_MOL_IN_EV:+.2f}"
+    kcal = NONE if error is None or math.isnan(error.mean) else f"{error.mean / KCAL_PER_MOL_IN_EV:+.2f}"
     return (
         str(record.iteration),
         str(record.labels),
@@ -270,14 +270,6 @@ def _chosen(data: RunData, unit: str) -> str:
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
     words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
     return words + page.table(("pull", "step", "distance (Å)", f"spread ({unit})", "of the threshold"), rows)
-
-
-def estimate_text(estimate: Estimate | None, sign: str = "") -> str:
-    """Return a mean with its interval, if it has one."""
-    if estimate is None or math.isnan(estimate.mean):
-        return NONE
-    interval = f" ± {estimate.ci95:.3f}" if estimate.ci95 is not None else ""
-    return f"{estimate.mean:{sign}.3f}{interval}"
 
 
 def _or_nan(value: float | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,20 @@ from alflow.types import FloatArray, Segment
 _CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
 
 
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths by the number at the end of their name: segment-999 before segment-1000."""
+    return sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+
 def stored_segments(folder: Path) -> list[Segment]:
     """Read the segments of one trajectory, in order."""
-    return [load_segment(path) for path in sorted(folder.glob("segment-*.npz"))]
+    return [load_segment(path) for path in in_order(folder.glob("segment-*.npz"))]
 
 
 def column(folder: Path, name: str) -> FloatArray:
     """Read one array of a trajectory, its segments joined; nothing else of the files is read."""
     parts = []
-    for path in sorted(folder.glob("segment-*.npz")):
+    for path in in_order(folder.glob("segment-*.npz")):
         with np.load(path, allow_pickle=False) as data:
             parts.append(data[name])
     return np.concatenate(parts) if parts else np.empty(0)
@@ -33,7 +38,7 @@ def column(folder: Path, name: str) -> FloatArray:
 
 def pull_folders(run: RunDirectory, iteration: int) -> list[Path]:
     """Return the folders of an iteration's pulls, in the order of the plan."""
-    return sorted(path for path in run.iteration(iteration).glob("pull-*") if path.is_dir())
+    return in_order(path for path in run.iteration(iteration).glob("pull-*") if path.is_dir())
 
 
 def reference_folders(run: RunDirectory) -> list[Path]:

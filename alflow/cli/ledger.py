@@ -75,6 +75,7 @@ def import_labels(
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger_io import import_extxyz
+    from alflow.plan import elements
     from alflow.rundir import RunDirectory, RunLock
 
     directory = RunDirectory(run)
@@ -89,7 +90,11 @@ def import_labels(
         ledger = Ledger.open(directory.ledger)
         try:
             learners = _next_learners(directory)
-            imported = import_extxyz(ledger, source, own, iteration=max(learners - 1, 0))
+            kept = learners > 0 and settings.training.start == "carried-over"
+            known = elements(settings) if kept else None
+            imported = import_extxyz(
+                ledger, source, own, iteration=max(learners - 1, 0), charge=settings.system.charge, elements=known
+            )
         finally:
             ledger.close()
     typer.echo(f"{imported.new} labels imported, {imported.known} were known (theory {imported.theory[:12]})")

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
+    PositiveFloat,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -90,7 +91,8 @@ class LabelSettings(Settings):
     task_seconds: float = Field(default=3.0, gt=0)
     """Length aimed at for one label task, s."""
     max_failed_share: float = Field(default=0.2, gt=0, le=1)
-    """A campaign ends when more than this share of the labels asked for in one iteration cannot be had."""
+    """A campaign ends when more than this share of the labels asked for in one iteration cannot be had; of 20, where
+    it asks for fewer."""
     max_energy_offset_ev: float = Field(default=500.0, gt=0)
     """A label further than this from the median of the first data, eV, is refused as an outlier."""
     timeout_s: float = Field(default=600.0, gt=0)
@@ -146,10 +148,21 @@ class SamplingSettings(Settings):
     """The pull."""
     replicas: int = Field(default=1, ge=1)
     """Pulls an iteration and chain length, each with velocities of its own."""
-    rates_angstrom_per_ps: tuple[float, ...] = ()
+    rates_angstrom_per_ps: tuple[PositiveFloat, ...] = ()
     """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
     reference: bool = True
     """Pull with the label engine as well, once a campaign, for the error of the barrier."""
+
+    @model_validator(mode="after")
+    def _pulls_differ_and_end_with_a_record(self) -> Self:
+        if len(set(self.rates_angstrom_per_ps)) < len(self.rates_angstrom_per_ps):
+            raise ValueError(f"rates_angstrom_per_ps must be distinct; got {list(self.rates_angstrom_per_ps)}")
+        if self.pull.steps % self.pull.record_stride:
+            raise ValueError(
+                f"pull.record_stride must divide pull.steps, so that the last step, whose work is the barrier, is "
+                f"recorded; got {self.pull.record_stride} and {self.pull.steps}"
+            )
+        return self
 
 
 class CampaignSettings(Settings):
@@ -185,6 +198,12 @@ class CampaignSettings(Settings):
     """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
     task tried again, s; three tries in all, labels as where a worker died. A task with a guarded label engine has at
     least `labels.timeout_s` and a quarter of an hour."""
+
+    @model_validator(mode="after")
+    def _goal_can_be_judged(self) -> Self:
+        if self.stop.stop_when == "error" and not self.sampling.reference:
+            raise ValueError("stop.stop_when 'error' needs reference pulls: set sampling.reference = true, or 'change'")
+        return self
 
     @model_validator(mode="after")
     def _calibrated_on_rows_that_no_member_trained_on(self) -> Self:

@@ -43,6 +43,8 @@ class SelectionRule:
     """Which candidates are picked when there are more than the cap: see `_decide`."""
     windows: int = 10
     """Windows that the planned steps (order `spread`) or the planned progress (`progress`) are cut into."""
+    turn: int = 0
+    """Which windows get a place more where the cap does not divide by their number; see `window_turn`."""
     bonds: IntArray = field(default_factory=lambda: NO_BONDS, repr=False)
     """(B, 2) atoms of the bonds that may break (order `progress`)."""
     planned_progress: float = 1.0
@@ -121,6 +123,23 @@ def share_budget(cap: int, replicas: Sequence[int]) -> tuple[int, ...]:
     pulls = len(replicas)
     turn = {pull: place for place, pull in enumerate(sorted(range(pulls), key=lambda pull: (replicas[pull], pull)))}
     return tuple(cap // pulls + (turn[pull] < cap % pulls) for pull in range(pulls))
+
+
+def window_turn(replica: int, replicas: int, windows: int, iteration: int) -> int:
+    """Return the turn of a pull, so that pulls with fewer places than windows take turns at the windows.
+
+    The replicas of one molecule and rate spread over the windows. Where they are fewer than the windows, the turns move
+    on from iteration to iteration: otherwise some windows would never have a place.
+
+    Args:
+        replica: Number of the pull among its like.
+        replicas: How many of them have places at all.
+        windows: Of the rule.
+        iteration: Of the campaign.
+    """
+    if replicas >= windows:
+        return replica % windows
+    return (replica * (windows // max(replicas, 1)) + iteration) % windows
 
 
 def start(rule: SelectionRule, replica: int = 0) -> SelectorState:
@@ -281,8 +300,7 @@ def _close_windows(state: SelectorState, place: float) -> tuple[SelectorState, t
     window = min(int(place), rule.windows - 1)
     if rule.cap_order not in BY_WINDOW or window <= state.window:
         return state, ()
-    turn = state.replica % rule.windows  # pulls with fewer places than windows take turns at the windows
-    share = (rule.cap * (state.window + 1) + turn) // rule.windows - state.counts.picked
+    share = (rule.cap * (state.window + 1) + rule.turn % rule.windows) // rule.windows - state.counts.picked
     picked = _share_out(rule, state.pending, share)
     passed_over = (*state.passed_over, *_without(state.pending, picked))
     counts = replace(state.counts, picked=state.counts.picked + len(picked))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.analysis.summary import column, reference_folders
+from alflow.analysis.summary import column, in_order, reference_folders
 from alflow.config.campaign import CampaignSettings
 from alflow.errors import RunError
 from alflow.potentials import load_potential
@@ -58,7 +58,7 @@ def unseen(run: RunDirectory, iteration: int) -> Unseen:
     settings, ensemble = run.settings(), run.iteration(iteration) / "ensemble.pt"
     rows = slice(None, None, max(1, STRIDE // settings.sampling.pull.record_stride))
     labelled = column(folder, "energy")[rows]
-    with np.load(next(iter(sorted(folder.glob("segment-*.npz")))), allow_pickle=False) as data:
+    with np.load(in_order(folder.glob("segment-*.npz"))[0], allow_pickle=False) as data:
         numbers, charge = data["numbers"], int(data["charge"])
     frames = Frames(numbers, np.ascontiguousarray(column(folder, "positions")[rows]), charge)
     energies, _ = load_potential(ensemble).evaluate(frames)

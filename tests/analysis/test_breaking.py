@@ -51,3 +51,12 @@ def test_telling_rows_stand_around_the_break():
     assert telling_rows(10, None) == (0, 3, 6, 9)
     assert telling_rows(1, None) == (0,)
     assert telling_rows(100, Break(99, (0, 1)))[-1] == 99
+
+
+def test_atoms_with_one_between_them_are_not_bonded_however_large_they_are():
+    carbon, bromine = 1.53, 1.95
+    angle = np.radians(111.0)
+    positions = np.array(
+        [[0.0, 0.0, 0.0], [carbon, 0.0, 0.0], [carbon - bromine * np.cos(angle), bromine * np.sin(angle), 0.0]]
+    )
+    assert heavy_bonds(np.array([6, 6, 35]), positions).tolist() == [[0, 1], [1, 2]]

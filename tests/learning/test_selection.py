@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alflow.learning.plausibility import PlausibilityRule
-from alflow.learning.selection import CapOrder, SelectionRule, finish, select, share_budget, start, step
+from alflow.learning.selection import CapOrder, SelectionRule, finish, select, share_budget, start, step, window_turn
 from alflow.types import Frames, MDState, Segment
 
 PLAIN = SelectionRule(planned_steps=100, threshold=1.0, windows=4, cap=4)
@@ -121,9 +121,15 @@ def test_cap_spread_gives_each_window_its_share():
 
 
 def test_pulls_with_fewer_places_than_windows_take_turns_at_the_windows():
-    rule = replace(PLAIN, cap=1)
-    picked = [select(rule, [pull([2.0] * 100)], replica=replica)[0].step // 25 for replica in range(4)]
-    assert sorted(picked) == [0, 1, 2, 3]
+    def picked(cap, replicas, iteration):
+        turns = [window_turn(replica, replicas, 4, iteration) for replica in range(replicas)]
+        frames = [select(replace(PLAIN, cap=cap, turn=turn), [pull([2.0] * 100)]) for turn in turns]
+        return [[frame.step // 25 for frame in found] for found in frames]
+
+    assert sorted(picked(1, 4, 0)) == sorted(picked(1, 4, 7)) == [[0], [1], [2], [3]]
+    assert sorted(picked(1, 2, 0)) == [[1], [3]]
+    assert sorted(picked(1, 2, 1)) == [[0], [2]]
+    assert sorted(picked(3, 1, iteration)[0] for iteration in range(4)) == [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
 
 
 def test_cap_spread_hands_an_unused_share_on_to_later_windows():

@@ -4,6 +4,7 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -240,3 +241,17 @@ def test_any_labels_survive_export_and_import(tmp_path_factory, numbers, seed, s
         assert found.tolist() == list(range(frames))
         assert labels.energies.tolist() == [made.energy for made in rows]
         assert labels.forces.tobytes() == np.array([made.forces for made in rows]).tobytes()
+
+
+def test_labels_that_the_potential_cannot_learn_are_refused(tmp_path):
+    water = ase.Atoms("OH2", np.eye(3), info={"charge": 1})
+    water.calc = SinglePointCalculator(water, energy=0.0, forces=np.zeros((3, 3)))
+    ase.io.write(tmp_path / "x.xyz", water)
+    ledger = Ledger.open(tmp_path / "l")
+    with pytest.raises(InputError, match=r"has the charge 1\. Nothing was imported"):
+        import_extxyz(ledger, tmp_path / "x.xyz", "a", charge=0)
+    with pytest.raises(InputError, match=r"has O\. Nothing was imported"):
+        import_extxyz(ledger, tmp_path / "x.xyz", "a", elements=("H", "C"))
+    assert ledger.counts() == Counts(0, 0)
+    assert import_extxyz(ledger, tmp_path / "x.xyz", "a", charge=1, elements=("H", "O")).new == 1
+    ledger.close()

@@ -1,0 +1,25 @@
+"""Estimates over pulls."""
+
+import math
+
+import numpy as np
+import pytest
+
+from alflow.analysis.summary import in_order
+from alflow.records import Estimate, estimate_text
+
+
+def test_a_pull_without_a_barrier_has_no_part_in_the_mean():
+    whole, found = Estimate.of([1.0, 2.0, 3.0]), Estimate.of([1.0, math.nan, 2.0, 3.0])
+    assert (found.mean, found.ci95) == (whole.mean, whole.ci95)
+    assert whole.ci95 == pytest.approx(4.302652729911275 / np.sqrt(3))
+    assert estimate_text(whole) == "2.000 ± 2.484"
+    assert estimate_text(found, "+") == "+2.000 ± 2.484 (3 of 4)"
+    assert estimate_text(Estimate.of([math.nan])) == estimate_text(None) == "–"
+    assert estimate_text(Estimate.of([1.0, 2.0], alike=False)) == "–"
+    assert estimate_text(Estimate.of([math.nan, 2.0])) == "2.000 (1 of 2)"
+
+
+def test_segments_are_read_in_the_order_of_their_numbers(tmp_path):
+    paths = [tmp_path / f"segment-{number:03d}.npz" for number in (1000, 999, 0, 101)]
+    assert [path.stem for path in in_order(paths)] == ["segment-000", "segment-101", "segment-999", "segment-1000"]
