@@ -72,7 +72,7 @@ def prove(engine: LabelEngine, canary: Canary) -> None:
         CanaryError: the energy differs, the label fails, or takes far too long; names the host.
     """
     if engine.theory != canary.theory:
-        raise _refused(
+        raise refused(
             f"another theory (fingerprint {engine.theory[:12]}, driver {canary.theory[:12]}): the versions or the "
             "parameter files on that host differ"
         )
@@ -82,7 +82,7 @@ def prove(engine: LabelEngine, canary: Canary) -> None:
         quickest = min(quickest, _label_once(engine, canary))
         if quickest <= allowed:
             return
-    raise _refused(
+    raise refused(
         f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; the limit is {SLOWEST:g} times that"
     )
 
@@ -93,15 +93,16 @@ def _label_once(engine: LabelEngine, canary: Canary) -> float:
     try:
         energy = compute_checked(engine, canary.numbers, canary.positions, canary.charge).energy
     except LabelError as error:
-        raise _refused(f"a failure ({error})") from error
+        raise refused(f"a failure ({error})") from error
     if abs(energy - canary.energy) > canary.tolerance_ev:
-        raise _refused(
+        raise refused(
             f"{energy:.9f} eV, the driver {canary.energy:.9f} eV; they may differ by {canary.tolerance_ev:g} eV"
         )
     return time.perf_counter() - began
 
 
-def _refused(found: str) -> CanaryError:
+def refused(found: str) -> CanaryError:
+    """Return the error of a worker that must not label, and what it gave instead of the known label."""
     return CanaryError(
         f"A worker must label a known structure as the driver does; process {os.getpid()} on {socket.gethostname()} "
         f"gave {found}.",

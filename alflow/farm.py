@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from alflow.canary import Canary
 from alflow.chunking import chunk_sizes, parts_of_lost
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
@@ -85,8 +86,10 @@ class LabelFarm:
         return chunk_sizes(count, workers, self.label_seconds(), chosen.task_seconds, chosen.frames_per_task)
 
     def label_seconds(self) -> float:
-        """Return the mean time of a label measured so far, s."""
-        return max(self.seconds / self._measured, 1e-5) if self._measured else FIRST_GUESS_LABEL_SECONDS
+        """Return the mean time of a label measured so far, s; the driver's own before any has come."""
+        if self._measured:
+            return max(self.seconds / self._measured, 1e-5)
+        return Canary(*self.model.canary).seconds if self.model.canary is not None else FIRST_GUESS_LABEL_SECONDS
 
     def rate(self) -> float:
         """Return labels a second since the first task."""
@@ -170,8 +173,9 @@ class LabelFarm:
                 f"another one (fingerprint {value['theory'][:12]}, driver {self.theory[:12]}): "
                 "its versions or parameter files differ."
             )
-        self.seconds += outcome.report.ended - outcome.report.started
-        self._measured += len(chunk.frames)
+        if len(value["rows"]):  # failures may come at once
+            self.seconds += outcome.report.ended - outcome.report.started
+            self._measured += len(chunk.frames)
         labels = Labels(value["energies"], value["forces"])
         failures = tuple(LabelFailure(*failure) for failure in value["failures"])
         batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"])

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alflow import lifeline
-from alflow.canary import Canary, prove
-from alflow.errors import EngineLostError, LabelError
+from alflow.canary import Canary, prove, refused
+from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
 
 LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
@@ -68,11 +68,26 @@ def engine_of(model: EngineModel) -> LabelEngine:
         lifeline.at_least(model.timeout_s + GUARD_START_S)
     key = json.dumps([model.engine, model.settings, model.timeout_s, model.memory_gb], sort_keys=True)
     if key not in kept.engines:
-        engine = lifeline.LivelyEngine(_make_engine(model))
+        try:
+            engine = lifeline.LivelyEngine(_make_engine(model))
+        except (InputError, OSError) as error:
+            if model.canary is None:
+                raise
+            raise refused(f"no engine ({error})") from error  # the driver could make one
         if model.canary is not None:
             prove(engine, Canary(*model.canary))
         kept.engines[key] = engine
     return kept.engines[key]
+
+
+def prove_again(model: EngineModel) -> None:
+    """Have this worker's engine label the known structure once more: nothing it was asked for had a label.
+
+    Raises:
+        CanaryError: the fault is the worker's.
+    """
+    if model.canary is not None:
+        prove(engine_of(model), Canary(*model.canary))
 
 
 def insist(
@@ -135,7 +150,11 @@ def force_model(model: ModelReference, numbers: IntArray, charge: int) -> ForceM
         engine = engine_of(model)
 
         def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-            return insist(engine, numbers, positions, charge, start)
+            try:
+                return insist(engine, numbers, positions, charge, start)
+            except EngineLostError:
+                prove_again(model)
+                raise
 
         return forces
     return lifeline.lively(_ensemble(model.path).force_model(numbers, model.driver, threads=1))

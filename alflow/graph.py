@@ -105,7 +105,7 @@ class TaskGraph:
         self.counts: Counter[str] = Counter()
         self._dfk = DataFlowKernel(config)
         sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
-        self._watch = ExecutorWatch(sites, events.write, say)
+        self._watch = ExecutorWatch(sites, events.write, say, config.max_idletime)
         self._apps = {
             what: python_app(function, executors=[executor], data_flow_kernel=self._dfk)
             for what, (function, executor) in apps.items()
@@ -199,7 +199,7 @@ class TaskGraph:
         if isinstance(error, CanaryError) and error.pool:
             self._watch.take_out(str(record["executor"]), error)
             return 1.0
-        if isinstance(error, ManagerLost):
+        if isinstance(error, ManagerLost) or _tells_of(error, "ManagerLost", "WorkerLost", "CanaryError"):
             return 1.0
         if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
             return self._cost_of_lost_worker(record)
@@ -224,11 +224,16 @@ def _translated(error: BaseException) -> BaseException:
     cause: BaseException = error
     while isinstance(cause, DependencyError) and cause.dependent_exceptions_tids:
         cause = cause.dependent_exceptions_tids[0][0]
-    if isinstance(cause, WorkerLost | ManagerLost):
+    if isinstance(cause, WorkerLost | ManagerLost) or _tells_of(cause, "ManagerLost", "WorkerLost"):
         return WorkerGoneError(f"{cause} (its process died, or was ended because it gave no sign of life)")
     if isinstance(cause, BadStateException):
         return CampaignError(str(cause))
     return cause
+
+
+def _tells_of(error: BaseException, *names: str) -> bool:
+    """Say whether an error that a Globus Compute endpoint wrote down as text names one of these."""
+    return type(error).__name__ == "TaskExecutionFailed" and any(name in str(error) for name in names)
 
 
 def _state_name(task: Task) -> str:

@@ -30,6 +30,8 @@ from alflow.types import Dataset, Frames, Group, Labels
 
 CHUNK_SECONDS = 2.0
 FIRST_GUESS_LABEL_SECONDS = 0.01
+PROBES = 4
+"""Frames of each composition that are labelled before the others are cut into tasks."""
 
 
 @dataclass(frozen=True)
@@ -243,25 +245,41 @@ def _over_site(
 
 @dataclass
 class _Farm:
-    """Submits all frames, and yields what comes back as it comes."""
+    """Submits all frames, and yields what comes back as it comes.
+
+    A few frames of each composition go first, one by one: from the time of their labels the others are cut into tasks.
+    """
 
     graph: TaskGraph
     images: Sequence[Atoms]
     engine: _Engine
     open_chunks: int = 0
     arrived: list[Result | BaseException] = field(default_factory=list)
+    seconds: dict[tuple[tuple[int, ...], int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self) -> Iterator[tuple[_Chunk, Outcome, int]]:
-        for group in _groups(self.images):
-            for chunk in _cut(group, 8, FIRST_GUESS_LABEL_SECONDS):
+        groups = _groups(self.images)
+        for group in groups:
+            for row in range(min(PROBES, len(group.rows))):
+                self._submit(group.part(slice(row, row + 1)))
+        yield from self._results()
+        for group in groups:
+            seconds = float(np.mean(self.seconds.get((group.numbers, group.charge), FIRST_GUESS_LABEL_SECONDS)))
+            for chunk in _cut(group.part(slice(PROBES, None)), self.graph.capacity("cpu"), seconds):
                 self._submit(chunk)
+        yield from self._results()
+
+    def _results(self) -> Iterator[tuple[_Chunk, Outcome, int]]:
+        """Yield what comes back until nothing is open."""
         while self.open_chunks or self.arrived:
             self.graph.run_until(lambda: bool(self.arrived))
             arrived, self.arrived = self.arrived, []
             for result in arrived:
                 if isinstance(result, BaseException):
                     raise CampaignError(f"A label task failed: {type(result).__name__}: {result}") from result
-                yield *result, self.graph.capacity("cpu")
+                chunk, outcome = result
+                self.seconds[chunk.numbers, chunk.charge].extend(outcome.value["seconds"])
+                yield chunk, outcome, self.graph.capacity("cpu")
 
     def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
         def handle(result: Outcome | BaseException) -> None:

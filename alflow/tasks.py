@@ -14,7 +14,15 @@ from alflow import lifeline
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.training import TrainingSettings
-from alflow.forcemodels import EngineModel, EnsembleModel, ModelReference, engine_of, force_model
+from alflow.forcemodels import (
+    LOST,
+    EngineModel,
+    EnsembleModel,
+    ModelReference,
+    engine_of,
+    force_model,
+    prove_again,
+)
 from alflow.outcome import Outcome, reported
 from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment, Split
 
@@ -53,13 +61,19 @@ def label(
     Returns:
         rows (N,), energies (N,) eV, forces (N, A, 3) eV/Å, failures [(frame, reason, detail, host)], seconds (F,),
         cycles (F,), theory.
+
+    Raises:
+        CanaryError: this worker labels a known structure wrongly, far too slowly or not at all.
     """
     from alflow.labeling import label_frames  # noqa: PLC0415
     from alflow.types import Frames  # noqa: PLC0415
 
-    worker = engine_of(EngineModel(engine, settings, timeout_s, memory_gb, canary))
+    model = EngineModel(engine, settings, timeout_s, memory_gb, canary)
+    worker = engine_of(model)
     frames = Frames(np.asarray(numbers, dtype=np.int64), np.ascontiguousarray(positions, dtype=np.float64), int(charge))
     batch = label_frames(worker, frames)
+    if batch.failures and not len(batch.rows) and all(failure.reason in LOST for failure in batch.failures):
+        prove_again(model)
     return {
         "rows": batch.rows,
         "energies": batch.labels.energies,

@@ -8,6 +8,7 @@ knows the executors only by the few attributes that it reads.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -33,11 +34,15 @@ class _Seen:
     """What the last look at an executor found."""
 
     managers: list[dict[str, Any]] = field(default_factory=list)
+    asked: float = 0.0
+    """When the question was asked that was answered last."""
     answered: float = field(default_factory=time.monotonic)
     workers: int = 0
     empty_since: dict[str, float] = field(default_factory=dict)
     """Blocks that had workers and have none, and since when."""
     unfit_since: float | None = None
+    held: dict[str, float] = field(default_factory=dict)
+    """Idle blocks that get no more tasks, and since when."""
     populated: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
 
@@ -50,6 +55,7 @@ class ExecutorWatch:
         executors: Mapping[str, Any],
         log: Callable[..., None] = lambda *_, **__: None,
         say: Callable[[str], None] = lambda _: None,
+        idle_limit_s: float | None = None,
     ) -> None:
         """Start watching.
 
@@ -57,9 +63,12 @@ class ExecutorWatch:
             executors: Parsl's executors by label; those without an interchange are only counted.
             log: writes an event: what, and fields.
             say: shows a sentence to the user.
+            idle_limit_s: a block of a batch system that has had nothing to do for so long, while others of its
+                executor have, is given back; None: never.
         """
         self._executors = executors
         self._log, self._say = log, say
+        self._idle_limit_s = idle_limit_s
         self._seen = {label: _Seen() for label in executors}
         self._held: dict[str, dict[str, str]] = {label: {} for label in executors}
         self._broken: set[str] = set()
@@ -93,6 +102,7 @@ class ExecutorWatch:
                 self._check_interchange(label, executor)
                 self._check_fit(label, executor)
                 self._give_back_empty_blocks(label, executor)
+                self._give_back_idle_blocks(label, executor)
             self._note_workers(label)
 
     def take_out(self, label: str, error: CanaryError) -> None:
@@ -119,7 +129,9 @@ class ExecutorWatch:
     def close(self, cleanup: Callable[[], None]) -> None:
         """End all executors in bounded time; where Parsl's own end hangs, give blocks and processes back directly."""
         self._stopped.set()
-        self._broken |= {label for label, executor in self._executors.items() if has_dead_interchange(executor)}
+        for label, executor in self._executors.items():
+            if has_dead_interchange(executor) or (has_interchange(executor) and executor.bad_state_is_set):
+                self._broken.add(label)
         broken = [self._executors[label] for label in self._broken]
         for executor in broken:
             give_back(executor, executor.blocks_to_job_id)
@@ -138,8 +150,9 @@ class ExecutorWatch:
         executor, seen = self._executors[label], self._seen[label]
         while not self._stopped.wait(LOOK_SECONDS):
             with contextlib.suppress(Exception):  # an executor that is being closed; silence is judged by `check`
+                asked = time.monotonic()
                 seen.managers = list(executor.connected_managers())
-                seen.answered = time.monotonic()
+                seen.asked, seen.answered = asked, time.monotonic()
 
     def _check_interchange(self, label: str, executor: Any) -> None:
         if executor.bad_state_is_set:
@@ -195,6 +208,37 @@ class ExecutorWatch:
                 give_back(executor, [block])
         for block in populated & seen.empty_since.keys():
             del seen.empty_since[block]
+
+    def _give_back_idle_blocks(self, label: str, executor: Any) -> None:
+        """Cancel blocks that are idle while others work: Parsl gives none back before all tasks are done.
+
+        A block is first held, so that it gets no task, and given back if a later look still finds none in it.
+        """
+        seen, provider = self._seen[label], executor.provider
+        if self._idle_limit_s is None or not hasattr(provider, "walltime"):
+            return
+        blocks: dict[str, list[dict[str, Any]]] = {}
+        for manager in seen.managers:
+            blocks.setdefault(str(manager["block_id"]), []).append(manager)
+        idle = [
+            block
+            for block, managers in blocks.items()
+            if all(not each["tasks"] and each["idle_duration"] > self._idle_limit_s for each in managers)
+        ]
+        if len(idle) == len(blocks):
+            return  # Parsl does it
+        for block in idle[: max(0, len(blocks) - provider.min_blocks)]:
+            if block not in seen.held:
+                seen.held[block] = time.monotonic()
+                for manager in blocks[block]:
+                    executor._hold_manager(manager["manager"])  # noqa: SLF001 - Parsl has no public way
+            elif seen.asked > seen.held[block]:
+                message = f"Block {block} of executor {label!r} has nothing to do; it is given back."
+                self._log("block", executor=label, block=block, message=message)
+                self._say(message)
+                seen.populated.discard(block)
+                give_back(executor, [block])
+                seen.held[block] = math.inf
 
     def _note_jobs(self, label: str, executor: Any) -> None:
         """Write down the jobs of the blocks: the next driver ends those that a killed one left."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import socket
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from alflow import canary
+from alflow import canary, forcemodels
 from alflow.config.testing import SleepSettings
-from alflow.errors import CanaryError
+from alflow.errors import CanaryError, InputError, LabelError
+from alflow.forcemodels import EngineModel, engine_of
 from alflow.labeling.testing import SleepEngine
 from alflow.structures import alkane
+from alflow.tasks import label
 from alflow.types import Evaluation
 
 ETHANE = alkane(2)
@@ -88,3 +92,37 @@ def test_error_travels_with_its_pool(known, monkeypatch) -> None:
         canary.prove(worker(1.0), known)
     back = pickle.loads(pickle.dumps(caught.value))
     assert (str(back), back.pool) == (str(caught.value), "pool-7")
+
+
+def sleeping(known, **settings):
+    given = SleepSettings(seconds_per_label=0.0, **settings).model_dump(mode="json")
+    fields = tuple(getattr(known, part.name) for part in dataclasses.fields(known))
+    return EngineModel("sleep", given, canary=fields)
+
+
+def test_a_worker_that_cannot_make_the_engine_is_refused(known, monkeypatch) -> None:
+    def broken(model):
+        raise InputError("no parameter files here")
+
+    monkeypatch.setattr(forcemodels, "_make_engine", broken)
+    with pytest.raises(CanaryError, match=r"no engine .*no parameter files here"):
+        engine_of(sleeping(known))
+    with pytest.raises(InputError):
+        engine_of(replace(sleeping(known), canary=None))
+
+
+def test_a_worker_that_labels_nothing_more_proves_itself_again(known, monkeypatch) -> None:
+    model = sleeping(known)
+    positions = ETHANE.positions + np.zeros((3, 1, 1))
+    arguments = (model.engine, model.settings, ETHANE.numbers, positions, 0, 0.0, None, model.canary)
+    assert len(label(*arguments).value["rows"]) == 3
+
+    def fail(self, *_):
+        raise LabelError(reason, "no space left on the device")
+
+    reason = "engine-error"
+    monkeypatch.setattr(SleepEngine, "compute", fail)
+    with pytest.raises(CanaryError, match="no space left"):
+        label(*arguments)
+    reason = "not-converged"  # of the structures
+    assert len(label(*arguments).value["failures"]) == 3

@@ -31,6 +31,7 @@ class Status:
 class Provider:
     def __init__(self) -> None:
         self.cancelled: list[str] = []
+        self.walltime, self.min_blocks = "01:00:00", 0
 
     def cancel(self, jobs: list[str]) -> None:
         self.cancelled += jobs
@@ -50,7 +51,14 @@ class Executor:
         self.answers = threading.Event()
         self.answers.set()
         self.managers = [
-            {"manager": name, "block_id": block, "worker_count": count, "active": True}
+            {
+                "manager": name,
+                "block_id": block,
+                "worker_count": count,
+                "active": True,
+                "tasks": 0,
+                "idle_duration": 0.0,
+            }
             for name, block, count in managers
         ]
 
@@ -243,3 +251,60 @@ def test_task_longer_than_the_rest_of_a_block_is_told_once() -> None:
 def test_executors_without_walltime_are_not_judged() -> None:
     seen = ExecutorWatch({"cpu": Executor()})
     seen.note_duration("cpu", "label", 1e9)
+
+
+def look_again(seen: ExecutorWatch) -> None:
+    asked = seen._seen["cpu"].asked
+    deadline = time.monotonic() + 5.0
+    while seen._seen["cpu"].asked == asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_block_that_idles_while_another_works_is_given_back() -> None:
+    executor = Executor(("a", "0", 4), ("b", "1", 4))
+    said: list[str] = []
+    seen = ExecutorWatch({"cpu": executor}, say=said.append, idle_limit_s=60.0)
+    settle(seen, 8)
+    working, idle = executor.managers
+    working["tasks"], idle["idle_duration"] = 1, 59.0
+    look_again(seen)
+    seen.check()
+    assert idle["active"]
+    idle["idle_duration"] = 61.0
+    look_again(seen)
+    seen.check()
+    assert not idle["active"]
+    assert executor.provider.cancelled == []  # a task may be on its way to it
+    idle["tasks"] = 1
+    look_again(seen)
+    seen.check()
+    assert executor.provider.cancelled == []
+    idle["tasks"] = 0
+    for _ in range(3):
+        look_again(seen)
+        seen.check()
+    assert executor.provider.cancelled == ["job-1"]
+    assert sum("nothing to do" in sentence for sentence in said) == 1
+
+
+def test_blocks_that_all_idle_or_have_to_be_kept_are_left_to_parsl() -> None:
+    executor = Executor(("a", "0", 4), ("b", "1", 4))
+    seen = ExecutorWatch({"cpu": executor}, idle_limit_s=60.0)
+    settle(seen, 8)
+    for manager in executor.managers:
+        manager["idle_duration"] = 100.0
+    look_again(seen)
+    seen.check()
+    executor.managers[0]["tasks"], executor.provider.min_blocks = 1, 2
+    look_again(seen)
+    seen.check()
+    assert all(manager["active"] for manager in executor.managers)
+
+
+def test_an_executor_in_a_bad_state_gives_its_queued_jobs_back() -> None:
+    executor = Executor(("a", "0", 4))
+    seen = ExecutorWatch({"cpu": executor})
+    executor.bad_state_is_set = True
+    seen.close(lambda: None)
+    assert executor.provider.cancelled == ["job-0", "job-1"]

@@ -30,7 +30,7 @@ BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "sleep": (sleep_frames, "cpu"),
     "nothing": (nothing, "cpu"),
 }
-WARM_UP_LIMIT_SECONDS = 1800.0
+WARM_UP_LIMIT_S = 1800.0
 BASELINE_SECONDS = 20.0
 """Length of the measurement with one worker that efficiencies refer to, half before and half after the others."""
 
@@ -54,6 +54,7 @@ def bench_label(
     cases: Sequence[BenchCase] = (BenchCase(),),
     task_seconds: float = 3.0,
     warm_up: int | None = None,
+    limit_s: float = WARM_UP_LIMIT_S,
     say: Callable[[str], None] = lambda _: None,
 ) -> BenchReport:
     """Measure labels a second of a site's executor "cpu".
@@ -67,6 +68,7 @@ def bench_label(
         cases: Numbers of workers and frames a task to measure.
         task_seconds: Length of a task aimed at where a case leaves its size open, s.
         warm_up: Workers to wait for before anything counts; None: all that the site has connected by then.
+        limit_s: Longest time to wait for them, the scheduler's queue included, s.
         say: Told what happens now.
 
     Raises:
@@ -81,7 +83,7 @@ def bench_label(
     config = load_site(find_site(site), run_dir, options)
     with _graph(config, run_dir) as graph:
         say("Starting workers ...")
-        first, everyone, workers = _warm_up(graph, workload, warm_up)
+        first, everyone, workers = _warm_up(graph, workload, warm_up, limit_s)
         label_seconds = _probe(graph, workload)
         say(f"{workers} workers after {everyone:.1f} s; a label takes {1e3 * label_seconds:.3g} ms")
         half = max(1, min(count, int(BASELINE_SECONDS / 2 / label_seconds)))
@@ -121,7 +123,7 @@ def _graph(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
         events.close()
 
 
-def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None) -> tuple[float, float, int]:
+def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None, limit_s: float) -> tuple[float, float, int]:
     """Give every worker a label until each has returned one; return the first and last one's times, and how many."""
     began = time.monotonic()
     seen: dict[str, float] = {}
@@ -133,9 +135,9 @@ def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None) -> tupl
             seen.setdefault(interval.worker, time.monotonic() - began)
 
     def everyone() -> bool:
-        if time.monotonic() - began > WARM_UP_LIMIT_SECONDS:
+        if time.monotonic() - began > limit_s:
             raise CampaignError(
-                f"The workers of executor 'cpu' were not there after {WARM_UP_LIMIT_SECONDS:.0f} s "
+                f"The workers of executor 'cpu' were not there after {limit_s:.0f} s "
                 f"({len(seen)} were); look at the scheduler's queue and the logs in the run directory."
             )
         _raise_first(run)

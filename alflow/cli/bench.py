@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @bench.command(epilog="Example: alflow bench label --site local -o workers=2 --structures hexane --count 5000")
-def label(
+def label(  # noqa: PLR0917 - one an option
     site: Annotated[str, typer.Option("--site", "-s", help="Site: a name, or a Python file.")] = "local",
     options: Annotated[list[str] | None, typer.Option("-o", help="Option of the site file. May be repeated.")] = None,
     structures: Annotated[
@@ -36,6 +36,7 @@ def label(
     workers: Annotated[str, typer.Option(help="Numbers of workers to measure, as 1,2,4; all if not given.")] = "0",
     chunks: Annotated[str, typer.Option(help="Frames a task to measure, as 1,8; 0: chosen from label times.")] = "0",
     wait_for: Annotated[int | None, typer.Option(help="Workers to wait for before anything counts.")] = None,
+    limit: Annotated[float, typer.Option(help="Longest time to wait for workers, minutes.")] = 30.0,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", "-d", help="Folder for logs.")] = None,
     campaign: Annotated[
         str | None, typer.Option(help="Campaign file: say what it would cost here, with the label time measured.")
@@ -63,6 +64,7 @@ def label(
             cases=cases,
             task_seconds=task_seconds,
             warm_up=wait_for,
+            limit_s=60.0 * limit,
             say=console.print,
         )
     wide(console).print(bench_table(report))

@@ -12,6 +12,7 @@ from typing import Any
 from alflow.errors import SiteError
 from alflow.sites.files import entry_point
 from alflow.sites.options import read_options
+from alflow.sites.patience import PatientHandler
 from alflow.sites.scheduler import check_scheduler
 from alflow.watch import drain_margin_s
 
@@ -19,6 +20,8 @@ EXECUTOR_LABELS = ("cpu", "gpu")
 """What every site offers: "cpu" for labels, "gpu" for training and pulls."""
 PARSL_RUN_DIR, PARSL_INTERCHANGE = "runinfo", ["interchange.py"]
 """What Parsl takes where a site file says nothing."""
+SCHEDULER_SECONDS = 120
+"""Longest time that a command of the scheduler may take; Parsl gives Slurm 10 s."""
 DEAF_TO_CTRL_C = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
 )
@@ -65,10 +68,10 @@ def _check_labels(config: Any, path: Path) -> None:
 
 
 def _settle(config: Any, run_dir: Path) -> None:
-    """Set what is the driver's and not the site's: where Parsl's logs go, and how its interchanges start.
+    """Set what is the driver's and not the site's: logs, how interchanges start, patience with the scheduler.
 
     An interchange comes from the driver's own environment, and ends with the driver: otherwise the workers of a killed
-    driver would hold their nodes to the walltime.
+    driver would hold their nodes to the walltime. A scheduler that does not answer is waited for.
     """
     if config.run_dir == PARSL_RUN_DIR:
         config.run_dir = str(run_dir / "parsl")
@@ -76,6 +79,12 @@ def _settle(config: Any, run_dir: Path) -> None:
     if shutil.which("setpriv"):
         start += ["setpriv", "--pdeathsig", "TERM"]
     for executor in config.executors:
+        provider: Any = getattr(executor, "provider", None)
+        if hasattr(provider, "cmd_timeout"):
+            provider.cmd_timeout = max(provider.cmd_timeout, SCHEDULER_SECONDS)
+        handler: Any = getattr(executor, "block_error_handler", None)
+        if getattr(handler, "__name__", "") == "windowed_error_handler":  # by name: only the graph imports Parsl
+            executor.block_error_handler = PatientHandler(handler)
         if getattr(executor, "interchange_launch_cmd", None) == PARSL_INTERCHANGE:
             executor.interchange_launch_cmd = [*start, f"{sysconfig.get_path('scripts')}/interchange.py"]
 
