@@ -129,12 +129,12 @@ class ExecutorWatch:
     def close(self, cleanup: Callable[[], None]) -> None:
         """End all executors in bounded time; where Parsl's own end hangs, give blocks and processes back directly."""
         self._stopped.set()
-        for label, executor in self._executors.items():
-            if has_dead_interchange(executor) or (has_interchange(executor) and executor.bad_state_is_set):
-                self._broken.add(label)
+        self._broken |= {label for label, executor in self._executors.items() if has_dead_interchange(executor)}
         broken = [self._executors[label] for label in self._broken]
+        for executor in self._executors.values():
+            if executor in broken or (has_interchange(executor) and executor.bad_state_is_set):
+                give_back(executor, executor.blocks_to_job_id)  # Parsl leaves those of an executor in a bad state
         for executor in broken:
-            give_back(executor, executor.blocks_to_job_id)
             executor.set_bad_state_and_fail_all(CampaignError("its interchange died"))
         thread = threading.Thread(target=cleanup, name="close", daemon=True)
         thread.start()
