@@ -89,7 +89,8 @@ class LabelFarm:
         """Return the mean time of a label measured so far, s; the driver's own before any has come."""
         if self._measured:
             return max(self.seconds / self._measured, 1e-5)
-        return Canary(*self.model.canary).seconds if self.model.canary is not None else FIRST_GUESS_LABEL_SECONDS
+        guess = FIRST_GUESS_LABEL_SECONDS if self.model.canary is None else Canary(*self.model.canary).seconds
+        return max(guess, 1e-5)
 
     def rate(self) -> float:
         """Return labels a second since the first task."""

@@ -284,6 +284,7 @@ class Stages:
         """Say, from what the first iteration took, what the whole campaign will."""
         events = read_events(self.run.events)
         times = self.ledger.label_seconds(self.farm.theory, pulls(self.settings)[0].molecule.numbers)
+        times = times[times > 0]  # first data took no time of their own
         label_seconds = float(np.mean(times)) if len(times) else self.farm.label_seconds()
         found = forecast_from_first_iteration(self.settings, label_seconds, first.labels, events)
         if found is not None:
