@@ -264,7 +264,8 @@ class _Farm:
                 self._submit(group.part(slice(row, row + 1)))
         yield from self._results()
         for group in groups:
-            seconds = float(np.mean(self.seconds.get((group.numbers, group.charge), FIRST_GUESS_LABEL_SECONDS)))
+            took = [value for value in self.seconds[group.numbers, group.charge] if value > 0.0]
+            seconds = float(np.mean(took)) if took else FIRST_GUESS_LABEL_SECONDS
             for chunk in _cut(group.part(slice(PROBES, None)), self.graph.capacity("cpu"), seconds):
                 self._submit(chunk)
         yield from self._results()

@@ -43,6 +43,17 @@ def test_frames_come_back_in_order_and_failures_are_marked(alflow, structures, t
     assert not any(key.startswith("label_failure") for image in labelled(tmp_path / "again.xyz") for key in image.info)
 
 
+def test_a_site_takes_many_structures_that_the_engine_is_not_asked_for(alflow, tmp_path):
+    water = molecule("H2O")
+    water.positions[1] = water.positions[0]
+    ase.io.write(tmp_path / "in.xyz", [water] * 7)
+    site = ("--engine", "gfn2-xtb", "--site", "local", "--site-option", "kind=threads")
+    code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", *site)
+    assert code == 0, err
+    assert "0 labels, 7 failures" in out
+    assert all(image.info["label_failure"] == "implausible-structure" for image in labelled(tmp_path / "out.xyz"))
+
+
 def test_a_site_gives_the_same_labels(alflow, structures, tmp_path):
     alflow("label", structures, "-o", tmp_path / "here.xyz", "--engine", "gfn2-xtb")
     code, _, err = alflow(
