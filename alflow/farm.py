@@ -106,7 +106,7 @@ class LabelFarm:
         self.ledger.commit()
 
     def check_failures(self, iteration: int) -> None:
-        """Raise a CampaignError if more labels failed than the settings accept; of a few, one may always fail."""
+        """Raise a CampaignError if more labels failed than the settings accept; see `FEW_LABELS`."""
         if self.failed > self.settings.max_failed_share * max(self.wanted, FEW_LABELS):
             counted = self.ledger.failures_by_reason(self.theory, iteration)
             reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items())

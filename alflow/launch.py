@@ -38,6 +38,8 @@ from alflow.types import LabelEngine
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
+LIMITS = ("timeout_s", "memory_gb", "guard")
+"""Settings of labels: where they have changed, the iteration that is not committed asks again for what they ended."""
 
 
 class TerminatedError(AlflowError):
@@ -132,8 +134,7 @@ def launch(
     config = load_site(site_file, run.path, options)
     with _writable(run.path), RunLock(run.path):
         model, theory = _engine_model(settings, engine)
-        if run.ledger.exists():
-            _forget_failures(run, settings, theory)
+        before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         run.open(settings, {"theory": theory, "molecule": fingerprint(settings)})
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = _Ticker(view, display, run)
@@ -141,6 +142,8 @@ def launch(
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         ledger = Ledger.open(run.ledger)
+        if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
+            ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
         with _terminated_by_signal(ticker):
             graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
             ticker.graph = graph
@@ -166,15 +169,6 @@ def _engine_model(settings: CampaignSettings, engine: LabelEngine) -> tuple[Engi
     timeout_s = labels.timeout_s if labels.guard else 0.0
     model = EngineModel(labels.engine, labels.settings.model_dump(mode="json"), timeout_s, labels.memory_gb, known)
     return model, engine.theory
-
-
-def _forget_failures(run: RunDirectory, settings: CampaignSettings, theory: str) -> None:
-    """Let the iteration that is not committed ask again for what failed within limits that have changed since."""
-    before, now = run.settings().labels, settings.labels
-    if all(getattr(before, name) == getattr(now, name) for name in ("timeout_s", "memory_gb", "guard")):
-        return
-    with Ledger.open(run.ledger) as ledger:
-        ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
 
 
 @contextmanager

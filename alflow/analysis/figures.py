@@ -94,7 +94,7 @@ def draw_barriers(
     iterations: Sequence[int],
     barriers: FloatArray,
     reference: FloatArray | None,
-    systems: Sequence[str] = ("pull (mean over replicas)",),
+    systems: Sequence[str] = (),
 ) -> None:
     """Draw barriers by iteration, a dot a replica, and the mean reference; for one system with its range.
 
@@ -103,12 +103,13 @@ def draw_barriers(
         iterations: (I,).
         barriers: (I, S · R) eV, those of a system side by side.
         reference: (S · R,) eV, or None.
-        systems: (S,) names: of molecules and rates, whose barriers are not averaged.
+        systems: (S,) names of molecules and rates, whose barriers are not averaged; may be left out for one.
     """
-    alone = len(systems) == 1
-    colours = ["tab:blue"] if alone else shades(len(systems))
-    columns = np.array_split(np.arange(barriers.shape[1]), len(systems))
-    for name, colour, mine in zip(systems, colours, columns, strict=True):
+    alone = len(systems) < 2
+    names = ["pull (mean over replicas)"] if alone else systems
+    colours = ["tab:blue"] if alone else shades(len(names))
+    columns = np.array_split(np.arange(barriers.shape[1]), len(names))
+    for name, colour, mine in zip(names, colours, columns, strict=True):
         for column in barriers[:, mine].T:
             axes.plot(iterations, column, "o", ms=4, color=colour, alpha=0.6)
         axes.plot(iterations, barriers[:, mine].mean(axis=1), "-", color=colour, label=name)

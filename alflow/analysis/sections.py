@@ -73,14 +73,13 @@ def barrier(data: RunData) -> str:
         reference = np.array(data.last.reference_barrier_ev.values)
 
     names = systems(data.settings)
-    labels = names if len(names) > 1 else ("pull (mean over replicas)",)
 
     def draw(figure: Figure) -> None:
         if reference is None:
-            figures.draw_barriers(figure.subplots(), data.iterations, barriers, None, labels)
+            figures.draw_barriers(figure.subplots(), data.iterations, barriers, None, names)
             return
         left, right = figure.subplots(1, 2)
-        figures.draw_barriers(left, data.iterations, barriers, reference, labels)
+        figures.draw_barriers(left, data.iterations, barriers, reference, names)
         errors = [record.barrier_error_ev for record in data.records]
         mean = np.array([e.mean if e is not None else np.nan for e in errors])
         half = np.array([e.ci95 if e is not None and e.ci95 is not None else np.nan for e in errors])

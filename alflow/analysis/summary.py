@@ -105,9 +105,7 @@ def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | 
 def draw_work(run: RunDirectory, pull: int = 0) -> Path:
     """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
     path = run.figures / "work.png"
-    names = systems(run.settings())
-    labels = names if len(names) > 1 else ("pull (mean over replicas)",)
-    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), labels)
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), systems(run.settings()))
     return path
 
 

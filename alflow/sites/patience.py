@@ -15,7 +15,7 @@ NOT_TAKEN = "Failed to start block"
 
 
 class PatientHandler:
-    """Stands in for Parsl's `windowed_error_handler`, which three unanswered calls of the scheduler are enough for."""
+    """Stands in for Parsl's `windowed_error_handler`, which gives up after three unanswered calls of the scheduler."""
 
     def __init__(self, handler: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
         """Take Parsl's handler, which is asked once patience is at its end."""
