@@ -37,6 +37,9 @@ ROWS = st.builds(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, max_size=40), data=st.data())
 def test_any_rows_in_any_order_and_any_commits(tmp_path_factory, rows, data):
+    imported = {found.key for found in rows if found.origin.kind == "import" and found.reason is None}
+    # a failure that an import replaces loses its origins: there, and only there, the order counts (test_ledger.py)
+    rows = [found for found in rows if found.reason is None or found.key not in imported]
     folder = tmp_path_factory.mktemp("any")
     with Ledger.open(folder / "one") as one, Ledger.open(folder / "two") as two:
         one.add(rows)
