@@ -169,15 +169,27 @@ def test_chains_and_rates_compare_pairs_from_the_same_start(made):
         assert first["energy"][0] != second["energy"][0]
 
 
-def test_fluctuation_pairs_the_best_member_of_each_iteration_with_the_same_reference_pulls(made):
+@pytest.mark.parametrize(
+    ("name", "campaigns"),
+    [
+        ("fluctuation", {"random split": "paper-fig3", "inherited rows": "paper-fig5-3"}),
+        ("fluctuation-members", {"five members": "paper-fig5-5", "seven members": "paper-fig5-7"}),
+    ],
+)
+def test_fluctuation_pairs_the_best_member_of_each_iteration_with_the_same_reference_pulls(made, name, campaigns):
     folder, figure = made
-    rows = rows_of(figure("fluctuation"))
-    assert len(rows) == 12
-    records = lines(folder / "paper-fig3" / "iterations.jsonl")[:2]
-    single = [record["barrier_error_ev"]["mean"] for record in records]
-    assert rows["random split: scatter of the one pull's error"]["ours"] == pytest.approx(np.std(single, ddof=1))
+    rows = rows_of(figure(name))
+    assert len(rows) == 14
+    for title, campaign in campaigns.items():
+        records = lines(folder / campaign / "iterations.jsonl")[:2]
+        single = [record["barrier_error_ev"]["mean"] for record in records]
+        assert rows[f"{title}: scatter of the one pull's error"]["ours"] == pytest.approx(np.std(single, ddof=1))
     (reference,) = folder.glob("fluctuation-C6-reference/C6-replica-1001-*/segment-000.npz")
-    pulls = sorted(folder.glob("fluctuation-paper-fig*/C6-replica-1001-*/segment-000.npz"))
+    pulls = [
+        pull
+        for campaign in campaigns.values()
+        for pull in folder.glob(f"fluctuation-{campaign}-*/C6-replica-1001-*/segment-000.npz")
+    ]
     assert len(pulls) == 2 * 2  # two iterations of two campaigns
     with np.load(reference) as first, np.load(pulls[0]) as second:
         np.testing.assert_array_equal(first["positions"][0], second["positions"][0])
@@ -274,6 +286,7 @@ def test_rows_and_scatter():
     assert Row("x", "eV", 1.0, 1.5).difference == 0.5
     assert Row("x", "eV", None, 1.5).difference is None
     assert scatter([9.0, 9.0, 1.0, 3.0]) == pytest.approx(math.sqrt(2.0))
+    assert scatter([9.0, 9.0, 9.0, 1.0, math.nan, 3.0]) == pytest.approx(math.sqrt(2.0))
 
 
 def test_every_figure_of_the_paper_has_a_function():

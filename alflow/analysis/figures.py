@@ -36,6 +36,13 @@ class WorkCurve:
     """(F,) Å between the pulled atoms, or the spring's target."""
     work: FloatArray
     """(F,) eV."""
+    stopped: str = ""
+    """Why the pull was cut short, if it was."""
+
+    @property
+    def barrier(self) -> float:
+        """Work at the end, eV; not-a-number where the pull was cut short."""
+        return float("nan") if self.stopped else float(self.work[-1])
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ def reference_folders(run: RunDirectory) -> list[Path]:
 
 def work_curve(folder: Path, label: str) -> WorkCurve:
     """Return the work of the spring against its target distance."""
-    return WorkCurve(label, column(folder, "target_distance"), column(folder, "work"))
+    ends = in_order(folder.glob("segment-*.npz"))[-1:]
+    stopped = "".join(load_segment(path).stopped for path in ends)
+    return WorkCurve(label, column(folder, "target_distance"), column(folder, "work"), stopped)
 
 
 def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:

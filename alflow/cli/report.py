@@ -28,7 +28,8 @@ def reproduce(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="Of fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7; all of these; or of alkanes, fluctuation.",
+            help="Of fig2, fig3, fig4, fig5, fig6, fig7, s1, s2, s7; all of these; or, beyond the paper, of alkanes, "
+            "fluctuation, fluctuation-members.",
             show_default=False,
         ),
     ],

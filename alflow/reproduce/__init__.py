@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alflow.errors import InputError
 from alflow.progress import Display
-from alflow.reproduce.fluctuation import figure_fluctuation
+from alflow.reproduce.fluctuation import figure_fluctuation, figure_members
 from alflow.reproduce.learning import figure_3, figure_5, figure_6, figure_s1, figure_s2
 from alflow.reproduce.pulling import figure_2, figure_4
 from alflow.reproduce.result import Drawn, Result, store
@@ -30,8 +30,9 @@ FIGURES: dict[str, Callable[[Runs], Drawn]] = {
     "s7": figure_s7,
     "alkanes": figure_alkanes,
     "fluctuation": figure_fluctuation,
+    "fluctuation-members": figure_members,
 }
-BEYOND = ("alkanes", "fluctuation")
+BEYOND = ("alkanes", "fluctuation", "fluctuation-members")
 """Of these, what the paper does not have."""
 
 __all__ = ["FIGURES", "Result", "Runs", "reproduce_figures"]

@@ -47,7 +47,7 @@ def figure_3(runs: Runs) -> Drawn:
     rows = (
         Row("barrier of the reference", "eV", paper.DFTB_BARRIER_EV, _reference(records)),
         Row("barrier error, last iteration", "eV", paper.FIG3_LAST_ERROR_EV, errors[-1]),
-        Row("smallest barrier error", "eV", None, min(errors)),
+        Row("smallest barrier error", "eV", None, min(_known(errors))),
         Row("labels learnt from in the last iteration", "1", paper.FIG3_LABELS, float(records[-1].labels)),
         Row("unseen energy MAE, last iteration", "eV", None, float(mae[-1])),
         Row("scatter of the error in the second half", "eV", None, scatter(signed_errors(records))),
@@ -71,11 +71,11 @@ def figure_s2(runs: Runs) -> Drawn:
     _error_bars(right, records, errors)
     later_errors = errors[later:]
     rows = (
-        Row("largest barrier error in the second half", "eV", None, max(later_errors)),
-        Row("smallest barrier error in the second half", "eV", None, min(later_errors)),
+        Row("largest barrier error in the second half", "eV", None, max(_known(later_errors))),
+        Row("smallest barrier error in the second half", "eV", None, min(_known(later_errors))),
         Row("scatter of the error in the second half", "eV", None, scatter(signed_errors(records))),
     )
-    held = "held" if max(later_errors) > KCAL_PER_MOL_IN_EV else "did not hold"
+    held = "held" if max(_known(later_errors)) > KCAL_PER_MOL_IN_EV else "did not hold"
     words = (
         f"The paper's claim that the error does not settle below 1 kcal/mol with the random split {held}. {ONE_PULL}"
     )
@@ -97,7 +97,7 @@ def figure_5(runs: Runs) -> Drawn:
         if marked is not None:
             axes.axhline(marked, color=PAPER_COLOUR, ls="--", lw=1.0, label="paper, converged")
             axes.legend(loc="upper right", ncols=3, **figures.LEGEND)
-        later = errors[len(errors) // 2 :]
+        later = _known(errors[len(errors) // 2 :])
         rows.append(Row(f"{title}: mean error in the second half", "eV", marked, sum(later) / len(later)))
         rows.append(
             Row(f"{title}: scatter of the error in the second half", "eV", None, scatter(signed_errors(records)))
@@ -166,13 +166,18 @@ def figure_s1(runs: Runs) -> Drawn:
 
 
 def barrier_errors(records: Sequence[IterationRecord]) -> list[float]:
-    """Return the absolute barrier error of each iteration, the mean over its pulls, eV."""
+    """Return the absolute barrier error of each iteration as `signed_errors` does, eV."""
     return [abs(error) for error in signed_errors(records)]
 
 
 def signed_errors(records: Sequence[IterationRecord]) -> list[float]:
-    """Return the barrier error of each iteration, the mean over its pulls, eV."""
+    """Return the barrier error of each iteration, the mean over its pulls, eV; not-a-number if they were cut short."""
     return [record.barrier_error_ev.mean for record in records if record.barrier_error_ev is not None]
+
+
+def _known(errors: Sequence[float]) -> list[float]:
+    """Return the errors of pulls that were not cut short; a single not-a-number if there is none."""
+    return [error for error in errors if np.isfinite(error)] or [float("nan")]
 
 
 def _error_bars(axes: Axes, records: Sequence[IterationRecord], errors: Sequence[float]) -> None:
@@ -180,6 +185,9 @@ def _error_bars(axes: Axes, records: Sequence[IterationRecord], errors: Sequence
     axes.axhline(KCAL_PER_MOL_IN_EV, color="tab:green", lw=1.0, label="1 kcal/mol")
     axes.set_yscale("log")
     axes.set_ylim(1e-3, 40.0)
+    for number, error in zip(_numbers(records), errors, strict=True):
+        if np.isnan(error):
+            axes.text(number, 1.3e-3, "cut short", rotation=90, ha="center", va="bottom", fontsize=8)
     figures.iteration_axis(axes, _numbers(records))
     axes.set_ylabel("|barrier error| (eV)")
     axes.legend(loc="upper right", ncols=3, **figures.LEGEND)

@@ -109,8 +109,8 @@ def store(drawn: Drawn, name: str, folder: Path, seconds: float, *, quick: bool)
 
 
 def scatter(values: Sequence[float]) -> float:
-    """Return the sample standard deviation of the second half of a series: how much it still moves."""
-    later = values[len(values) // 2 :]
+    """Return the sample standard deviation of the second half of a series, not-a-numbers left out."""
+    later = [value for value in values[len(values) // 2 :] if math.isfinite(value)]
     return statistics.stdev(later) if len(later) > 1 else 0.0
 
 

@@ -60,7 +60,7 @@ def figure_7(runs: Runs) -> Drawn:
         row
         for n in chains
         for row in (
-            Row(f"C{n}: barrier, DFTB", "eV", None, _last(curves[n][0])),
+            Row(f"C{n}: barrier, DFTB", "eV", None, curves[n][0].barrier),
             Row(f"C{n}: barrier error of the hexane network", "eV", None, _error(curves[n][1], curves[n][0])),
         )
     )
@@ -90,12 +90,12 @@ def figure_s7(runs: Runs) -> Drawn:
         row
         for rate, (reference, network) in zip(rates, found, strict=True)
         for row in (
-            Row(f"{rate:g} Å/ps: barrier, DFTB", "eV", None, _last(reference)),
+            Row(f"{rate:g} Å/ps: barrier, DFTB", "eV", None, reference.barrier),
             Row(f"{rate:g} Å/ps: barrier error of the network", "eV", None, _error(network, reference)),
         )
     )
-    up = [_last(reference) for reference, _ in found] == sorted(_last(reference) for reference, _ in found)
-    follows = [_last(network) for _, network in found] == sorted(_last(network) for _, network in found)
+    up = [reference.barrier for reference, _ in found] == sorted(reference.barrier for reference, _ in found)
+    follows = [network.barrier for _, network in found] == sorted(network.barrier for _, network in found)
     words = (
         "The paper says that a higher rate costs more work and that the network follows. Rises with every rate here: "
         f"the DFTB barrier {'yes' if up else 'no'}, the network's {'yes' if follows else 'no'}. The paper's rates are "
@@ -117,11 +117,11 @@ def figure_alkanes(runs: Runs) -> Drawn:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhspan(-KCAL_PER_MOL_IN_EV, KCAL_PER_MOL_IN_EV, color="tab:green", alpha=0.15, label="±1 kcal/mol")
-    rows = []
+    rows, cut_short = [], 0
     for place, (name, colour) in enumerate(zip(sources, ("0.4", "tab:blue"), strict=True)):
-        errors = [
-            confidence_interval(np.array([_error(pulls[1 + place], pulls[0]) for pulls in curves[n]])) for n in chains
-        ]
+        paired = [np.array([_error(pulls[1 + place], pulls[0]) for pulls in curves[n]]) for n in chains]
+        cut_short += sum(int(np.isnan(each).sum()) for each in paired)
+        errors = [confidence_interval(each[np.isfinite(each)]) for each in paired]
         widths = np.array([error.half_width for error in errors])
         at, means = np.array(chains) + 0.2 * (place - 0.5), [error.mean for error in errors]
         axes.errorbar(at, means, widths if np.isfinite(widths).all() else None, fmt="o", ms=4, color=colour, label=name)
@@ -136,7 +136,8 @@ def figure_alkanes(runs: Runs) -> Drawn:
     axes.legend(**figures.LEGEND)
     words = (
         f"The paper has no such network; it leaves transfer beyond C7 and C8 open. Starts a chain: {starts}"
-        f"{', which neither network has learnt from' if starts > 1 else ''}. {PAIRED}"
+        f"{', which neither network has learnt from' if starts > 1 else ''}. {PAIRED} "
+        f"Pairs left out because a pull was cut short: {cut_short}."
     )
     return Drawn("barrier errors of other chains", figure, tuple(rows), words)
 
@@ -237,8 +238,4 @@ def _draw_pair(axes: Axes, title: str, curves: Sequence[WorkCurve]) -> None:
 
 
 def _error(network: WorkCurve, reference: WorkCurve) -> float:
-    return _last(network) - _last(reference)
-
-
-def _last(curve: WorkCurve) -> float:
-    return float(curve.work[-1])
+    return network.barrier - reference.barrier

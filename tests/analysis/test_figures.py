@@ -12,6 +12,12 @@ from matplotlib.figure import Figure
 from alflow.analysis.figures import MOST_NAMED, WorkCurve, draw_work_curves
 
 
+def test_a_pull_cut_short_has_no_barrier():
+    distance = np.linspace(6.4, 9.6, 5)
+    assert WorkCurve("whole", distance, distance).barrier == 9.6
+    assert np.isnan(WorkCurve("cut", distance, distance, "Each atom must have another within 10 Å").barrier)
+
+
 @pytest.mark.parametrize("count", [3, MOST_NAMED, MOST_NAMED + 1, 256])
 def test_work_curves_have_room_beside_their_legend(count):
     distance = np.linspace(6.4, 9.6, 50)
