@@ -195,6 +195,25 @@ def test_fluctuation_pairs_the_best_member_of_each_iteration_with_the_same_refer
         np.testing.assert_array_equal(first["positions"][0], second["positions"][0])
 
 
+def test_a_pair_of_which_a_pull_was_cut_short_is_left_out_and_counted(made):
+    folder, figure = made
+    before = rows_of(figure("fluctuation"))
+    last = max(folder.glob("fluctuation-paper-fig3-000/C6-replica-1001-*/segment-*.npz"))
+    whole = last.read_bytes()
+    with np.load(last) as data:
+        arrays = {**data, "stopped": "an atom is too far away"}
+    np.savez(last, **arrays)
+    after = rows_of(figure("fluctuation"))
+    last.write_bytes(whole)
+    counted = "random split: pairs of which a pull was cut short"
+    assert (before[counted]["ours"], after[counted]["ours"]) == (0, 1)
+    scattered = "random split: scatter of the mean over the starts"
+    assert before[scattered]["ours"] is not None
+    assert after[scattered]["ours"] is None  # one iteration of two is left
+    other = "inherited rows: scatter of the mean over the starts"
+    assert after[other] == before[other]
+
+
 def test_equal_means_takes_out_what_a_start_shares():
     noise = np.array([[0.1, -0.1, 0.1, -0.1], [-0.1, 0.1, 0.1, -0.1], [0.1, 0.1, -0.1, -0.1]])
     starts = np.array([5.0, -3.0, 2.0, 0.0])
