@@ -5,6 +5,7 @@
     AlflowError
      ├── InputError          what the user gave breaks a rule; nothing was submitted (exit code 2)
      │    ├── ConfigError    a campaign file or one of its keys
+     │    ├── PluginError    a label engine, potential, coordinate or file format that is not to be had
      │    ├── SiteError      a site file or one of its options
      │    └── StructureError a molecule, an element, an atom index
      ├── ParameterError      a parameter set is missing or changed
@@ -49,6 +50,10 @@ class InputError(AlflowError):
 
 class ConfigError(InputError):
     """A campaign file breaks a rule."""
+
+
+class PluginError(InputError):
+    """A kind of engine, potential, coordinate or format is unknown, offered twice, or cannot be imported."""
 
 
 class SiteError(InputError):

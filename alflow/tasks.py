@@ -28,6 +28,7 @@ from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment
 
 if TYPE_CHECKING:
     from alflow.learning.stopping import EarlyStop
+    from alflow.sampling.steering import SteeringReference
 
 
 def threads() -> int:
@@ -117,7 +118,7 @@ def relax(
     model: ModelReference,
     numbers: IntArray,
     positions: FloatArray,
-    pair: tuple[int, int],
+    steered: tuple[int, ...],
     settings: RelaxSettings,
     seed: tuple[int, ...],
     charge: int = 0,
@@ -127,7 +128,7 @@ def relax(
 
     rng = np.random.default_rng(seed)
     forces, forgiving = force_model(model, numbers, charge), isinstance(model, EnsembleModel)
-    return run_relax(forces, numbers, positions, settings, rng, pair=pair, forgiving=forgiving)
+    return run_relax(forces, numbers, positions, settings, rng, steered=steered, forgiving=forgiving)
 
 
 @reported
@@ -135,7 +136,7 @@ def pull_segment(
     model: ModelReference,
     numbers: IntArray,
     previous: Outcome | MDState,
-    pair: tuple[int, int],
+    steering: SteeringReference,
     settings: PullSettings,
     steps: int,
     early_stop: EarlyStop | None = None,
@@ -143,18 +144,18 @@ def pull_segment(
 ) -> Segment:
     """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
     from alflow.learning.stopping import SpreadWatch  # noqa: PLC0415
-    from alflow.sampling.smd import pull_segment as run_segment  # noqa: PLC0415
-    from alflow.sampling.smd import start_pull  # noqa: PLC0415
+    from alflow.sampling.steered import pull_segment as run_segment  # noqa: PLC0415
+    from alflow.sampling.steered import start_pull  # noqa: PLC0415
 
     if isinstance(previous, Outcome) and isinstance(previous.value, Segment) and previous.value.stopped:
         last = previous.value
         return replace(empty_segment(last), end=last.end, stopped=last.stopped)
-    state = _state(previous)
-    if state.spring is None:
-        state = start_pull(state, pair, settings)
+    state, acting = _state(previous), steering.bind(settings)
+    if state.steering is None:
+        state = start_pull(state, acting)
     watch = SpreadWatch(early_stop, state.above) if early_stop is not None else None
     segment = run_segment(
-        force_model(model, numbers, charge), numbers, state, pair, settings, steps=steps, stop=watch, charge=charge
+        force_model(model, numbers, charge), numbers, state, acting, settings, steps=steps, stop=watch, charge=charge
     )
     if watch is not None:
         segment = replace(segment, end=replace(segment.end, above=watch.above))
@@ -163,12 +164,7 @@ def pull_segment(
 
 def empty_segment(like: Segment) -> Segment:
     """Return a segment without frames, of the same molecule."""
-    none = slice(0, 0)
-    arrays = {name: getattr(like, name)[none] for name in SEGMENT_ARRAYS}
-    return replace(like, frames=like.frames.take(none), forces=None, **arrays)
-
-
-SEGMENT_ARRAYS = ("steps", "time", "target_distance", "distance", "energy", "work", "spread", "temperature")
+    return replace(like.take(slice(0)), forces=None)
 
 
 def _state(previous: Outcome | MDState) -> MDState:

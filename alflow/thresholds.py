@@ -67,7 +67,6 @@ class Judge:
     def rule(self, spec: PullSpec, cap: int, turn: int = 0) -> SelectionRule:
         """Return the selection rule of one pull; for `turn` see `learning.selection.window_turn`."""
         chosen, pull = self.settings.selection, spec.settings
-        extension = pull.rate_angstrom_per_ps * 1e-3 * pull.timestep_fs * pull.steps
         known: float | None = None
         if chosen.threshold in ("validation", "lower"):
             known = threshold_validation(self._validation[1], chosen.sigmas)
@@ -81,7 +80,7 @@ class Judge:
             windows=chosen.windows,
             turn=turn,
             bonds=heavy_bonds(spec.molecule.numbers, spec.molecule.positions),
-            planned_progress=planned_progress(extension),
+            planned_progress=planned_progress(spec.steering.bind(pull).planned_change(pull.steps)),
             threshold=known,
             first_steps=chosen.first_steps if chosen.threshold in ("first-steps", "lower") else None,
             sigmas=chosen.sigmas,

@@ -6,7 +6,7 @@ All arrays are C-contiguous float64 (int64 for atomic numbers and indices) unles
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -146,15 +146,15 @@ class Member:
 
 
 @dataclass(frozen=True)
-class SpringState:
-    """State of ``fix smd`` at the end of a segment."""
+class SteeringState:
+    """State of what steers a trajectory at the end of a segment."""
 
-    target_distance: float
-    """Å."""
+    target: float
+    """Of the coordinate, in its unit."""
     work: float
-    """Work done by the spring so far, eV."""
+    """Work done so far, eV."""
     opaque: bytes = b""
-    """What LAMMPS needs to go on to the last bit (its own restart record)."""
+    """What is needed beside to go on to the last bit."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class MDState:
     """(A, 3) Å."""
     velocities: FloatArray
     """(A, 3) Å/fs."""
-    spring: SpringState | None = None
+    steering: SteeringState | None = None
     start: FloatArray | None = None
     """Of the force model: see Evaluation.start."""
     above: int = 0
@@ -182,14 +182,14 @@ class Segment:
     """(F,) step numbers, counted from the start of the whole trajectory."""
     time: FloatArray
     """(F,) fs."""
-    target_distance: FloatArray
-    """(F,) Å; NaN where no spring acts."""
-    distance: FloatArray
-    """(F,) Å between the two pulled atoms; NaN where no spring acts."""
+    target: FloatArray
+    """(F,) of the coordinate, in its unit; NaN where nothing steers."""
+    coordinate: FloatArray
+    """(F,) value of the coordinate, in its unit; NaN where nothing steers."""
     energy: FloatArray
     """(F,) potential energy of the force model, eV."""
     work: FloatArray
-    """(F,) work done by the spring, eV; 0 where no spring acts."""
+    """(F,) work done by what steers, eV; 0 where nothing does."""
     spread: FloatArray
     """(F,) eV; 0 for a label engine."""
     temperature: FloatArray
@@ -198,7 +198,16 @@ class Segment:
     stopped: str = ""
     """Why the trajectory ended early (a sentence); empty if it did not."""
     forces: FloatArray | None = None
-    """(F, A, 3) eV/Å of the force model alone (no spring); None where they were not asked for."""
+    """(F, A, 3) eV/Å of the force model alone; None where they were not asked for."""
+
+    def take(self, rows: IntArray | slice) -> Segment:
+        """Return the records in the given rows, with the same end."""
+        arrays = {name: getattr(self, name)[rows] for name in _RECORDED}
+        forces = None if self.forces is None else self.forces[rows]
+        return replace(self, frames=self.frames.take(rows), forces=forces, **arrays)
+
+
+_RECORDED = ("steps", "time", "target", "coordinate", "energy", "work", "spread", "temperature")
 
 
 class LabelEngine(Protocol):
@@ -253,8 +262,11 @@ class SelectedFrame:
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
     energy: float
-    distance: float
+    """eV."""
+    coordinate: float
+    """In the unit of the coordinate."""
     spread: float
+    """Of what the selection goes by: eV, or eV/Å."""
 
 
 def concatenate_frames(parts: Sequence[Frames]) -> Frames:

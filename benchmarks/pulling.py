@@ -31,7 +31,8 @@ from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.interop import to_torchani  # noqa: E402
 from alflow.potentials.ani.network import fresh_networks  # noqa: E402
 from alflow.potentials.ani.symmetry import SymmetryFunctions  # noqa: E402
-from alflow.sampling.smd import pull_segment, start_pull  # noqa: E402
+from alflow.sampling.coordinates.distance import Distance  # noqa: E402
+from alflow.sampling.steered import pull_segment, start_pull  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
 from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState  # noqa: E402
 from alflow.units import HARTREE_IN_EV  # noqa: E402
@@ -76,9 +77,10 @@ def pull(model: ForceModel, molecule: Frames, steps: int) -> float:
     state = MDState(0, molecule.positions[0], velocities)
     carbons = np.flatnonzero(molecule.numbers == 6)
     pair = (int(carbons[0]), int(carbons[-1]))
-    state = start_pull(state, pair, settings)
+    spring = Distance(molecule.numbers, pair, settings)
+    state = start_pull(state, spring)
     began = time.process_time()
-    segment = pull_segment(model, molecule.numbers, state, pair, settings, steps=steps)
+    segment = pull_segment(model, molecule.numbers, state, spring, settings, steps=steps)
     seconds = time.process_time() - began
     if segment.stopped:
         raise RuntimeError(f"The pull of the benchmark must go to its end: {segment.stopped}")

@@ -20,8 +20,9 @@ from alflow.config.sampling import PullSettings, RelaxSettings
 from alflow.labeling.dftb3 import DFTB3Engine
 from alflow.learning.seeds import generator
 from alflow.reproduce.paper import dftb_pull
+from alflow.sampling.coordinates.distance import Distance
 from alflow.sampling.md import relax
-from alflow.sampling.smd import pull_segment, start_pull
+from alflow.sampling.steered import pull_segment, start_pull
 from alflow.structures import alkane, end_carbons, fragments
 from alflow.types import Evaluation, FloatArray, Segment
 
@@ -35,9 +36,10 @@ def pull(seed: int, steps: int) -> Segment:
         return engine.compute(hexane.numbers, positions, 0, start)
 
     rng = generator(seed, 0, "velocities")
-    state = relax(forces, hexane.numbers, hexane.positions[0], RelaxSettings(), rng, pair=pair)
+    state = relax(forces, hexane.numbers, hexane.positions[0], RelaxSettings(), rng, steered=pair)
     settings = PullSettings(steps=steps)
-    return pull_segment(forces, hexane.numbers, start_pull(state, pair, settings), pair, settings, steps=steps)
+    spring = Distance(hexane.numbers, pair, settings)
+    return pull_segment(forces, hexane.numbers, start_pull(state, spring), spring, settings, steps=steps)
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def main() -> None:
         seconds = time.perf_counter() - started
         pieces = len(np.unique(fragments(segment.frames.numbers, segment.frames.positions[-1])))
         rows.append({"seed": seed, "barrier_ev": float(segment.work[-1]), "fragments": pieces, "seconds": seconds})
-        curves.append(WorkCurve(f"alflow DFTB3, seed {seed}", segment.target_distance, segment.work))
+        curves.append(WorkCurve(f"alflow DFTB3, seed {seed}", segment.target, segment.work))
     barriers = np.array([row["barrier_ev"] for row in rows])
     print("seed  barrier eV  fragments  seconds")
     for row in rows:

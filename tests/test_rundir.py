@@ -28,7 +28,7 @@ from alflow.types import (
     MemberErrors,
     Segment,
     Split,
-    SpringState,
+    SteeringState,
 )
 
 RNG = np.random.default_rng(0)
@@ -42,12 +42,12 @@ def same(left, right):
     assert left.step == right.step
     assert np.array_equal(left.positions, right.positions)
     assert np.array_equal(left.velocities, right.velocities)
-    assert left.spring == right.spring
+    assert left.steering == right.steering
     assert (left.start is None) == (right.start is None)
     assert left.start is None or np.array_equal(left.start, right.start)
 
 
-@pytest.mark.parametrize("spring", [None, SpringState(6.4, -0.1, b"\x00\x01restart")])
+@pytest.mark.parametrize("spring", [None, SteeringState(6.4, -0.1, b"\x00\x01restart")])
 @pytest.mark.parametrize("start", [None, RNG.normal(size=3)])
 def test_states_survive_to_the_last_bit(tmp_path, spring, start):
     kept = state(spring, start)
@@ -59,13 +59,12 @@ def test_states_survive_to_the_last_bit(tmp_path, spring, start):
 def test_segments_survive_to_the_last_bit(tmp_path, with_forces):
     numbers = np.array([6, 1, 1])
     columns = {
-        name: RNG.normal(size=4)
-        for name in ("time", "target_distance", "distance", "energy", "work", "spread", "temperature")
+        name: RNG.normal(size=4) for name in ("time", "target", "coordinate", "energy", "work", "spread", "temperature")
     }
     segment = Segment(
         frames=Frames(numbers, RNG.normal(size=(4, 3, 3)), charge=-1),
         steps=np.arange(4),
-        end=state(SpringState(6.4, 0.2, b"x")),
+        end=state(SteeringState(6.4, 0.2, b"x")),
         stopped="the spread was above 1 eV",
         forces=RNG.normal(size=(4, 3, 3)) if with_forces else None,
         **columns,

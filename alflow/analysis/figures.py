@@ -201,9 +201,9 @@ def draw_workers(axes: Axes, edges: FloatArray, busy: FloatArray, held: FloatArr
     axes.legend(loc="upper right", **LEGEND)
 
 
-def draw_molecule(axes: Axes, numbers: IntArray, positions: FloatArray, pair: tuple[int, int], title: str) -> None:
+def draw_molecule(axes: Axes, numbers: IntArray, positions: FloatArray, steered: tuple[int, ...], title: str) -> None:
     """Draw a molecule with the pulled atoms along the horizontal axis: (A,) atomic numbers, (A, 3) Å."""
-    flat = _laid_out(positions, pair)
+    flat = _laid_out(positions, steered)
     lines = [(flat[left, :2], flat[right, :2]) for left, right in bonds(numbers, positions)]
     axes.add_collection(LineCollection(lines, colors="0.35", linewidths=2.2, zorder=1))
     for atom in np.argsort(flat[:, 2]):
@@ -217,10 +217,11 @@ def draw_molecule(axes: Axes, numbers: IntArray, positions: FloatArray, pair: tu
     axes.set_title(title, fontsize=8)
 
 
-def _laid_out(positions: FloatArray, pair: tuple[int, int]) -> FloatArray:
-    """Turn a molecule so that the pair lies along x and the rest is as wide as it can be along y."""
-    centred = positions - positions[list(pair)].mean(axis=0)
-    first = centred[pair[1]] - centred[pair[0]]
+def _laid_out(positions: FloatArray, steered: tuple[int, ...]) -> FloatArray:
+    """Turn a molecule: the first and the last steered atom along x, the rest as wide as it can be along y."""
+    ends = [steered[0], steered[-1]] if len(steered) > 1 else [0, len(positions) - 1]
+    centred = positions - positions[ends].mean(axis=0)
+    first = centred[ends[1]] - centred[ends[0]]
     first = first / np.linalg.norm(first)
     across = centred - np.outer(centred @ first, first)
     second = np.linalg.svd(across, full_matrices=False)[2][0]

@@ -158,7 +158,7 @@ def snapshots(data: RunData) -> str:
     def draw(figure: Figure) -> None:
         for axes, row in zip(figure.subplots(2, -(-len(rows) // 2)).ravel(), rows, strict=False):
             title = f"step {steps[row]:.0f}, {distance[row]:.2f} Å apart"
-            figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.pair, title)
+            figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.steered, title)
         for axes in figure.axes[len(rows) :]:
             axes.set_axis_off()
 
@@ -265,7 +265,7 @@ def _chosen(data: RunData, unit: str) -> str:
     for frame in frames[:LISTED_FRAMES]:
         threshold = last.threshold_ev[frame.pull] if frame.pull < len(last.threshold_ev) else math.nan
         ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
-        rows.append((frame.pull, frame.step, f"{frame.distance:.3f}", f"{frame.spread:.2g}", ratio))
+        rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
     words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
     return words + page.table(("pull", "step", "distance (Å)", f"spread ({unit})", "of the threshold"), rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from alflow.analysis.figures import SpreadCurve, WorkCurve, work_figure
 from alflow.plan import systems
-from alflow.rundir import RunDirectory, load_segment
+from alflow.rundir import RunDirectory, load_segment, stored_array
 from alflow.types import FloatArray, Segment
 
 _CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
@@ -32,7 +32,7 @@ def column(folder: Path, name: str) -> FloatArray:
     parts = []
     for path in in_order(folder.glob("segment-*.npz")):
         with np.load(path, allow_pickle=False) as data:
-            parts.append(data[name])
+            parts.append(stored_array(data, name))
     return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -50,7 +50,7 @@ def work_curve(folder: Path, label: str) -> WorkCurve:
     """Return the work of the spring against its target distance."""
     ends = in_order(folder.glob("segment-*.npz"))[-1:]
     stopped = "".join(load_segment(path).stopped for path in ends)
-    return WorkCurve(label, column(folder, "target_distance"), column(folder, "work"), stopped)
+    return WorkCurve(label, column(folder, "target"), column(folder, "work"), stopped)
 
 
 def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
@@ -73,8 +73,8 @@ class Chosen:
 
     pull: int
     step: int
-    distance: float
-    """Å between the pulled atoms."""
+    coordinate: float
+    """In its unit: Å between the pulled atoms, say."""
     spread: float
 
 
@@ -90,7 +90,7 @@ def chosen_frames(run: RunDirectory, iteration: int) -> list[Chosen]:
 def spread_curve(run: RunDirectory, iteration: int, threshold: float, pull: int = 0) -> SpreadCurve:
     """Return the spread of the energy along one pull of an iteration, and the frames chosen from it."""
     folder = run.iteration(iteration) / f"pull-{pull:02d}"
-    steps, distance, spread = (column(folder, name) for name in ("steps", "target_distance", "spread"))
+    steps, distance, spread = (column(folder, name) for name in ("steps", "target", "spread"))
     rows = np.searchsorted(steps, [frame.step for frame in chosen_frames(run, iteration) if frame.pull == pull])
     rows = rows[rows < len(steps)]
     return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows])

@@ -30,8 +30,8 @@ def _image(segment: Segment, row: int) -> Atoms:
     atoms.info = {
         "step": int(segment.steps[row]),
         "time_fs": float(segment.time[row]),
-        "target_distance_angstrom": float(segment.target_distance[row]),
-        "distance_angstrom": float(segment.distance[row]),
+        "target_distance_angstrom": float(segment.target[row]),
+        "distance_angstrom": float(segment.coordinate[row]),
         "potential_energy_ev": float(segment.energy[row]),
         "work_ev": float(segment.work[row]),
         "spread_ev": float(segment.spread[row]),
@@ -52,7 +52,7 @@ def write_selected(
                 "pull": frame.replica,
                 "step": frame.step,
                 "potential_energy_ev": frame.energy,
-                "distance_angstrom": frame.distance,
+                "distance_angstrom": frame.coordinate,
                 spread: frame.spread,
             }
             images.append(atoms)

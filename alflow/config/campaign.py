@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
     PositiveFloat,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -19,6 +20,7 @@ from alflow.config.base import Settings
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.config.engines import ASECalculatorSettings, XTBSettings
 from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
+from alflow.config.plugins import COORDINATES, SettingsOf, checked_name, name_before, settings_of
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.schnet import SchNetSettings
 from alflow.config.testing import SleepSettings
@@ -146,12 +148,28 @@ class SamplingSettings(Settings):
     potential itself before each pull (the paper)."""
     pull: PullSettings = Field(default_factory=PullSettings)
     """The pull."""
+    coordinate: str = "distance"
+    """Kind of the coordinate that is steered; `alflow plugins` lists them."""
+    coordinate_settings: Annotated[SerializeAsAny[Settings], SettingsOf(COORDINATES)] = Field(
+        default_factory=dict, validate_default=True
+    )
+    """Settings of that kind."""
     replicas: int = Field(default=1, ge=1)
     """Pulls an iteration and chain length, each with velocities of its own."""
     rates_angstrom_per_ps: tuple[PositiveFloat, ...] = ()
     """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
     reference: bool = True
     """Pull with the label engine as well, once a campaign, for the error of the barrier."""
+
+    @field_validator("coordinate")
+    @classmethod
+    def _known_coordinate(cls, name: str) -> str:
+        return checked_name(COORDINATES, name)
+
+    @field_validator("coordinate_settings", mode="before")
+    @classmethod
+    def _settings_of_coordinate(cls, given: Any, info: ValidationInfo) -> Any:
+        return settings_of(COORDINATES, name_before(info, "coordinate"), given)
 
     @model_validator(mode="after")
     def _pulls_differ_and_end_with_a_record(self) -> Self:

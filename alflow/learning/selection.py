@@ -4,7 +4,7 @@ A frame is looked at in the order of time:
 
 1. *uncertain*: its spread is above the threshold;
 2. *plausible*: no atom lost, no two atoms on top of each other, all numbers finite;
-3. *distinct*: distance of the pulled atoms and energy both differ from those of the last frame that was kept
+3. *distinct*: coordinate and energy both differ from those of the last frame that was kept
    (Jung, Choi, Lee, Digital Discovery 2024, 3, 514, section 2.3.3: the reference moves on only when a frame is kept);
 4. *cap*: of the candidates that remain, at most `cap` are picked.
 
@@ -57,7 +57,7 @@ class SelectionRule:
     sigmas: float = 3.0
     """Standard deviations above the mean."""
     similarity_distance_angstrom: float = 0.01
-    """A frame is distinct only if the distance of the pulled atoms differs by more. Ignored where none are pulled."""
+    """A frame is distinct only if the coordinate differs by more. Ignored where nothing steers."""
     similarity_energy_ev: float = KCAL_PER_MOL_IN_EV
     """A frame is distinct only if the energy differs by more."""
     plausibility: PlausibilityRule = field(default_factory=PlausibilityRule)
@@ -99,7 +99,7 @@ class SelectorState:
     last_step: int = -1
     """Last step received. Frames at or before it are ignored: a segment may repeat the last frame of the one before."""
     kept: tuple[float, float] | None = None
-    """Distance (Å) and energy (eV) of the last distinct frame."""
+    """Coordinate (in its unit) and energy (eV) of the last distinct frame."""
     progress: Progress | None = None
     """How far the pull has come (order `progress`)."""
     window: int = 0
@@ -251,8 +251,8 @@ def _places(state: SelectorState, chunk: Segment) -> tuple[SelectorState, FloatA
     if rule.cap_order != "progress":
         places = chunk.steps * rule.windows / rule.planned_steps
         return state, places, float(chunk.steps[-1] + 1) * rule.windows / rule.planned_steps
-    before = state.progress or start_progress(rule.bonds, float(chunk.distance[0]), chunk.frames.positions[0])
-    progress, way = advance(before, chunk.distance, chunk.frames.positions)
+    before = state.progress or start_progress(rule.bonds, float(chunk.coordinate[0]), chunk.frames.positions[0])
+    progress, way = advance(before, chunk.coordinate, chunk.frames.positions)
     places = way * rule.windows / rule.planned_progress
     return replace(state, progress=progress), places, float(places[-1])
 
@@ -260,8 +260,8 @@ def _places(state: SelectorState, chunk: Segment) -> tuple[SelectorState, FloatA
 def _distinct(state: SelectorState, chunk: Segment, row: int) -> bool:
     if state.kept is None:
         return True
-    distance, energy = state.kept
-    moved = not abs(chunk.distance[row] - distance) <= state.rule.similarity_distance_angstrom
+    coordinate, energy = state.kept
+    moved = not abs(chunk.coordinate[row] - coordinate) <= state.rule.similarity_distance_angstrom
     return bool(moved and abs(chunk.energy[row] - energy) > state.rule.similarity_energy_ev)
 
 
@@ -282,11 +282,11 @@ def _decide(
         step=int(chunk.steps[row]),
         positions=chunk.frames.positions[row].copy(),
         energy=float(chunk.energy[row]),
-        distance=float(chunk.distance[row]),
+        coordinate=float(chunk.coordinate[row]),
         spread=float(chunk.spread[row]),
     )
     counts = replace(state.counts, distinct=state.counts.distinct + 1)
-    state = replace(state, kept=(frame.distance, frame.energy), counts=counts)
+    state = replace(state, kept=(frame.coordinate, frame.energy), counts=counts)
     if state.rule.cap_order != "first":
         return replace(state, pending=(*state.pending, Candidate(frame, place))), ()
     if places_left(state) <= 0:
@@ -352,15 +352,4 @@ def _after(chunk: Segment, last_step: int) -> Segment:
     rows = np.flatnonzero(chunk.steps > last_step)
     if len(rows) == len(chunk.steps):
         return chunk
-    return replace(
-        chunk,
-        frames=chunk.frames.take(rows),
-        steps=chunk.steps[rows],
-        time=chunk.time[rows],
-        target_distance=chunk.target_distance[rows],
-        distance=chunk.distance[rows],
-        energy=chunk.energy[rows],
-        work=chunk.work[rows],
-        spread=chunk.spread[rows],
-        temperature=chunk.temperature[rows],
-    )
+    return chunk.take(rows)

@@ -130,7 +130,7 @@ def _draw_end(part: Any, title: str, run: RunDirectory, iteration: int) -> tuple
     figures.draw_work_curves(axes, [curve], summary.reference_curves(run))
     axes.set_title(title, loc="left", fontsize=10)
     for place, row in zip(below, chosen, strict=True):
-        figures.draw_molecule(place, molecule.numbers, positions[row], molecule.pair, f"{curve.distance[row]:.2f} Å")
+        figures.draw_molecule(place, molecule.numbers, positions[row], molecule.steered, f"{curve.distance[row]:.2f} Å")
     return curve, " + ".join(fragments(molecule.numbers, positions[-1]))
 
 
@@ -141,7 +141,7 @@ def _snapshots(part: Any, run: RunDirectory, molecule: Molecule) -> None:
     rows = telling_rows(len(positions), first_break(molecule.numbers, positions))
     places: list[Axes] = part.subplots(1, len(rows), squeeze=False)[0].tolist()
     for axes, row in zip(places, rows, strict=True):
-        figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.pair, f"{distance[row]:.2f} Å")
+        figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.steered, f"{distance[row]:.2f} Å")
     part.suptitle("a", x=0.01, ha="left", fontsize=10)
 
 

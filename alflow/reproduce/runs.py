@@ -189,7 +189,7 @@ def _arguments(model: ModelReference, spec: PullSpec) -> Any:
     molecule = spec.molecule
 
     def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-        return model, molecule.numbers, previous, molecule.pair, spec.settings, steps, None, molecule.charge
+        return model, molecule.numbers, previous, spec.steering, spec.settings, steps, None, molecule.charge
 
     return arguments
 
@@ -200,7 +200,7 @@ def _relaxation(settings: CampaignSettings, spec: PullSpec, model: EngineModel) 
     words = seed_sequence(settings.seed, 0, "velocities", spec.replica, len(molecule.numbers)).generate_state(4)
     seed = tuple(int(word) for word in words)
     relaxation = settings.sampling.relax
-    return model, molecule.numbers, molecule.positions, molecule.pair, relaxation, seed, molecule.charge
+    return model, molecule.numbers, molecule.positions, molecule.steered, relaxation, seed, molecule.charge
 
 
 def _first_data_part(settings: CampaignSettings) -> tuple[Any, ...]:

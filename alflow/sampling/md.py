@@ -82,10 +82,10 @@ def relax(
     settings: RelaxSettings,
     rng: np.random.Generator,
     *,
-    pair: tuple[int, int] | None = None,
+    steered: tuple[int, ...] = (),
     forgiving: bool = True,
 ) -> MDState:
-    """Relax a molecule at low temperature: Langevin, then Berendsen; the atoms of the pair feel neither.
+    """Relax a molecule at low temperature: Langevin, then Berendsen; the atoms to be steered feel neither.
 
     A force model under which the molecule flies apart gives back the unrelaxed start with its thermal velocities:
     the pull from there ends early and says why. That is for potentials that still learn; a label engine that fails once
@@ -97,7 +97,7 @@ def relax(
         positions: (A, 3) Å.
         settings: temperature, time step, steps of both stages, damping.
         rng: draws the velocities and the seed of the noise.
-        pair: the two atoms to be pulled; None if all atoms feel the thermostats.
+        steered: the atoms to be steered, which feel no thermostat.
         forgiving: give back the unrelaxed start where the force model fails.
 
     Raises:
@@ -105,7 +105,7 @@ def relax(
     """
     begin = initial_state(Frames(numbers, positions[None]), settings.temperature_k, rng)
     seed = int(rng.integers(LARGEST_SEED))
-    others = thermostatted_atoms(numbers, pair)
+    others = thermostatted_atoms(numbers, steered)
     stages = [
         (settings.langevin_steps, langevin("others", settings.temperature_k, settings.damping_fs, seed)),
         (settings.berendsen_steps, berendsen("others", settings.temperature_k, settings.damping_fs)),
@@ -152,21 +152,21 @@ def end_state(simulation: Simulation, recorder: Recorder) -> MDState:
     return MDState(simulation.step, positions.copy(), velocities * FS_IN_PS, start=recorder.start)
 
 
-def thermostatted_atoms(numbers: IntArray, pair: tuple[int, int] | None) -> IntArray:
-    """Return (N,) the atoms that feel the thermostat: all but the pair, and none if fewer than two are left.
+def thermostatted_atoms(numbers: IntArray, steered: tuple[int, ...]) -> IntArray:
+    """Return (N,) the atoms that feel the thermostat: all that are not steered, and none if fewer than two are left.
 
     Raises:
-        StructureError: the pair are not two atoms of the molecule.
+        StructureError: a steered atom is named twice, or is no atom of the molecule.
     """
     atoms = np.arange(len(numbers), dtype=np.int64)
-    if pair is None:
-        return atoms
-    if pair[0] == pair[1] or not all(0 <= atom < len(numbers) for atom in pair):
+    if len(set(steered)) < len(steered) or not all(0 <= atom < len(numbers) for atom in steered):
         raise StructureError(
-            f"The pulled atoms must be two atoms of the molecule, counted from 0 to {len(numbers) - 1}; "
-            f"found {pair[0]} and {pair[1]}."
+            f"The steered atoms must be different atoms of the molecule, counted from 0 to {len(numbers) - 1}; "
+            f"found {', '.join(map(str, steered))}."
         )
-    others = np.delete(atoms, pair)
+    if not steered:
+        return atoms
+    others = np.delete(atoms, steered)
     return others if len(others) > 1 else others[:0]
 
 

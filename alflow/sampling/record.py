@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alflow.errors import InputError, LabelError
-from alflow.sampling.lammps import SPRING_POTENTIAL_OF_MEAN_FORCE, SPRING_TARGET, Simulation
+from alflow.sampling.lammps import Simulation
+from alflow.sampling.steering import Steering
 from alflow.sampling.velocities import EV_PER_AMU_ANGSTROM2_PER_FS2, masses_amu, temperature
 from alflow.sampling.watch import evaluation_fault, motion_fault
 from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState, Segment
@@ -54,7 +55,7 @@ class Recorder:
         span: Span,
         *,
         begin: MDState,
-        spring: bytes = b"",
+        steering: Steering | None = None,
         stop: Stop | None = None,
     ) -> None:
         """Make the arrays.
@@ -65,11 +66,11 @@ class Recorder:
             numbers: (A,) atomic numbers.
             span: the steps of the run.
             begin: the state that the run starts from.
-            spring: identifier of the `fix smd` in the simulation, if there is one.
+            steering: what acts in the simulation beside the model, if anything does.
             stop: asked after each recorded step.
         """
         self._simulation, self._model, self._numbers, self._span = simulation, force_model, numbers, span
-        self._spring, self._stop = spring, stop
+        self._steering, self._stop = steering, stop
         self.start = begin.start
         """What the force model's next evaluation starts from."""
         self.stopped = ""
@@ -80,7 +81,7 @@ class Recorder:
         self._positions, self._velocities, self._forces = np.empty(shape), np.empty(shape), np.empty(shape)
         self._model_forces = np.empty(shape)
         self._steps = np.empty(span.capacity, dtype=np.int64)
-        self._scalars = np.zeros((4, span.capacity))  # energy, spread, target distance, work
+        self._scalars = np.zeros((4, span.capacity))  # energy, spread, target, work
         self._scalars[2] = np.nan
         self._rows = 0
         self._sound = (span.first, begin.positions, begin.velocities / FS_IN_PS)
@@ -95,11 +96,12 @@ class Recorder:
             return np.zeros_like(x)
         self.start = evaluation.start
         self._sound = (step, x, velocities.copy())
+        bias = None if self._steering is None else self._steering.bias(step, x)
         if self._span.keeps(step):
-            self._record(step, evaluation, other_forces)
+            self._record(step, evaluation, other_forces if bias is None else other_forces + bias)
             if self._stop is not None:
                 self._end(self._stop(step, evaluation))
-        return evaluation.forces
+        return evaluation.forces if bias is None else evaluation.forces + bias
 
     def _evaluate(self, step: int, positions: FloatArray, velocities: FloatArray) -> Evaluation | None:
         """Return the model's evaluation, or None after a fault."""
@@ -133,9 +135,8 @@ class Recorder:
         self._steps[row] = step
         self._scalars[0, row] = evaluation.energy
         self._scalars[1, row] = evaluation.spread
-        if self._spring:
-            self._scalars[2, row] = self._simulation.fix_value(self._spring, SPRING_TARGET)
-            self._scalars[3, row] = 0.0 - self._simulation.fix_value(self._spring, SPRING_POTENTIAL_OF_MEAN_FORCE)
+        if self._steering is not None:
+            self._scalars[2:, row] = self._steering.read(self._simulation)
         self._rows = row + 1
 
     def last_sound(self) -> MDState:
@@ -143,27 +144,24 @@ class Recorder:
         step, positions, velocities = self._sound
         return MDState(step, positions, velocities * FS_IN_PS, start=self.start)
 
-    def segment(self, end: MDState, charge: int, pair: tuple[int, int] | None = None) -> Segment:
+    def segment(self, end: MDState, charge: int) -> Segment:
         """Return what was recorded.
 
         Args:
             end: the state after the last step.
             charge: of the molecule.
-            pair: the pulled atoms, if any.
         """
         rows = slice(self._rows)
         positions = self._positions[rows].copy()
         energy, spread, target, work = (values[rows].copy() for values in self._scalars)
-        distance = np.full(self._rows, np.nan)
-        if pair is not None:
-            distance = np.linalg.norm(positions[:, pair[1]] - positions[:, pair[0]], axis=1)
+        coordinate = np.full(self._rows, np.nan) if self._steering is None else self._steering.value(positions)
         steps = self._steps[rows].copy()
         return Segment(
             frames=Frames(self._numbers, positions, charge),
             steps=steps,
             time=steps.astype(np.float64) * self._span.timestep_fs,
-            target_distance=target,
-            distance=distance,
+            target=target,
+            coordinate=coordinate,
             energy=energy,
             work=work,
             spread=spread,

@@ -28,8 +28,8 @@ def pull(spread, *, energy=None, distance=None, stride=1, first=0):
         frames=Frames(np.array([1, 1]), positions),
         steps=steps,
         time=0.5 * steps,
-        target_distance=rows,
-        distance=rows if distance is None else np.asarray(distance, dtype=np.float64),
+        target=rows,
+        coordinate=rows if distance is None else np.asarray(distance, dtype=np.float64),
         energy=rows if energy is None else np.asarray(energy, dtype=np.float64),
         work=rows,
         spread=np.asarray(spread, dtype=np.float64),
@@ -41,7 +41,7 @@ def pull(spread, *, energy=None, distance=None, stride=1, first=0):
 def cut(whole, places):
     """The same trajectory in pieces."""
     bounds = [0, *sorted(places), len(whole.steps)]
-    names = ("steps", "time", "target_distance", "distance", "energy", "work", "spread", "temperature")
+    names = ("steps", "time", "target", "coordinate", "energy", "work", "spread", "temperature")
     for low, high in pairwise(bounds):
         rows = slice(low, high)
         yield replace(whole, frames=whole.frames.take(rows), **{name: getattr(whole, name)[rows] for name in names})
@@ -57,7 +57,7 @@ def test_only_frames_above_the_threshold_are_picked():
 
 def test_a_picked_frame_carries_its_numbers():
     (frame,) = select(PLAIN, [pull([0.5, 2.0])], replica=3)
-    assert (frame.replica, frame.step, frame.energy, frame.distance, frame.spread) == (3, 1, 1.0, 1.0, 2.0)
+    assert (frame.replica, frame.step, frame.energy, frame.coordinate, frame.spread) == (3, 1, 1.0, 1.0, 2.0)
     assert frame.positions.tolist() == [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
 
 
@@ -237,7 +237,7 @@ def test_streaming_equals_batch_for_any_cut(data, order, seed):
     assert [frame.step for frame in streamed] == [frame.step for frame in batch]
     for one, other in zip(streamed, batch, strict=True):
         assert one.positions.tobytes() == other.positions.tobytes()
-        assert (one.energy, one.distance, one.spread) == (other.energy, other.distance, other.spread)
+        assert (one.energy, one.coordinate, one.spread) == (other.energy, other.coordinate, other.spread)
 
 
 @settings(max_examples=60, deadline=None)
@@ -253,7 +253,7 @@ def test_first_order_equals_a_plain_loop(seed):
     for row in range(n):
         if whole.spread[row] <= 1.0:
             continue
-        if kept and abs(whole.distance[row] - whole.distance[kept[-1]]) <= 0.01:
+        if kept and abs(whole.coordinate[row] - whole.coordinate[kept[-1]]) <= 0.01:
             continue
         if kept and abs(whole.energy[row] - whole.energy[kept[-1]]) <= 0.0433641042:
             continue

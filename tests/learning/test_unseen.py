@@ -36,7 +36,7 @@ def pull(records: int) -> list[Segment]:
             steps=rows,
             energy=place[rows],
             forces=np.zeros((len(rows), 2, 3)),
-            **dict.fromkeys(("time", "target_distance", "distance", "work", "spread", "temperature"), place[rows]),
+            **dict.fromkeys(("time", "target", "coordinate", "work", "spread", "temperature"), place[rows]),
             end=SimpleNamespace(),
         )
         for rows in parts

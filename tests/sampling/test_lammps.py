@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from alflow.config.sampling import PullSettings
+from alflow.sampling.coordinates.distance import Distance, _places_apart, _previous_target
 from alflow.sampling.lammps import Simulation
 from alflow.sampling.record import Span
-from alflow.sampling.smd import _places_apart, _previous_target, pull_segment, start_pull
+from alflow.sampling.steered import pull_segment, start_pull
 from alflow.structures import end_carbons
 from alflow.types import MDState
 
@@ -30,11 +31,12 @@ def test_a_temporary_folder_may_have_a_blank_in_its_name(network, butane, tmp_pa
     folder = tmp_path / "with a blank"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    pair, settings = end_carbons(butane.numbers), PullSettings()
+    settings = PullSettings()
+    spring = Distance(butane.numbers, end_carbons(butane.numbers), settings)
     velocities = np.random.default_rng(0).normal(0.0, 0.003, butane.positions[0].shape)
-    state = start_pull(MDState(0, butane.positions[0], velocities), pair, settings)
+    state = start_pull(MDState(0, butane.positions[0], velocities), spring)
     for _ in range(2):
-        state = pull_segment(network, butane.numbers, state, pair, settings, steps=10).end
+        state = pull_segment(network, butane.numbers, state, spring, settings, steps=10).end
     assert state.step == 20
     assert list(folder.iterdir()) == []
 

@@ -45,8 +45,8 @@ def test_records_and_stride(network, butane):
     assert second.end.step == 60
     assert np.array_equal(second.end.positions, second.frames.positions[-1])
     for segment in (first, second):
-        assert np.isnan(segment.distance).all()
-        assert np.isnan(segment.target_distance).all()
+        assert np.isnan(segment.coordinate).all()
+        assert np.isnan(segment.target).all()
         assert not segment.work.any()
     assert first.temperature[0] == pytest.approx(
         2 * kinetic(butane, state.velocities) / (39 * 8.617333262e-5), rel=1e-6
@@ -78,13 +78,13 @@ def test_relaxation_cools_and_takes_out_strain(network, butane):
     strained = butane.positions[0] * np.array([1.08, 1.0, 1.0])
     settings = RelaxSettings(langevin_steps=600, berendsen_steps=600)
     args = (network, butane.numbers, strained, settings)
-    state = relax(*args, np.random.default_rng(2), pair=(0, 3))
+    state = relax(*args, np.random.default_rng(2), steered=(0, 3))
     assert state.step == 0
     assert network(state.positions).energy < 0.2 * network(strained).energy
     assert 2 * kinetic(butane, state.velocities) / (39 * 8.617333262e-5) < 40.0
-    again = relax(*args, np.random.default_rng(2), pair=(0, 3))
+    again = relax(*args, np.random.default_rng(2), steered=(0, 3))
     assert np.array_equal(state.positions, again.positions)
-    assert not np.array_equal(state.positions, relax(*args, np.random.default_rng(3), pair=(0, 3)).positions)
+    assert not np.array_equal(state.positions, relax(*args, np.random.default_rng(3), steered=(0, 3)).positions)
 
 
 def test_the_pair_feels_no_thermostat():
@@ -96,14 +96,14 @@ def test_the_pair_feels_no_thermostat():
         return Evaluation(0.0, np.zeros_like(positions))
 
     settings = RelaxSettings(langevin_steps=20, berendsen_steps=20)
-    state = relax(free, numbers, x, settings, np.random.default_rng(0), pair=(0, 3))
+    state = relax(free, numbers, x, settings, np.random.default_rng(0), steered=(0, 3))
     begin = relax(
         free,
         numbers,
         x,
         RelaxSettings(langevin_steps=0, berendsen_steps=0),
         np.random.default_rng(0),
-        pair=(0, 3),
+        steered=(0, 3),
     )
     np.testing.assert_allclose(state.velocities[[0, 3]], begin.velocities[[0, 3]], rtol=1e-9)
     assert np.abs(state.velocities[[1, 2]] - begin.velocities[[1, 2]]).min() > 1e-7
@@ -113,7 +113,7 @@ def test_a_relaxation_that_fails_gives_back_its_start(butane):
     def wild(positions, start=None):
         return Evaluation(0.0, 1e5 * positions)
 
-    state = relax(wild, butane.numbers, butane.positions[0], RelaxSettings(), np.random.default_rng(0), pair=(0, 3))
+    state = relax(wild, butane.numbers, butane.positions[0], RelaxSettings(), np.random.default_rng(0), steered=(0, 3))
     assert np.array_equal(state.positions, butane.positions[0])
     assert np.isfinite(state.velocities).all()
 
