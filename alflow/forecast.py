@@ -12,6 +12,7 @@ from rich.table import Table
 
 from alflow.chunking import chunk_sizes
 from alflow.config.campaign import CampaignSettings
+from alflow.config.plugins import POTENTIALS, find, find_installed
 from alflow.errors import LabelError
 from alflow.labeling import make_engine
 from alflow.labeling.base import compute_checked
@@ -19,7 +20,7 @@ from alflow.learning.augmentation import jitter
 from alflow.learning.seeds import generator
 from alflow.learning.splits import random_split
 from alflow.plan import Molecule, molecules, pulls, segment_lengths
-from alflow.potentials import train_potential
+from alflow.potentials import PotentialKind, Training
 from alflow.sites import Capacity
 from alflow.types import Dataset, Frames, Group, Labels
 
@@ -146,8 +147,8 @@ def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float
 
 def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
     """Return the epochs of a training of the campaign's kind of potential."""
-    training = settings.potential.schnet if settings.potential.kind == "schnet" else settings.training
-    return training.for_start(carried_over=carried_over)[0]
+    kind: PotentialKind[Any] = find(POTENTIALS, settings.potential.kind)
+    return kind.epochs(settings.potential.settings, carried_over=carried_over)
 
 
 def _probe_training(settings: CampaignSettings, probes: Sequence[Group]) -> tuple[float, float]:
@@ -155,13 +156,12 @@ def _probe_training(settings: CampaignSettings, probes: Sequence[Group]) -> tupl
     dataset = Dataset(tuple(probes))
     rng = generator(settings.seed, 0, "probe", 1)
     splits = [random_split(len(dataset), settings.split.train_fraction, rng) for _ in range(settings.split.members)]
+    kind: PotentialKind[Any] = find_installed(POTENTIALS, settings.potential.kind)
     times, ensemble = [], None
     for epochs in (1, 1, 6):
-        training = settings.training.model_copy(update={"epochs": epochs})
-        schnet = settings.potential.schnet.model_copy(update={"epochs": epochs})
-        potential = settings.potential.model_copy(update={"schnet": schnet})
+        chosen = kind.with_epochs(settings.potential.settings, epochs)
         started = time.perf_counter()
-        ensemble, _ = train_potential(dataset, splits, potential, training, seed=(0,))
+        ensemble, _ = kind.train(dataset, splits, chosen, Training())
         times.append(time.perf_counter() - started)
     assert ensemble is not None
     steps = []

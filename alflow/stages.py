@@ -145,7 +145,6 @@ class Stages:
                 splits,
                 groups[number],
                 settings.potential,
-                settings.training,
                 seed_words(settings, iteration, "training"),
                 initial,
                 str(files[number]),

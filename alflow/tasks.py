@@ -13,7 +13,6 @@ import numpy as np
 from alflow import lifeline
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.config.training import TrainingSettings
 from alflow.forcemodels import (
     LOST,
     EngineModel,
@@ -179,13 +178,13 @@ def train(
     splits: Sequence[Split],
     members: Sequence[int],
     potential: PotentialSettings,
-    training: TrainingSettings,
     seed: tuple[int, ...],
     initial: str | None,
     target: str,
 ) -> tuple[Member, ...]:
     """Train some members of an ensemble on a dataset file; write weights to `target`, and errors beside it (.json)."""
-    from alflow.potentials import train_potential  # noqa: PLC0415
+    from alflow.config.plugins import POTENTIALS, find_installed  # noqa: PLC0415
+    from alflow.potentials import PotentialKind, Training  # noqa: PLC0415
     from alflow.rundir import load_dataset, save_members, write_atomically  # noqa: PLC0415
 
     data: Dataset = load_dataset(Path(dataset))
@@ -196,18 +195,16 @@ def train(
         lifeline.alive()
         write_atomically(note, f"{epoch} {epochs}".encode())
 
-    ensemble, trained = train_potential(
-        data,
-        splits,
-        potential,
-        training,
+    training = Training(
         seed=seed,
-        members=members,
+        members=tuple(members),
         initial=Path(initial) if initial else None,
         checkpoint=file.with_suffix(".checkpoint"),
         threads=threads(),
         progress=show,
     )
+    kind: PotentialKind[Any] = find_installed(POTENTIALS, potential.kind)
+    ensemble, trained = kind.train(data, splits, potential.settings, training)
     temporary = file.with_name(file.name + ".part")
     ensemble.save(temporary)
     save_members(file.with_suffix(".json"), trained)

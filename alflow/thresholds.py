@@ -15,9 +15,9 @@ from alflow.learning.selection import SelectionRule
 from alflow.learning.stopping import EarlyStop
 from alflow.learning.uncertainty import energy_spread, force_spread, threshold_conformal, threshold_validation
 from alflow.plan import PullSpec
-from alflow.potentials import load_potential
+from alflow.potentials import Ensemble, load_potential
 from alflow.structures import heavy_bonds
-from alflow.types import Dataset, FloatArray, Group, Member, Potential, Segment
+from alflow.types import Dataset, FloatArray, Group, Member, Segment
 
 UNSEEN_STRIDE = 10
 """Recorded frames of a reference pull per frame that errors are taken on, at least."""
@@ -35,7 +35,7 @@ class Judge:
     best: Member
 
     @cached_property
-    def _potential(self) -> Potential:
+    def _potential(self) -> Ensemble:
         return load_potential(self.path)
 
     @cached_property

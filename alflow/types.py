@@ -232,19 +232,6 @@ class LabelEngine(Protocol):
         ...
 
 
-class Potential(Protocol):
-    """A trained ensemble."""
-
-    @property
-    def members(self) -> int:
-        """Number of members."""
-        ...
-
-    def evaluate(self, frames: Frames) -> tuple[FloatArray, FloatArray]:
-        """Return each member's energies (M, F) in eV and forces (M, F, A, 3) in eV/Å."""
-        ...
-
-
 class ForceModel(Protocol):
     """What drives a trajectory: a label engine, one member, or the mean of all, bound to one composition."""
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import to_torchani
 from alflow.potentials.ani.network import fresh_networks
@@ -160,7 +160,7 @@ def measure(
     with torch_threads(threads), sharing(threads) as share:
         trainers = {}
         for name, members in (("alflow, one member", 1), ("alflow, three members", 3)):
-            settings = TrainingSettings(
+            settings = ANITrainingSettings(
                 epochs=100,
                 batch_size=BATCH,
                 force_weight=FORCE_WEIGHT,
@@ -201,7 +201,7 @@ def equal_epochs(dataset: Dataset, data: TrainingData, epochs: int, seeds: int) 
     Batches of 8, force weight 5, AdamW, a cosine from 1e-3 to zero, descriptors as they are. The ratios say how far the
     mean errors of the two sides are apart, in standard deviations of TorchANI's over the seeds.
     """
-    settings = TrainingSettings(
+    settings = ANITrainingSettings(
         epochs=epochs, batch_size=8, force_weight=5.0, weight_decay=WEIGHT_DECAY, descriptor_floor=0.0, device="cpu"
     )
     counts, mean = data.counts[0], float(data.energies.mean())
@@ -244,7 +244,7 @@ def study(dataset: Dataset, threads: int, *, quick: bool) -> list[Row]:
     """Train three members by each preset, and return their validation errors and processor seconds."""
     rows: list[Row] = []
     for preset in ("paper", "fast"):
-        settings = TrainingSettings(preset=preset, **({"epochs": 3} if quick else {}))
+        settings = ANITrainingSettings(preset=preset, **({"epochs": 3} if quick else {}))
         began = time.process_time()
         _, members = train_ensemble(dataset, splits_of(dataset, 3), settings, ANISettings(), seed=[11], threads=threads)
         seconds = (time.process_time() - began) / 3

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alflow.config.campaign import CampaignSettings
+from alflow.config.plugins import POTENTIALS, Kind, find
 from alflow.dftb.parameter_sets import parameter_set
 
 METHOD = "Active learning of rare events: G. S. Jung, J. Y. Choi, S. M. Lee, Digital Discovery 2024, 3, 514-527"
@@ -17,11 +20,6 @@ XTB = {
     "GFN1-xTB": "GFN1-xTB: S. Grimme, C. Bannwarth, P. Shushkov, J. Chem. Theory Comput. 2017, 13, 1989-2009",
 }
 TBLITE = "tblite: S. Ehlert et al., https://github.com/tblite/tblite"
-ANI = (
-    "ANI-2x: C. Devereux, J. S. Smith, K. K. Huddleston et al., J. Chem. Theory Comput. 2020, 16, 4192-4202",
-    "TorchANI: X. Gao, F. Ramezanghorbani, O. Isayev et al., J. Chem. Inf. Model. 2020, 60, 3408-3415",
-)
-SCHNET = ("SchNet: K. T. Schütt, P. Kessel, M. Gastegger et al., J. Chem. Theory Comput. 2019, 15, 448-455",)
 SOFTWARE = (
     "LAMMPS: A. P. Thompson, H. M. Aktulga, R. Berger et al., Comput. Phys. Commun. 2022, 271, 108171",
     "Parsl: Y. Babuji, A. Woodard, Z. Li et al., HPDC 2019, 25-36, doi:10.1145/3307681.3325400",
@@ -49,4 +47,5 @@ def _of_engine(settings: CampaignSettings) -> tuple[str, ...]:
 
 
 def _of_potential(settings: CampaignSettings) -> tuple[str, ...]:
-    return {"ani": ANI, "schnet": SCHNET}.get(settings.potential.kind, ())
+    kind: Kind[Any] = find(POTENTIALS, settings.potential.kind)
+    return kind.references(settings.potential.settings)

@@ -151,7 +151,7 @@ def snapshots(data: RunData) -> str:
     folder = data.run.iteration(data.last.iteration) / "pull-00"
     molecule = data.pulls[0].molecule
     positions, steps = summary.column(folder, "positions"), summary.column(folder, "steps")
-    distance = summary.column(folder, "distance")
+    distance = summary.column(folder, "coordinate")
     broken = first_break(molecule.numbers, positions)
     rows = telling_rows(len(positions), broken)
 

@@ -10,16 +10,15 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from alflow.errors import StructureError
-from alflow.potentials import load_potential
-from alflow.potentials.ani.ensemble import ANIEnsemble, Driver, Route
-from alflow.potentials.schnet.ensemble import SchNetEnsemble
-from alflow.types import ForceModel, IntArray
+from alflow.potentials import Driver, load_potential
+from alflow.potentials import Ensemble as TrainedEnsemble
+from alflow.types import ForceModel
 
 
 class Ensemble(Calculator):
     """Energy, forces, and in ``results["energy_spread"]`` the standard deviation of the energy over members, eV.
 
-    Made from an ensemble (ANI or SchNet) or from the file ``ensemble.pt`` that a training wrote. Bound to a composition
+    Made from an ensemble of any kind or from the file ``ensemble.pt`` that a training wrote. Bound to a composition
     when it first meets it, so the steps of a trajectory cost a fraction of a millisecond each with ANI.
     """
 
@@ -27,20 +26,16 @@ class Ensemble(Calculator):
 
     def __init__(
         self,
-        ensemble: ANIEnsemble | SchNetEnsemble | Path | str,
+        ensemble: TrainedEnsemble | Path | str,
         *,
         driver: Driver = "mean",
         threads: int = 1,
-        route: Route = "auto",
         **keywords: Any,
     ) -> None:
-        """Take one member, or the mean of all, as energy and forces; see `ANIEnsemble.force_model`.
-
-        `route` is for ANI.
-        """
+        """Take one member, or the mean of all, as energy and forces; see `Ensemble.force_model`."""
         super().__init__(**keywords)
         self._ensemble = load_potential(Path(ensemble)) if isinstance(ensemble, Path | str) else ensemble
-        self._driver, self._threads, self._route = driver, threads, route
+        self._driver, self._threads = driver, threads
         self._numbers: tuple[int, ...] = ()
         self._model: ForceModel | None = None
 
@@ -63,12 +58,7 @@ class Ensemble(Calculator):
             )
         numbers = tuple(int(number) for number in self.atoms.numbers)
         if self._model is None or numbers != self._numbers:
-            self._model = self._bind(self.atoms.numbers)
+            self._model = self._ensemble.force_model(self.atoms.numbers, self._driver, self._threads)
             self._numbers = numbers
         found = self._model(self.atoms.positions)
         self.results = {"energy": found.energy, "forces": found.forces, "energy_spread": found.spread}
-
-    def _bind(self, numbers: IntArray) -> ForceModel:
-        if isinstance(self._ensemble, ANIEnsemble):
-            return self._ensemble.force_model(numbers, self._driver, self._threads, route=self._route)
-        return self._ensemble.force_model(numbers, self._driver, self._threads)

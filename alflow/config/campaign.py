@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    GetJsonSchemaHandler,
     PositiveFloat,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
@@ -15,16 +17,28 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from alflow.config.base import Settings
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.config.engines import ASECalculatorSettings, XTBSettings
 from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
-from alflow.config.plugins import COORDINATES, SettingsOf, checked_name, name_before, settings_of
+from alflow.config.plugins import (
+    COORDINATES,
+    POTENTIALS,
+    NameOf,
+    SettingsOf,
+    find,
+    name_before,
+    schema_with_tables,
+    settings_models,
+    settings_of,
+    with_settings_of_kind,
+)
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.config.schnet import SchNetSettings
 from alflow.config.testing import SleepSettings
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import TrainingSettings
 
 EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings | SleepSettings
 ENGINE_SETTINGS: dict[str, type[Settings]] = {
@@ -126,16 +140,37 @@ class FirstDataSettings(Settings):
 
 
 class PotentialSettings(Settings):
-    """The kind of potential, its ensemble, and who drives the pull."""
+    """The kind of potential, its ensemble, and who drives the pull.
 
-    kind: Literal["ani", "schnet"] = "ani"
-    """Kind of neural network potential."""
-    ani: ANISettings = Field(default_factory=ANISettings)
-    """Network of an ANI potential; `training` says how it is trained."""
-    schnet: SchNetSettings = Field(default_factory=SchNetSettings)
-    """Network of a SchNet potential and how it is trained; of `training`, only start and members_per_task count."""
+    The settings of a kind stand in a table of its name, such as `[potential.ani]`.
+    """
+
+    kind: Annotated[str, NameOf(POTENTIALS)] = "ani"
+    """Kind of neural network potential; `alflow plugins` lists them."""
+    settings: SerializeAsAny[Settings]
+    """Settings of that kind."""
     driver: Literal["best-member", "ensemble-mean"] = "ensemble-mean"
     """Who drives the pull: the member with the lowest force error on all data (the paper), or the mean of all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_kind(cls, given: Any) -> Any:
+        return with_settings_of_kind(POTENTIALS, given, "ani")
+
+    @model_serializer(mode="wrap")
+    def _table_of_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {self.kind: written.pop("settings"), **written}
+
+    @classmethod
+    def tables(cls) -> dict[str, type[Settings]]:
+        """Return the settings of each kind by the name of its table."""
+        return settings_models(POTENTIALS)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe a table for each kind."""
+        return schema_with_tables(handler(schema), handler, cls.tables())
 
 
 class SamplingSettings(Settings):
@@ -148,7 +183,7 @@ class SamplingSettings(Settings):
     potential itself before each pull (the paper)."""
     pull: PullSettings = Field(default_factory=PullSettings)
     """The pull."""
-    coordinate: str = "distance"
+    coordinate: Annotated[str, NameOf(COORDINATES)] = "distance"
     """Kind of the coordinate that is steered; `alflow plugins` lists them."""
     coordinate_settings: Annotated[SerializeAsAny[Settings], SettingsOf(COORDINATES)] = Field(
         default_factory=dict, validate_default=True
@@ -160,11 +195,6 @@ class SamplingSettings(Settings):
     """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
     reference: bool = True
     """Pull with the label engine as well, once a campaign, for the error of the barrier."""
-
-    @field_validator("coordinate")
-    @classmethod
-    def _known_coordinate(cls, name: str) -> str:
-        return checked_name(COORDINATES, name)
 
     @field_validator("coordinate_settings", mode="before")
     @classmethod
@@ -198,7 +228,7 @@ class CampaignSettings(Settings):
     """The label engine."""
     first_data: FirstDataSettings = Field(default_factory=FirstDataSettings)
     """First data."""
-    potential: PotentialSettings = Field(default_factory=PotentialSettings)
+    potential: PotentialSettings = Field(default_factory=dict, validate_default=True)
     """The potential."""
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     """Training."""
@@ -216,6 +246,29 @@ class CampaignSettings(Settings):
     """A worker whose task gives no sign of life (an epoch, a force evaluation, a label) for so long is ended and the
     task tried again, s; three tries in all, labels as where a worker died. A task with a guarded label engine has at
     least `labels.timeout_s` and a quarter of an hour."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_of_ani(cls, given: Any) -> Any:
+        """Take keys of `training` that are not of every kind to the kind that they are of."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("training"), Mapping):
+            return given
+        training = dict(given["training"])
+        of_ani = {key: training.pop(key) for key in [*training] if key not in TrainingSettings.model_fields}
+        potential = given.get("potential", {})
+        if not of_ani or not isinstance(potential, Mapping) or not isinstance(potential.get("ani", {}), Mapping):
+            return given
+        ani = potential.get("ani", {})
+        of_ani = {**of_ani, **ani.get("training", {})}
+        return {**given, "training": training, "potential": {**potential, "ani": {**ani, "training": of_ani}}}
+
+    @model_validator(mode="after")
+    def _start_of_training(self) -> Self:
+        """Settle what a later iteration starts from."""
+        if self.training.start is None:
+            start = find(POTENTIALS, self.potential.kind).starts_from(self.potential.settings)
+            object.__setattr__(self, "training", self.training.model_copy(update={"start": start}))
+        return self
 
     @model_validator(mode="after")
     def _goal_can_be_judged(self) -> Self:

@@ -15,6 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alflow.config.campaign import CampaignSettings
+from alflow.config.plugins import SettingsOf
 from alflow.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -135,13 +136,20 @@ def _keys_at(model: type[BaseModel], steps: list[Any]) -> list[str]:
     """Names of the keys allowed in the table that `steps` lead to."""
     models: list[type[BaseModel]] = [model]
     for step in steps:
-        models = [
-            inner
-            for outer in models
-            if step in outer.model_fields
-            for inner in _models_in(outer.model_fields[step].annotation)
-        ]
+        models = [inner for outer in models for inner in _models_under(outer, step)]
     return [name for found in models for name in found.model_fields]
+
+
+def _models_under(model: type[BaseModel], step: Any) -> list[type[BaseModel]]:
+    """Return the models that a key may hold: of its type, or of the kinds that it is settings of."""
+    tables: dict[str, type[BaseModel]] = getattr(model, "tables", dict)()
+    if step in tables:
+        return [tables[step]]
+    if step not in model.model_fields:
+        return []
+    field = model.model_fields[step]
+    marked = [inner for mark in field.metadata if isinstance(mark, SettingsOf) for inner in mark.models()]
+    return [*marked, *_models_in(field.annotation)]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

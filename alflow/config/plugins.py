@@ -19,9 +19,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import GetJsonSchemaHandler, ValidationInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from alflow.config.base import Settings
 from alflow.errors import PluginError
@@ -147,11 +147,72 @@ def settings_of(group: str, name: str, given: Any) -> Any:
     """
     if not isinstance(given, Mapping):
         return given
+    if not name:  # was refused
+        return Settings()
     try:
-        model: type[Settings] = find_installed(group, name).settings
+        model: type[Settings] = find(group, name).settings
     except PluginError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(_clause(error)) from error
     return model.model_validate(given)
+
+
+def with_settings_of_kind(group: str, given: Any, default: str) -> Any:
+    """Return the mapping of a table with `kind` and one table a kind, with the chosen one's under `settings`.
+
+    Tables of kinds that are not chosen are checked, and then left out.
+
+    Raises:
+        ValueError: there is no such kind, or a setting breaks its rule.
+    """
+    if not isinstance(given, Mapping) or "settings" in given:
+        return given
+    kind = NameOf(group).checked(str(given.get("kind", default)))
+    known = {kind, *names(group)}
+    tables = {name: given[name] for name in given if name in known}
+    for name, table in {kind: {}, **tables}.items():
+        tables[name] = _in_table(name, group, table)
+    return {"settings": tables[kind], **{key: value for key, value in given.items() if key not in known}}
+
+
+def _in_table(name: str, group: str, table: Any) -> Any:
+    """Return validated settings; errors say the name of the table that they are in."""
+    try:
+        return find(group, name).settings.model_validate(table)
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(
+            error.title,
+            [
+                InitErrorDetails(
+                    type=PydanticCustomError(problem["type"], "{message}", {"message": problem["msg"]}),
+                    loc=(name, *problem["loc"]),
+                    input=problem["input"],
+                )
+                for problem in error.errors()
+            ],
+        ) from error
+
+
+def settings_models(group: str) -> dict[str, type[Settings]]:
+    """Return the settings of every kind of a group that can be imported, by name."""
+    found = {}
+    for name in names(group):
+        try:
+            found[name] = find(group, name).settings
+        except PluginError:
+            continue
+    return found
+
+
+def schema_with_tables(
+    schema: JsonSchemaValue, handler: GetJsonSchemaHandler, tables: Mapping[str, type[Settings]]
+) -> JsonSchemaValue:
+    """Return the schema of a table with one table a kind in place of `settings`."""
+    resolved = handler.resolve_ref_schema(schema)
+    properties = resolved["properties"]
+    del properties["settings"]
+    resolved["required"] = [name for name in resolved.get("required", []) if name != "settings"]
+    properties.update({name: handler(model.__pydantic_core_schema__) for name, model in tables.items()})
+    return schema
 
 
 @dataclass(frozen=True)
@@ -162,13 +223,7 @@ class SettingsOf:
 
     def models(self) -> tuple[type[Settings], ...]:
         """Return the settings of every kind of the group that can be imported."""
-        found = []
-        for name in names(self.group):
-            try:
-                found.append(find(self.group, name).settings)
-            except PluginError:
-                continue
-        return tuple(found)
+        return tuple(settings_models(self.group).values())
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe the field as the settings of one of the kinds."""
@@ -176,17 +231,36 @@ class SettingsOf:
         return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models()]}
 
 
-def checked_name(group: str, name: str) -> str:
-    """Return a name that is offered.
+@dataclass(frozen=True)
+class NameOf:
+    """Marks a field that names a kind: `Annotated[str, NameOf(group)]`. A name that is not offered is refused."""
 
-    Raises:
-        ValueError: it is not, with the names that are.
-    """
-    try:
-        find(group, name)
-    except PluginError as error:
-        raise ValueError(str(error)) from error
-    return name
+    group: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the name."""
+        return core_schema.no_info_after_validator_function(self.checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """List the names."""
+        return {**handler(schema), "enum": list(names(self.group))}
+
+    def checked(self, name: str) -> str:
+        """Return a name that is offered.
+
+        Raises:
+            ValueError: it is not, with the names that are; or its kind cannot be imported.
+        """
+        try:
+            find(self.group, name)
+        except PluginError as error:
+            raise ValueError(_clause(error)) from error
+        return name
+
+
+def _clause(error: PluginError) -> str:
+    """Return a sentence as pydantic's messages are: without its last point."""
+    return str(error).removesuffix(".")
 
 
 def name_before(info: ValidationInfo, field: str) -> str:

@@ -21,7 +21,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "averaging": 0.0,
         "descriptor_floor": 0.5,
         "criterion": "last",
-        "start": "carried-over",
     },
     "paper": {
         "epochs": 300,
@@ -34,13 +33,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "averaging": 0.0,
         "descriptor_floor": 0.0,
         "criterion": "energy",
-        "start": "fresh",
     },
 }
 """What a preset fills in; benchmarks/RESULTS.md says how `fast` was found."""
 
 
-class TrainingSettings(Settings):
+class ANITrainingSettings(Settings):
     """How members are trained. What is not given comes from the preset."""
 
     preset: Literal["fast", "paper"] = "fast"
@@ -65,8 +63,6 @@ class TrainingSettings(Settings):
     """Descriptors are centred and divided by their standard deviation, or by this if that is less; 0: as they are."""
     criterion: Literal["last", "energy", "loss"] = "last"
     """Which epoch is returned: the last, or that of the least validation error in energy or in eq. 3."""
-    start: Literal["fresh", "carried-over"] = "carried-over"
-    """Whether a later iteration starts from the weights of the one before."""
     epochs_carried_over: int | None = Field(default=None, ge=1)
     """Epochs when weights are carried over; two thirds of `epochs` if not given."""
     learning_rate_carried_over: float | None = Field(default=None, gt=0)
@@ -75,11 +71,8 @@ class TrainingSettings(Settings):
     """Most memory for cached descriptors and Jacobian; above, batches are worked out anew each time."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints."""
-    members_per_task: int = Field(default=1, ge=0)
-    """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
-    product, which is quicker where there is one GPU for all."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where ANI trains; `auto` takes the GPU that torch sees if there is one. SchNet trains on cores."""
+    """Where it trains; `auto` takes the GPU that torch sees if there is one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +81,11 @@ class TrainingSettings(Settings):
         if not isinstance(values, Mapping):
             return values
         return {**PRESETS.get(str(values.get("preset", "fast")), {}), **values}
+
+    @property
+    def starts_from(self) -> Literal["fresh", "carried-over"]:
+        """What a later iteration starts from with this preset, where the campaign does not say."""
+        return "fresh" if self.preset == "paper" else "carried-over"
 
     def for_start(self, *, carried_over: bool) -> tuple[int, float]:
         """Return epochs and learning rate of a training."""
@@ -135,3 +133,20 @@ class ANISettings(Settings):
     def layers(self, symbol: str) -> tuple[int, ...]:
         """Return the widths of an element's hidden layers."""
         return self.hidden_layers.get(symbol, self.other_layers)
+
+
+class ANIPotentialSettings(ANISettings):
+    """An ANI potential: its networks and how they are trained."""
+
+    training: ANITrainingSettings = Field(default_factory=ANITrainingSettings)
+    """Training. Its keys may also stand in the campaign's own table `training`."""
+
+
+class TrainingSettings(Settings):
+    """How members are trained, whatever their kind. The rest are settings of the kind."""
+
+    start: Literal["fresh", "carried-over"] | None = None
+    """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
+    members_per_task: int = Field(default=1, ge=0)
+    """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
+    product, which is quicker where there is one GPU for all."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alflow.types import Dataset, FloatArray, MemberErrors, Potential
+from alflow.potentials.protocol import Ensemble
+from alflow.types import Dataset, FloatArray, MemberErrors
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Predictions:
         )
 
 
-def predict(potential: Potential, dataset: Dataset, member: int | None = None) -> Predictions:
+def predict(potential: Ensemble, dataset: Dataset, member: int | None = None) -> Predictions:
     """Return predictions of one member, or of the mean of all, beside the labels of a dataset."""
     found = [potential.evaluate(group.frames) for group in dataset.groups]
 
@@ -52,6 +53,6 @@ def predict(potential: Potential, dataset: Dataset, member: int | None = None) -
     )
 
 
-def evaluate_errors(potential: Potential, dataset: Dataset, member: int | None = None) -> MemberErrors:
+def evaluate_errors(potential: Ensemble, dataset: Dataset, member: int | None = None) -> MemberErrors:
     """Return the errors of one member, or of the mean of all, on a dataset."""
     return predict(potential, dataset, member).errors()

@@ -137,7 +137,7 @@ def _draw_end(part: Any, title: str, run: RunDirectory, iteration: int) -> tuple
 def _snapshots(part: Any, run: RunDirectory, molecule: Molecule) -> None:
     """Draw the reference pull at a few telling moments."""
     folder = summary.reference_folders(run)[0]
-    positions, distance = summary.column(folder, "positions"), summary.column(folder, "distance")
+    positions, distance = summary.column(folder, "positions"), summary.column(folder, "coordinate")
     rows = telling_rows(len(positions), first_break(molecule.numbers, positions))
     places: list[Axes] = part.subplots(1, len(rows), squeeze=False)[0].tolist()
     for axes, row in zip(places, rows, strict=True):

@@ -207,7 +207,7 @@ def _draw_bonds(axes: Axes, run: RunDirectory) -> None:
     """Draw the lengths of the C-C bonds along the reference pull, outer bonds red, inner ones blue."""
     folder = summary.reference_folders(run)[0]
     numbers = molecules(run.settings())[0].numbers
-    positions, distance = summary.column(folder, "positions"), summary.column(folder, "distance")
+    positions, distance = summary.column(folder, "positions"), summary.column(folder, "coordinate")
     pairs = heavy_bonds(numbers, positions[0])
     lengths = bond_lengths(positions, pairs)
     broken = first_break(numbers, positions)

@@ -18,7 +18,7 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from alflow.config.dftb import DFTB3Settings
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.labeling import make_engine
 from alflow.labeling.testing import pair_model
 from alflow.potentials.ani.ensemble import ANIEnsemble
@@ -40,7 +40,7 @@ def train():
     data = Dataset((Group(frames, Labels(np.array(energies), np.array(forces))),))
     split = Split(np.arange(32), np.arange(32, 40))
     ensemble, _ = train_ensemble(
-        data, [split, split], TrainingSettings(epochs=2, device="cpu"), ANISettings(), seed=(1, 2), members=[0, 1],
+        data, [split, split], ANITrainingSettings(epochs=2, device="cpu"), ANISettings(), seed=(1, 2), members=[0, 1],
         initial=None, checkpoint=None, threads=1,
     )
     if not saved.exists():

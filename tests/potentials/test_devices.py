@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alflow.config.training import TrainingSettings
+from alflow.config.training import ANITrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani.training import _device
 from alflow.potentials.devices import accelerators
@@ -27,7 +27,7 @@ def pretend(monkeypatch, **counts):
 )
 def test_the_gpu_that_is_there_is_taken(monkeypatch, counts, device, taken):
     pretend(monkeypatch, **counts)
-    assert _device(TrainingSettings(device=device)).type == taken
+    assert _device(ANITrainingSettings(device=device)).type == taken
     (names,) = counts.items() or ((taken, 0),)
     assert accelerators() == [f"{names[0]} device 1234"] * names[1]
 
@@ -35,4 +35,4 @@ def test_the_gpu_that_is_there_is_taken(monkeypatch, counts, device, taken):
 def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):
     pretend(monkeypatch)
     with pytest.raises(TrainingError, match="torch finds none here"):
-        _device(TrainingSettings(device="gpu"))
+        _device(ANITrainingSettings(device="gpu"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.workspace import Array
 from alflow.types import Dataset, Split
@@ -42,7 +42,7 @@ class Progress:
 def fingerprint(
     dataset: Dataset,
     splits: Sequence[Split],
-    settings: TrainingSettings,
+    settings: ANITrainingSettings,
     network: ANISettings,
     seed: Sequence[int],
     members: Sequence[int],

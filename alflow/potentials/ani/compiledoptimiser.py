@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import torch
 
-from alflow.config.training import TrainingSettings
+from alflow.config.training import ANITrainingSettings
 from alflow.potentials.ani.jacobian import SingleArray
 from alflow.potentials.ani.optimisation import layer_decays
 from alflow.potentials.ani.parallel import Share
@@ -24,7 +24,9 @@ DESCENT = -1.0
 class CompiledOptimiser:
     """AdamW over all, or AdamW over weights and gradient descent over biases; a learning rate for each member."""
 
-    def __init__(self, settings: TrainingSettings, parameters: Parameters, gradient: Parameters, share: Share) -> None:
+    def __init__(
+        self, settings: ANITrainingSettings, parameters: Parameters, gradient: Parameters, share: Share
+    ) -> None:
         """Take the gradient from where the passes leave it."""
         self._share = share
         self._flat, self._gradient = parameters.flat.detach().numpy(), gradient.flat.detach().numpy()

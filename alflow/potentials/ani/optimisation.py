@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alflow.config.training import TrainingSettings
+from alflow.config.training import ANITrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani.parameters import Layers, Parameters
 
@@ -16,7 +16,7 @@ PLATEAU_PATIENCE = 100
 """Epochs without a better validation energy before the learning rate is halved."""
 
 
-def scheduled_rate(settings: TrainingSettings, largest: float, progress: float) -> float:
+def scheduled_rate(settings: ANITrainingSettings, largest: float, progress: float) -> float:
     """Return the learning rate after a share `progress` of all steps, for a schedule that only depends on it."""
     if settings.schedule == "cosine":
         return largest * 0.5 * (1.0 + cos(pi * progress))
@@ -55,7 +55,7 @@ class Plateau:
 class Optimiser:
     """AdamW over all, or AdamW over weights and gradient descent over biases; a learning rate for each member."""
 
-    def __init__(self, settings: TrainingSettings, parameters: Parameters, gradient: Parameters) -> None:
+    def __init__(self, settings: ANITrainingSettings, parameters: Parameters, gradient: Parameters) -> None:
         """Take the gradient from where the passes leave it."""
         members = parameters.weights[0][0].shape[0]
         layers = len(parameters.weights[0])
@@ -90,7 +90,7 @@ class Optimiser:
             optimiser.load_state_dict(state)
 
 
-def layer_decays(settings: TrainingSettings, layers: int) -> list[float]:
+def layer_decays(settings: ANITrainingSettings, layers: int) -> list[float]:
     """Return the weight decay of each layer.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani import checkpoint as checkpoints
 from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
@@ -39,7 +39,7 @@ VALIDATION_BATCH = 64
 def train_ensemble(
     dataset: Dataset,
     splits: Sequence[Split],
-    settings: TrainingSettings,
+    settings: ANITrainingSettings,
     network: ANISettings,
     *,
     seed: Sequence[int],
@@ -96,7 +96,7 @@ class Trainer:
         self,
         data: TrainingData,
         splits: Sequence[Split],
-        settings: TrainingSettings,
+        settings: ANITrainingSettings,
         start: Networks,
         self_energies: FloatArray,
         share: Share,
@@ -313,7 +313,7 @@ def _start(
     return networks, np.tile(fitted, (len(members), 1))
 
 
-def _check(dataset: Dataset, splits: Sequence[Split], settings: TrainingSettings, members: list[int]) -> None:
+def _check(dataset: Dataset, splits: Sequence[Split], settings: ANITrainingSettings, members: list[int]) -> None:
     for member in members:
         if not 0 <= member < len(splits):
             raise TrainingError(
@@ -343,7 +343,7 @@ def _elements(dataset: Dataset) -> tuple[int, ...]:
     return tuple(sorted({int(number) for group in dataset.groups for number in group.frames.numbers}))
 
 
-def _device(settings: TrainingSettings) -> torch.device:
+def _device(settings: ANITrainingSettings) -> torch.device:
     found = accelerator() if settings.device != "cpu" else None
     if settings.device == "gpu" and found is None:
         raise TrainingError(

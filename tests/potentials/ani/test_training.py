@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alflow.config.training import ANISettings, TrainingSettings
+from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.errors import StructureError, TrainingError
 from alflow.potentials.ani.activation import celu, gelu
 from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
@@ -70,7 +70,7 @@ def splits_of(dataset, members, seed=3):
 
 
 def settings(**given):
-    return TrainingSettings(**{"epochs": 4, "batch_size": 8, "device": "cpu", "averaging": 0.9, **given})
+    return ANITrainingSettings(**{"epochs": 4, "batch_size": 8, "device": "cpu", "averaging": 0.9, **given})
 
 
 def torchani_loss(dataset, networks, member, frames, alpha):
@@ -216,7 +216,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, preset):
     dataset = toy(30)
     splits = splits_of(dataset, 2)
     decay = {"weight_decay": 1e-5} if preset == "paper" else {}
-    chosen = TrainingSettings(preset=preset, epochs=4, batch_size=8, device="cpu", checkpoint_every_s=0, **decay)
+    chosen = ANITrainingSettings(preset=preset, epochs=4, batch_size=8, device="cpu", checkpoint_every_s=0, **decay)
     whole, members = train_ensemble(dataset, splits, chosen, NETWORK, seed=[7])
 
     class KilledError(Exception):
