@@ -23,6 +23,7 @@ from alflow.graph import TaskGraph, WorkerGoneError
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, Origin, label_rows
 from alflow.outcome import Outcome
+from alflow.tasks import LABEL
 from alflow.types import Frames, LabelBatch, LabelFailure, Labels
 
 FEW_LABELS = 20
@@ -123,28 +124,26 @@ class LabelFarm:
         self._first = self._first or time.monotonic()
         self.in_flight += len(chunk.frames)
 
-        def handle(result: Outcome | BaseException) -> None:
+        def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
             self.in_flight -= len(chunk.frames)
             self._handle(chunk, attempt, result)
 
         frames = chunk.frames
-        self.graph.submit(
-            "label",
-            self.model.engine,
-            self.model.settings,
-            frames.numbers,
+        model = self.model
+        call = LABEL(
+            model.engine,
+            model.settings,
+            frames.numbers.tolist(),
             frames.positions,
             frames.charge,
-            self.model.timeout_s,
-            self.model.memory_gb,
-            self.model.canary,
-            handler=handle,
-            frames=len(frames),
-            iteration=chunk.origins[0].iteration,
-            attempt=attempt,
+            model.timeout_s,
+            model.memory_gb,
+            model.canary,
         )
+        detail = {"frames": len(frames), "iteration": chunk.origins[0].iteration, "attempt": attempt}
+        self.graph.submit(call, handle, **detail)
 
-    def _handle(self, chunk: _Chunk, attempt: int, result: Outcome | BaseException) -> None:
+    def _handle(self, chunk: _Chunk, attempt: int, result: Outcome[dict[str, Any]] | BaseException) -> None:
         if isinstance(result, Outcome):
             self._take(chunk, result)
         elif isinstance(result, WorkerGoneError | MemoryError):
@@ -166,7 +165,7 @@ class LabelFarm:
                 chunk, LabelBatch(NOTHING, Labels(np.empty(0), np.empty((0, 0, 3))), (failure,), ZERO, UNKNOWN), ""
             )
 
-    def _take(self, chunk: _Chunk, outcome: Outcome) -> None:
+    def _take(self, chunk: _Chunk, outcome: Outcome[dict[str, Any]]) -> None:
         value: dict[str, Any] = outcome.value
         if value["theory"] != self.theory:
             raise CampaignError(

@@ -13,9 +13,9 @@ import itertools
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from parsl import Config, python_app
 from parsl.dataflow.dflow import DataFlowKernel
@@ -23,11 +23,10 @@ from parsl.dataflow.errors import DependencyError
 from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
-from alflow import tasks
 from alflow.config.campaign import SILENCE_S
 from alflow.errors import AlflowError, CampaignError, CanaryError
 from alflow.events import EventLog
-from alflow.outcome import Outcome
+from alflow.outcome import Call, Outcome
 from alflow.watch import ExecutorWatch, has_interchange
 
 INFRASTRUCTURE_RETRIES = 10
@@ -37,20 +36,7 @@ SILENT_TRIES = 3
 TICK_SECONDS = 0.2
 PARSL_POOL, SUPERVISED_POOL = "process_worker_pool.py", "python3 -m alflow.pool"
 
-APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
-    "label": (tasks.label, "cpu"),
-    "md-segment": (tasks.md_segment, "cpu"),
-    "first-state": (tasks.first_state, "cpu"),
-    "relax": (tasks.relax, "cpu"),
-    "reference-segment": (tasks.pull_segment, "cpu"),
-    "relax-with-potential": (tasks.relax, "gpu"),
-    "pull-segment": (tasks.pull_segment, "gpu"),
-    "train": (tasks.train, "gpu"),
-}
-"""What a task is called, its function, and the executor that it runs on."""
-
-SELF_RETRIED = ("label",)
-"""Functions whose caller decides itself what a lost worker means: a structure may have killed it."""
+T = TypeVar("T")
 
 
 class WorkerGoneError(AlflowError):
@@ -58,17 +44,22 @@ class WorkerGoneError(AlflowError):
 
 
 @dataclass
-class Task:
+class Task(Generic[T]):
     """A submitted task."""
 
     number: int
-    what: str
-    executor: str
+    call: Call[T]
     detail: dict[str, Any]
     submitted: float
-    handler: Callable[[Outcome | BaseException], None]
+    """Unix time, s."""
+    handler: Callable[[Outcome[T] | BaseException], None]
     future: Any = None
-    attempts: int = 1
+    """Parsl's."""
+
+    @property
+    def promise(self) -> Outcome[T]:
+        """The outcome to come, as an argument of another task alone: on the worker it is the outcome itself."""
+        return cast("Outcome[T]", self.future)
 
 
 class TaskGraph:
@@ -80,7 +71,6 @@ class TaskGraph:
         events: EventLog,
         tick: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
-        apps: Mapping[str, tuple[Callable[..., Outcome], str]] = APPS,
         silence_s: float = SILENCE_S,
     ) -> None:
         """Start a site's executors.
@@ -90,7 +80,6 @@ class TaskGraph:
             events: where tasks are written down.
             tick: called by `run_until` when no finished task waits, and at least a few times a second.
             say: shows a sentence to the user.
-            apps: name of each kind of task, its function, its executor.
             silence_s: a worker whose task gives no sign of life for so long is ended.
         """
         supervise_pools(config)
@@ -100,44 +89,47 @@ class TaskGraph:
         self._tick = tick
         self._silence_s = silence_s
         self._numbers = itertools.count()
-        self._finished: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        self._pending: dict[int, Task] = {}
+        self._finished: queue.SimpleQueue[Task[Any]] = queue.SimpleQueue()
+        self._pending: dict[int, Task[Any]] = {}
         self.counts: Counter[str] = Counter()
         self._dfk = DataFlowKernel(config)
         sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
         self._watch = ExecutorWatch(sites, events.write, say, config.max_idletime)
-        self._apps = {
-            what: python_app(function, executors=[executor], data_flow_kernel=self._dfk)
-            for what, (function, executor) in apps.items()
-        }
-        self._executor_of = {what: executor for what, (_, executor) in apps.items()}
-        self._watched = {
-            what
-            for what, (function, executor) in apps.items()
-            if hasattr(function, "watched") and has_interchange(sites[executor])
-        }
+        self._with_interchange = {label for label, executor in sites.items() if has_interchange(executor)}
+        self._apps: dict[tuple[Callable[..., Any], str], Callable[..., Any]] = {}
+        self._retried_by_caller: set[str] = set()
 
-    def submit(
-        self, what: str, *arguments: Any, handler: Callable[[Outcome | BaseException], None], **detail: Any
-    ) -> Task:
+    def submit(self, call: Call[T], handler: Callable[[Outcome[T] | BaseException], None], **detail: Any) -> Task[T]:
         """Submit a task; `handler` gets its outcome or its error, in the thread of `run_until`.
 
-        An argument that is the `future` of another task makes this one wait for it.
+        Args:
+            call: an app with its arguments.
+            handler: takes what comes of it.
+            detail: written into the event log.
         """
-        task = Task(next(self._numbers), what, self._executor_of[what], detail, time.time(), handler)
+        task = Task(next(self._numbers), call, detail, time.time(), handler)
         self._pending[task.number] = task
-        named = {"silence_s": self._silence_s} if what in self._watched else {}
-        task.future = self._apps[what](*arguments, **named)
+        named = {"silence_s": self._silence_s} if call.executor in self._with_interchange else {}
+        task.future = self._app(call)(*call.arguments, **call.named, **named)
         task.future.add_done_callback(lambda _: self._finished.put(task))
         return task
 
+    def _app(self, call: Call[Any]) -> Callable[..., Any]:
+        """Return Parsl's app of a function on an executor."""
+        key = (call.function, call.executor)
+        if key not in self._apps:
+            self._apps[key] = python_app(call.function, executors=[call.executor], data_flow_kernel=self._dfk)
+            if call.retried_by_caller:
+                self._retried_by_caller.add(call.function.__name__)
+        return self._apps[key]
+
     def pending(self, what: str | None = None) -> int:
         """Return how many tasks have been submitted and not handled."""
-        return sum(1 for task in self._pending.values() if what is None or task.what == what)
+        return sum(1 for task in self._pending.values() if what is None or task.call.what == what)
 
     def running(self) -> Counter[tuple[str, str]]:
         """Count pending tasks by (what, state); the state is Parsl's name of it."""
-        return Counter((task.what, _state_name(task)) for task in self._pending.values())
+        return Counter((task.call.what, _state_name(task)) for task in self._pending.values())
 
     def workers(self, executor: str) -> int:
         """Return how many workers an executor has connected; 1 for a thread pool's own count of threads."""
@@ -173,26 +165,26 @@ class TaskGraph:
         """End all executors, in bounded time; what is still running is dropped."""
         self._watch.close(self._dfk.cleanup)
 
-    def _handle(self, task: Task) -> None:
+    def _handle(self, task: Task[Any]) -> None:
         del self._pending[task.number]
         error = task.future.exception()
         result = task.future.result() if error is None else _translated(error)
-        self.counts[f"{task.what}:{'failed' if error else 'done'}"] += 1
+        self.counts[f"{task.call.what}:{'failed' if error else 'done'}"] += 1
         self._log(task, result)
         task.handler(result)
 
-    def _log(self, task: Task, result: Outcome | BaseException) -> None:
-        fields: dict[str, Any] = {"task": task.number, "executor": task.executor, **task.detail}
+    def _log(self, task: Task[Any], result: Outcome[Any] | BaseException) -> None:
+        fields: dict[str, Any] = {"task": task.number, "executor": task.call.executor, **task.detail}
         fields["submitted"] = task.submitted
         if isinstance(result, Outcome):
             report = result.report
             fields |= {"host": report.host, "pid": report.pid, "started": report.started, "ended": report.ended}
             fields["outcome"] = "ok"
-            self._watch.note_duration(task.executor, task.what, report.ended - report.started)
+            self._watch.note_duration(task.call.executor, task.call.what, report.ended - report.started)
         else:
             fields["outcome"] = f"{type(result).__name__}: {result}"[:500]
         tries = int(task.future.task_record["fail_count"]) if hasattr(task.future, "task_record") else 0
-        self._events.write(task.what, **fields, retries=tries)
+        self._events.write(task.call.what, **fields, retries=tries)
 
     def _retry_cost(self, error: Exception, record: dict[str, Any]) -> float:
         """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
@@ -201,7 +193,7 @@ class TaskGraph:
             return 1.0
         if isinstance(error, ManagerLost) or _tells_of(error, "ManagerLost", "WorkerLost", "CanaryError"):
             return 1.0
-        if isinstance(error, WorkerLost) and record["func_name"] not in SELF_RETRIED:
+        if isinstance(error, WorkerLost) and record["func_name"] not in self._retried_by_caller:
             return self._cost_of_lost_worker(record)
         return INFRASTRUCTURE_RETRIES + 1.0
 
@@ -236,6 +228,6 @@ def _tells_of(error: BaseException, *names: str) -> bool:
     return type(error).__name__ == "TaskExecutionFailed" and any(name in str(error) for name in names)
 
 
-def _state_name(task: Task) -> str:
+def _state_name(task: Task[Any]) -> str:
     record = getattr(task.future, "task_record", None)
     return str(record["status"].name) if record else "pending"

@@ -25,7 +25,7 @@ from alflow.events import EventLog
 from alflow.graph import TaskGraph, WorkerGoneError
 from alflow.outcome import Outcome, Report
 from alflow.sites import find_site, load_site
-from alflow.tasks import label
+from alflow.tasks import LABEL, label
 from alflow.types import Dataset, Frames, Group, Labels
 
 CHUNK_SECONDS = 2.0
@@ -85,7 +85,7 @@ class _Chunk:
         return _Chunk(self.rows[rows], self.numbers, self.charge)
 
 
-Result = tuple[_Chunk, Outcome]
+Result = tuple[_Chunk, Outcome[dict[str, Any]]]
 
 
 def label_file(
@@ -178,7 +178,7 @@ def _check_writable(target: Path) -> None:
         raise InputError(f"Labels must be written somewhere; {target} cannot be: {error.strerror}.") from error
 
 
-def _check_theory(outcome: Outcome, earlier: Sequence[Result]) -> None:
+def _check_theory(outcome: Outcome[dict[str, Any]], earlier: Sequence[Result]) -> None:
     """Raise a CampaignError for labels of another theory: a worker of another version, or with other parameters."""
     theory = outcome.value.get("theory")
     other = next((found for _, result in earlier if (found := result.value.get("theory"))), theory)
@@ -219,7 +219,7 @@ def _arguments(images: Sequence[Atoms], chunk: _Chunk, engine: _Engine) -> tuple
     return engine.name, engine.settings, chunk.numbers, positions, chunk.charge, guard.timeout_s, guard.memory_gb
 
 
-def _here(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome, int]]:
+def _here(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome[dict[str, Any]], int]]:
     for group in _groups(images):
         for chunk in _cut(group, 8, FIRST_GUESS_LABEL_SECONDS):
             yield chunk, label(*_arguments(images, chunk, engine)), 1
@@ -227,8 +227,8 @@ def _here(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Ou
 
 def _over_site(
     site: str, options: dict[str, str]
-) -> Callable[[Sequence[Atoms], _Engine], Iterator[tuple[_Chunk, Outcome, int]]]:
-    def run(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome, int]]:
+) -> Callable[[Sequence[Atoms], _Engine], Iterator[tuple[_Chunk, Outcome[dict[str, Any]], int]]]:
+    def run(images: Sequence[Atoms], engine: _Engine) -> Iterator[tuple[_Chunk, Outcome[dict[str, Any]], int]]:
         # here, and not in /tmp: workers on other nodes read their certificates in it
         with TemporaryDirectory(prefix="alflow-label-", dir=Path.cwd(), ignore_cleanup_errors=True) as folder:
             config = load_site(find_site(site), Path(folder), options)
@@ -257,7 +257,7 @@ class _Farm:
     arrived: list[Result | BaseException] = field(default_factory=list)
     seconds: dict[tuple[tuple[int, ...], int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def run(self) -> Iterator[tuple[_Chunk, Outcome, int]]:
+    def run(self) -> Iterator[tuple[_Chunk, Outcome[dict[str, Any]], int]]:
         groups = _groups(self.images)
         for group in groups:
             for row in range(min(PROBES, len(group.rows))):
@@ -270,7 +270,7 @@ class _Farm:
                 self._submit(chunk)
         yield from self._results()
 
-    def _results(self) -> Iterator[tuple[_Chunk, Outcome, int]]:
+    def _results(self) -> Iterator[tuple[_Chunk, Outcome[dict[str, Any]], int]]:
         """Yield what comes back until nothing is open."""
         while self.open_chunks or self.arrived:
             self.graph.run_until(lambda: bool(self.arrived))
@@ -283,7 +283,7 @@ class _Farm:
                 yield chunk, outcome, self.graph.capacity("cpu")
 
     def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
-        def handle(result: Outcome | BaseException) -> None:
+        def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
             self.open_chunks -= 1
             if isinstance(result, WorkerGoneError):
                 self._isolate(chunk, attempt, result)
@@ -291,7 +291,7 @@ class _Farm:
                 self.arrived.append((chunk, result) if isinstance(result, Outcome) else result)
 
         arguments = _arguments(self.images, chunk, self.engine)
-        self.graph.submit("label", *arguments, handler=handle, frames=len(chunk.rows))
+        self.graph.submit(LABEL(*arguments), handle, frames=len(chunk.rows))
         self.open_chunks += 1
 
     def _isolate(self, chunk: _Chunk, attempt: int, error: WorkerGoneError) -> None:
@@ -303,7 +303,7 @@ class _Farm:
             self.arrived.append((chunk, given_up("engine-crash", str(error))))
 
 
-def given_up(reason: FailureReason, detail: str) -> Outcome:
+def given_up(reason: FailureReason, detail: str) -> Outcome[dict[str, Any]]:
     """Return the outcome of a task whose only frame has no label."""
     now, host = time.time(), socket.gethostname()
     value = {

@@ -34,7 +34,8 @@ from alflow.potentials import join_files
 from alflow.progress import View
 from alflow.records import Estimate, IterationRecord
 from alflow.rundir import RunDirectory, load_members, save_dataset, save_members, write_atomically
-from alflow.starts import References, barrier, first_data, pull_chain, relax_arguments, seed_words
+from alflow.starts import References, barrier, first_data, pull_chain, relaxation, seed_words
+from alflow.tasks import PULL_SEGMENT, RELAX_WITH_POTENTIAL, TRAIN
 from alflow.thresholds import Judge
 from alflow.trajectories import SegmentChain, StoredState
 from alflow.types import Dataset, FloatArray, Frames, Member, Segment, SelectedFrame, Split
@@ -136,11 +137,10 @@ class Stages:
         share = settings.training.members_per_task or settings.split.members
         groups = [list(range(first, min(first + share, len(splits)))) for first in range(0, len(splits), share)]
         files = [folder / f"members-{number}.pt" for number in range(len(groups))]
-        results: list[Outcome | BaseException] = []
+        results: list[Outcome[tuple[Member, ...]] | BaseException] = []
         missing = [number for number, file in enumerate(files) if not file.exists()]
         for number in missing:
-            self.graph.submit(
-                "train",
+            call = TRAIN(
                 str(folder / "dataset.npz"),
                 splits,
                 groups[number],
@@ -148,10 +148,8 @@ class Stages:
                 seed_words(settings, iteration, "training"),
                 initial,
                 str(files[number]),
-                handler=results.append,
-                iteration=iteration,
-                members=len(groups[number]),
             )
+            self.graph.submit(call, results.append, iteration=iteration, members=len(groups[number]))
         self.graph.run_until(lambda: len(results) == len(missing))
         for result in results:
             if isinstance(result, BaseException):
@@ -218,7 +216,7 @@ class Stages:
         folder = self.run.iteration(iteration)
         early_stop = judge.early_stop()
         chain = pull_chain(
-            self.graph, "pull-segment", folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
+            self.graph, PULL_SEGMENT, folder / f"pull-{spec.index:02d}", spec, model, early_stop, iteration=iteration
         )
         pull = Pull(spec, chain, selection.start(rule, spec.index))
         chain.on_segment = lambda segment: self._select(iteration, pull, judge.with_chosen_spread(segment))
@@ -226,8 +224,8 @@ class Stages:
             chain.start(self.references.relaxed(spec))
         else:
             state = StoredState(self.graph, folder / f"start-{spec.index:02d}.npz")
-            arguments = relax_arguments(self.settings, spec, model)
-            chain.start(state.get("relax-with-potential", *arguments, pull=spec.index, iteration=iteration))
+            call = relaxation(self.settings, spec, model, RELAX_WITH_POTENTIAL)
+            chain.start(state.get(call, pull=spec.index, iteration=iteration))
         return pull
 
     def _select(self, iteration: int, pull: Pull, segment: Segment) -> None:

@@ -18,8 +18,10 @@ from alflow.graph import TaskGraph
 from alflow.learning.seeds import integer_seed, seed_sequence
 from alflow.learning.stopping import EarlyStop
 from alflow.ledger import Ledger, Origin, label_rows
+from alflow.outcome import App, Call
 from alflow.plan import Molecule, PullSpec, molecules, pulls, segment_lengths
 from alflow.rundir import RunDirectory
+from alflow.tasks import FIRST_STATE, MD_SEGMENT, REFERENCE_SEGMENT, RELAX, State
 from alflow.trajectories import SegmentChain, StoredState
 from alflow.types import LabelBatch, Labels, MDState, Segment
 
@@ -30,20 +32,22 @@ def seed_words(settings: CampaignSettings, iteration: int, stage: str, *index: i
     return tuple(int(word) for word in words)
 
 
-def relax_arguments(settings: CampaignSettings, spec: PullSpec, model: ModelReference) -> tuple[Any, ...]:
-    """Return the arguments of the task `relax`.
+def relaxation(
+    settings: CampaignSettings, spec: PullSpec, model: ModelReference, app: App[..., MDState] = RELAX
+) -> Call[MDState]:
+    """Return the task that relaxes the start of a pull.
 
     Velocities depend on the replica alone: they are the same in every iteration and in the reference.
     """
     molecule = spec.molecule
     seed = seed_words(settings, 0, "velocities", spec.replica, len(molecule.numbers))
-    relaxation = settings.sampling.relax
-    return model, molecule.numbers, molecule.positions, molecule.steered, relaxation, seed, molecule.charge
+    settings_of = settings.sampling.relax
+    return app(model, molecule.numbers, molecule.positions, molecule.steered, settings_of, seed, molecule.charge)
 
 
 def pull_chain(
     graph: TaskGraph,
-    what: str,
+    app: App[..., Segment],
     folder: Path,
     spec: PullSpec,
     model: ModelReference,
@@ -53,11 +57,11 @@ def pull_chain(
     """Return the chain of tasks of one pull; nothing is submitted yet."""
     molecule = spec.molecule
 
-    def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-        return model, molecule.numbers, previous, spec.steering, spec.settings, steps, early_stop, molecule.charge
+    def call(previous: State, steps: int) -> Call[Segment]:
+        return app(model, molecule.numbers, previous, spec.steering, spec.settings, steps, early_stop, molecule.charge)
 
     lengths = segment_lengths(spec.settings.steps, spec.settings.segment_steps)
-    return SegmentChain(graph, folder, what, lengths, arguments, detail={"pull": spec.index, **detail})
+    return SegmentChain(graph, folder, lengths, call, detail={"pull": spec.index, **detail})
 
 
 def barrier(segments: list[Segment]) -> float:
@@ -89,7 +93,7 @@ class References:
             _Reference(
                 spec,
                 StoredState(graph, folder / f"start-{spec.index:02d}.npz"),
-                pull_chain(graph, "reference-segment", folder / f"pull-{spec.index:02d}", spec, farm.model),
+                pull_chain(graph, REFERENCE_SEGMENT, folder / f"pull-{spec.index:02d}", spec, farm.model),
             )
             for spec in pulls(settings)
         ]
@@ -100,8 +104,8 @@ class References:
         if not sampling.reference and sampling.relax_with != "label-engine":
             return
         for reference in self._found:
-            arguments = relax_arguments(self._settings, reference.spec, self._model)
-            state = reference.start.get("relax", *arguments, pull=reference.spec.index)
+            call = relaxation(self._settings, reference.spec, self._model)
+            state = reference.start.get(call, pull=reference.spec.index)
             if sampling.reference:
                 reference.chain.start(state)
 
@@ -166,14 +170,14 @@ def _first_chain(
     md, folder = settings.first_data.md, run.path / "first-data" / molecule.name
     seed = integer_seed(settings.seed, 0, "first-data", index)
 
-    def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-        return farm.model, molecule.numbers, previous, md, steps, seed, molecule.charge
+    def call(previous: State, steps: int) -> Call[Segment]:
+        return MD_SEGMENT(farm.model, molecule.numbers, previous, md, steps, seed, molecule.charge)
 
     lengths = segment_lengths(md.equilibration_steps + md.steps, settings.first_data.segment_steps)
-    chain = SegmentChain(graph, folder, "md-segment", lengths, arguments, detail={"molecule": molecule.name})
+    chain = SegmentChain(graph, folder, lengths, call, detail={"molecule": molecule.name})
     words = seed_words(settings, 0, "first-velocities", index)
     start = StoredState(graph, folder / "start.npz")
-    chain.start(start.get("first-state", molecule.numbers, molecule.positions, md.temperature_k, words))
+    chain.start(start.get(FIRST_STATE(molecule.numbers, molecule.positions, md.temperature_k, words)))
     return chain
 
 

@@ -22,12 +22,16 @@ from alflow.forcemodels import (
     force_model,
     prove_again,
 )
-from alflow.outcome import Outcome, reported
+from alflow.outcome import App, Outcome, reported
 from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment, Split
 
 if TYPE_CHECKING:
     from alflow.learning.stopping import EarlyStop
     from alflow.sampling.steering import SteeringReference
+
+
+State = MDState | Outcome[MDState] | Outcome[Segment]
+"""Where a stretch of a trajectory starts: a state, or what the task before returned."""
 
 
 def threads() -> int:
@@ -98,7 +102,7 @@ def first_state(numbers: IntArray, positions: FloatArray, temperature_k: float, 
 def md_segment(
     model: ModelReference,
     numbers: IntArray,
-    previous: Outcome | MDState,
+    previous: State,
     settings: MDSettings,
     steps: int,
     seed: int,
@@ -134,7 +138,7 @@ def relax(
 def pull_segment(
     model: ModelReference,
     numbers: IntArray,
-    previous: Outcome | MDState,
+    previous: State,
     steering: SteeringReference,
     settings: PullSettings,
     steps: int,
@@ -166,10 +170,9 @@ def empty_segment(like: Segment) -> Segment:
     return replace(like.take(slice(0)), forces=None)
 
 
-def _state(previous: Outcome | MDState) -> MDState:
+def _state(previous: State) -> MDState:
     value = previous.value if isinstance(previous, Outcome) else previous
-    state: MDState = value.end if isinstance(value, Segment) else value
-    return state
+    return value.end if isinstance(value, Segment) else value
 
 
 @reported
@@ -211,3 +214,13 @@ def train(
     temporary.replace(file)
     note.unlink(missing_ok=True)
     return trained
+
+
+LABEL = App("label", "cpu", label, retried_by_caller=True)
+MD_SEGMENT = App("md-segment", "cpu", md_segment)
+FIRST_STATE = App("first-state", "cpu", first_state)
+RELAX = App("relax", "cpu", relax)
+REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment)
+RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
+PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")
+TRAIN = App("train", "gpu", train)

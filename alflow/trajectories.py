@@ -9,8 +9,9 @@ from typing import Any
 
 from alflow.errors import CampaignError
 from alflow.graph import TaskGraph
-from alflow.outcome import Outcome
+from alflow.outcome import Call, Outcome
 from alflow.rundir import load_segment, load_state, save_segment, save_state
+from alflow.tasks import State
 from alflow.types import MDState, Segment
 
 
@@ -20,11 +21,10 @@ class SegmentChain:
 
     graph: TaskGraph
     folder: Path
-    what: str
     lengths: tuple[int, ...]
     """Steps of each segment."""
-    arguments: Callable[[Any, int], tuple[Any, ...]]
-    """From (previous state or future, steps) to the task's arguments."""
+    call: Callable[[State, int], Call[Segment]]
+    """From (state to start from, steps) to the task."""
     on_segment: Callable[[Segment], None] = lambda _: None
     detail: dict[str, Any] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
@@ -41,19 +41,18 @@ class SegmentChain:
             found.append(load_segment(path))
         return found
 
-    def start(self, state: Any) -> None:
-        """Replay what is stored, and submit the rest; `state` is an `MDState`, or the future of one."""
+    def start(self, state: State) -> None:
+        """Replay what is stored, and submit the rest."""
         for segment in self.stored():
             self._take(segment)
         if self.done:
             return
-        previous = self.segments[-1].end if self.segments else state
+        previous: State = self.segments[-1].end if self.segments else state
         for index in range(len(self.segments), len(self.lengths)):
-            arguments = self.arguments(previous, self.lengths[index])
-            task = self.graph.submit(self.what, *arguments, handler=self._handle, segment=index, **self.detail)
-            previous = task.future
+            call = self.call(previous, self.lengths[index])
+            previous = self.graph.submit(call, self._handle, segment=index, **self.detail).promise
 
-    def _handle(self, result: Outcome | BaseException) -> None:
+    def _handle(self, result: Outcome[Segment] | BaseException) -> None:
         if isinstance(result, BaseException):
             self.error = self.error or result
             self.done = True
@@ -84,14 +83,14 @@ class StoredState:
     value: MDState | None = None
     error: BaseException | None = None
 
-    def get(self, what: str, *arguments: Any, **detail: Any) -> Any:
-        """Return the stored state, or the future of the task that makes it."""
+    def get(self, call: Call[MDState], **detail: Any) -> State:
+        """Return the stored state, or the promise of the task that makes it."""
         if self.path.exists():
             self.value = load_state(self.path)
             return self.value
-        return self.graph.submit(what, *arguments, handler=self._handle, **detail).future
+        return self.graph.submit(call, self._handle, **detail).promise
 
-    def _handle(self, result: Outcome | BaseException) -> None:
+    def _handle(self, result: Outcome[MDState] | BaseException) -> None:
         if isinstance(result, BaseException):
             self.error = result
         else:

@@ -14,7 +14,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from alflow.bench.worker import nothing, sleep_frames
+from alflow.bench.worker import NOTHING, SLEEP
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
-from alflow.outcome import Outcome
+from alflow.outcome import Call, Outcome
 from alflow.sites import find_site, load_site
 
-APPS: dict[str, tuple[Callable[..., Outcome], str]] = {"nothing": (nothing, "cpu"), "labels": (sleep_frames, "cpu")}
 WAYS = {
     "threads": {"kind": "threads"},
     "processes, encrypted": {},
@@ -90,16 +89,16 @@ def measure(way: str, options: dict[str, str], tasks: int, labels: int) -> Row:
         path = Path(folder)
         config = load_site(find_site("local"), path, {"workers": "2", "gpu_workers": "1", **options})
         events = EventLog(path / "events.jsonl")
-        graph = TaskGraph(config, events, apps=APPS)
+        graph = TaskGraph(config, events)
         try:
             warm_up(graph)
-            trips = [timed(graph, "nothing", [(bytes(HEXANE_BYTES),)]) for _ in range(max(20, tasks // 20))]
+            trips = [timed(graph, [NOTHING(bytes(HEXANE_BYTES))]) for _ in range(max(20, tasks // 20))]
             trip = statistics.median(trips)
-            burst = timed(graph, "nothing", [(bytes(HEXANE_BYTES),)] * tasks)
+            burst = timed(graph, [NOTHING(bytes(HEXANE_BYTES))] * tasks)
             payload = np.random.default_rng(0).bytes(5_000_000)
-            transfer = min(timed(graph, "nothing", [(payload,)]) for _ in range(5))
-            single = timed(graph, "labels", [(1, LABEL_SECONDS)] * labels)
-            chunked = timed(graph, "labels", [(CHUNK, LABEL_SECONDS)] * (labels // CHUNK))
+            transfer = min(timed(graph, [NOTHING(payload)]) for _ in range(5))
+            single = timed(graph, [SLEEP(1, LABEL_SECONDS)] * labels)
+            chunked = timed(graph, [SLEEP(CHUNK, LABEL_SECONDS)] * (labels // CHUNK))
         finally:
             graph.close()
             events.close()
@@ -117,20 +116,20 @@ def measure(way: str, options: dict[str, str], tasks: int, labels: int) -> Row:
 def warm_up(graph: TaskGraph) -> None:
     """Wait until both workers have imported what they need."""
     for _ in range(3):
-        timed(graph, "labels", [(1, 0.2)] * 4)
+        timed(graph, [SLEEP(1, 0.2)] * 4)
 
 
-def timed(graph: TaskGraph, what: str, arguments: list[tuple[Any, ...]]) -> float:
+def timed(graph: TaskGraph, calls: Sequence[Call[Any]]) -> float:
     """Return the time from the first submission to the last result, s."""
     failed: list[BaseException] = []
 
-    def handle(result: Outcome | BaseException) -> None:
+    def handle(result: Outcome[Any] | BaseException) -> None:
         if isinstance(result, BaseException):
             failed.append(result)
 
     began = time.perf_counter()
-    for some in arguments:
-        graph.submit(what, *some, handler=handle)
+    for call in calls:
+        graph.submit(call, handle)
     graph.run_until(lambda: graph.pending() == 0)
     if failed:
         raise failed[0]

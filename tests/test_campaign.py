@@ -56,18 +56,23 @@ def result(path):
 
 def fail_at_call(patched, what, number):
     """Let a kind of task fail once."""
-    function, executor = graph.APPS[what]
-    calls = []
+    calls, submit, wrapped = [], graph.TaskGraph.submit, {}
 
-    @functools.wraps(function)
-    def fails(*arguments, **keywords):
-        calls.append(what)
-        if len(calls) == number:
-            raise RuntimeError("planted")
-        return function(*arguments, **keywords)
+    def failing(function):
+        @functools.wraps(function)
+        def fails(*arguments, **keywords):
+            calls.append(what)
+            if len(calls) == number:
+                raise RuntimeError("planted")
+            return function(*arguments, **keywords)
 
-    apps = {**graph.APPS, what: (fails, executor)}
-    patched.setattr(graph.TaskGraph, "__init__", functools.partialmethod(graph.TaskGraph.__init__, apps=apps))
+        return wrapped.setdefault(function, fails)
+
+    def submit_failing(self, call, handler, **detail):
+        chosen = replace(call, function=failing(call.function)) if call.what == what else call
+        return submit(self, chosen, handler, **detail)
+
+    patched.setattr(graph.TaskGraph, "submit", submit_failing)
 
 
 @pytest.fixture(scope="module")

@@ -126,11 +126,12 @@ def test_silent_task_is_tried_again_and_given_up(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
     events = EventLog(tmp_path / "events.jsonl")
     site = load_site(find_site("local"), tmp_path, OPTIONS)
-    graph = TaskGraph(site, events, apps={"hang": (hang, "cpu")}, silence_s=2.0)
+    graph = TaskGraph(site, events, silence_s=2.0)
     found: dict[str, object] = {}
     try:
         for name, times in (("once", 1), ("always", 1000)):
-            graph.submit("hang", str(tmp_path / name), times, handler=lambda one, name=name: found.update({name: one}))
+            call = outcome.App("hang", "cpu", hang)(str(tmp_path / name), times)
+            graph.submit(call, lambda one, name=name: found.update({name: one}))
         graph.run_until(lambda: len(found) == 2)
     finally:
         graph.close()

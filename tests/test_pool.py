@@ -31,7 +31,7 @@ def nap(seconds: float) -> int:
 def graph(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
     events = EventLog(tmp_path / "events.jsonl")
-    graph = TaskGraph(load_site(find_site("local"), tmp_path, OPTIONS), events, apps={"nap": (nap, "cpu")})
+    graph = TaskGraph(load_site(find_site("local"), tmp_path, OPTIONS), events)
     yield graph
     graph.close()
     events.close()
@@ -41,7 +41,7 @@ def run(graph: TaskGraph, count: int, seconds: float = 0.01) -> list[object]:
     """Run tasks to their end, and return what came."""
     found: list[object] = []
     for _ in range(count):
-        graph.submit("nap", seconds, handler=found.append)
+        graph.submit(outcome.App("nap", "cpu", nap)(seconds), found.append)
     graph.run_until(lambda: len(found) == count)
     return found
 

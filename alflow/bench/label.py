@@ -15,8 +15,7 @@ from typing import Any
 
 from alflow.bench.measure import Account, Interval, account
 from alflow.bench.report import BenchCase, BenchReport, BenchRow
-from alflow.bench.worker import nothing, sleep_frames, timed_label
-from alflow.bench.workload import EngineWorkload, Workload, describe
+from alflow.bench.workload import EngineWorkload, Workload
 from alflow.chunking import chunk_sizes
 from alflow.errors import CampaignError, InputError
 from alflow.events import EventLog
@@ -25,11 +24,6 @@ from alflow.labeling import make_engine
 from alflow.outcome import Outcome
 from alflow.sites import find_site, load_site
 
-BENCH_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
-    "label": (timed_label, "cpu"),
-    "sleep": (sleep_frames, "cpu"),
-    "nothing": (nothing, "cpu"),
-}
 WARM_UP_LIMIT_S = 1800.0
 BASELINE_SECONDS = 20.0
 """Length of the measurement with one worker that efficiencies refer to, half before and half after the others."""
@@ -107,15 +101,13 @@ def bench_label(
         )
         for case, counted, failed in measured
     ]
-    return BenchReport(
-        site, dict(options), describe(workload), workers, first, everyone, label_seconds, one, tuple(rows)
-    )
+    return BenchReport(site, dict(options), workload.text, workers, first, everyone, label_seconds, one, tuple(rows))
 
 
 @contextmanager
 def _graph(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
     events = EventLog(run_dir / "events.jsonl")
-    graph = TaskGraph(config, events, apps=BENCH_APPS)
+    graph = TaskGraph(config, events)
     try:
         yield graph
     finally:
@@ -129,7 +121,7 @@ def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None, limit_s
     seen: dict[str, float] = {}
     run = _Run()
 
-    def handle(result: Outcome | BaseException) -> None:
+    def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
         _take(run, result, 1)
         for interval in run.intervals[-1:]:
             seen.setdefault(interval.worker, time.monotonic() - began)
@@ -143,7 +135,7 @@ def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None, limit_s
         _raise_first(run)
         workers = graph.workers("cpu")
         for _ in range(max(1, 2 * workers) - graph.pending()):
-            graph.submit(workload.what, *workload.arguments(0, 1), handler=handle)
+            graph.submit(workload.call(0, 1), handle)
         threads = f"{socket.gethostname()}:{os.getpid()}" in seen  # they cannot be told apart
         return bool(seen) and (threads or len(seen) >= (expected or max(1, workers)))
 
@@ -158,7 +150,7 @@ def _probe(graph: TaskGraph, workload: Workload) -> float:
     times = []
     for first in range(5):
         run = _Run()
-        graph.submit(workload.what, *workload.arguments(first, 1), handler=partial(_take, run, labels=1))
+        graph.submit(workload.call(first, 1), partial(_take, run, labels=1))
         graph.run_until(lambda: graph.pending() == 0)
         _raise_first(run)
         times.append(run.intervals[0].ended - run.intervals[0].started)
@@ -186,12 +178,12 @@ def _case(
         if not size:
             return
 
-        def handle(result: Outcome | BaseException) -> None:
+        def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
             _take(run, result, size)
             if case.workers:
                 submit_next()
 
-        graph.submit(workload.what, *workload.arguments(position, size), handler=handle, frames=size)
+        graph.submit(workload.call(position, size), handle, frames=size)
         position += size
 
     began = time.time()
@@ -203,7 +195,7 @@ def _case(
     return account(run.intervals, used, began, ended), sum(run.failed.values())
 
 
-def _take(run: _Run, result: Outcome | BaseException, labels: int) -> None:
+def _take(run: _Run, result: Outcome[dict[str, Any]] | BaseException, labels: int) -> None:
     if isinstance(result, BaseException):
         run.errors.append(result)
         return

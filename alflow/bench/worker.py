@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from alflow import tasks
-from alflow.outcome import reported
+from alflow.outcome import App, reported
 
 
 @reported
@@ -28,3 +28,8 @@ def timed_label(*arguments: Any) -> dict[str, Any]:
     began = time.process_time()
     value: dict[str, Any] = tasks.label(*arguments).value
     return value | {"processor_s": time.process_time() - began}
+
+
+NOTHING = App("nothing", "cpu", nothing)
+SLEEP = App("sleep", "cpu", sleep_frames)
+TIMED_LABEL = App("label", "cpu", timed_label)

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from alflow.bench.worker import SLEEP, TIMED_LABEL
 from alflow.config.campaign import LabelSettings
 from alflow.learning.augmentation import jitter
+from alflow.outcome import Call
 from alflow.types import Frames
 
 JITTER_ANGSTROM = 0.05
@@ -18,12 +20,12 @@ class Workload(Protocol):
     """What a label task of the benchmark is."""
 
     @property
-    def what(self) -> str:
-        """Name of the task."""
+    def text(self) -> str:
+        """What is labelled, in a few words."""
         ...
 
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
-        """Return the arguments of the task that labels `count` frames from row `first` on."""
+    def call(self, first: int, count: int) -> Call[dict[str, Any]]:
+        """Return the task that labels `count` frames from row `first` on."""
         ...
 
 
@@ -33,7 +35,11 @@ class EngineWorkload:
 
     labels: LabelSettings
     frames: Frames
-    what: str = "label"
+
+    @property
+    def text(self) -> str:
+        """What is labelled."""
+        return f"{self.labels.engine}, {len(self.frames.numbers)} atoms"
 
     @classmethod
     def of(cls, labels: LabelSettings, structure: Frames, count: int) -> EngineWorkload:
@@ -42,11 +48,12 @@ class EngineWorkload:
         positions = jitter(structure.positions[0], count, JITTER_ANGSTROM, rng)
         return cls(labels, Frames(structure.numbers, positions, structure.charge))
 
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:
-        """Return the arguments of `alflow.tasks.label`."""
+    def call(self, first: int, count: int) -> Call[dict[str, Any]]:
+        """Return a task as a campaign's, which also says how much processor time it took."""
         rows = np.arange(first, first + count) % len(self.frames)
         settings = self.labels.settings.model_dump(mode="json")
-        return self.labels.engine, settings, self.frames.numbers, self.frames.positions[rows], self.frames.charge
+        frames = self.frames
+        return TIMED_LABEL(self.labels.engine, settings, frames.numbers.tolist(), frames.positions[rows], frames.charge)
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,12 @@ class SleepWorkload:
     """Labels that only take time: what the system costs without the chemistry."""
 
     label_seconds: float
-    what: str = "sleep"
 
-    def arguments(self, first: int, count: int) -> tuple[Any, ...]:  # noqa: ARG002 - all frames are alike
-        """Return the arguments of `sleep_frames`."""
-        return count, self.label_seconds
+    @property
+    def text(self) -> str:
+        """What is labelled."""
+        return f"sleep, {self.label_seconds:g} s a label"
 
-
-def describe(workload: Workload) -> str:
-    """Say in a few words what is labelled."""
-    if isinstance(workload, EngineWorkload):
-        return f"{workload.labels.engine}, {len(workload.frames.numbers)} atoms"
-    if isinstance(workload, SleepWorkload):
-        return f"sleep, {workload.label_seconds:g} s a label"
-    return workload.what
+    def call(self, first: int, count: int) -> Call[dict[str, Any]]:  # noqa: ARG002 - all frames are alike
+        """Return a task that takes the time of `count` labels."""
+        return SLEEP(count, self.label_seconds)

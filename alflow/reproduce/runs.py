@@ -18,14 +18,16 @@ from alflow.forcemodels import EngineModel, EnsembleModel, ModelReference
 from alflow.graph import TaskGraph
 from alflow.labeling import make_engine
 from alflow.launch import launch
-from alflow.learning.seeds import seed_sequence
+from alflow.outcome import App
 from alflow.plan import PullSpec, segment_lengths
 from alflow.progress import Display
 from alflow.reproduce.members import driver_of
 from alflow.resources import resource_folders
 from alflow.rundir import RunDirectory, RunLock, load_state
 from alflow.sites import find_site, load_site
-from alflow.trajectories import SegmentChain, StoredState
+from alflow.starts import pull_chain, relaxation
+from alflow.tasks import PULL_SEGMENT, REFERENCE_SEGMENT, State
+from alflow.trajectories import StoredState
 from alflow.types import Segment
 
 QUICK = (
@@ -119,11 +121,11 @@ class Runs:
         labels, folder = settings.labels, self.folder / name
         model = EngineModel(labels.engine, labels.settings.model_dump(mode="json"))
 
-        def start(graph: TaskGraph, spec: PullSpec) -> Any:
+        def start(graph: TaskGraph, spec: PullSpec) -> State:
             state = StoredState(graph, folder / file_name(spec) / "start.npz")
-            return state.get("relax", *_relaxation(settings, spec, model))
+            return state.get(relaxation(settings, spec, model))
 
-        return self._pulls(folder, specs, model, "reference-segment", start)
+        return self._pulls(folder, specs, model, REFERENCE_SEGMENT, start)
 
     def ensemble_pulls(
         self, name: str, settings: CampaignSettings, specs: Sequence[PullSpec], ensemble: Path, starts: str
@@ -131,18 +133,18 @@ class Runs:
         """Return pulls with an ensemble, driven as the settings say, from the starts of `engine_pulls(starts, ...)`."""
         model = EnsembleModel(str(ensemble), driver_of(settings, ensemble))
 
-        def start(_: TaskGraph, spec: PullSpec) -> Any:
+        def start(_: TaskGraph, spec: PullSpec) -> State:
             return replace(load_state(self.folder / starts / file_name(spec) / "start.npz"), start=None)
 
-        return self._pulls(self.folder / name, specs, model, "pull-segment", start)
+        return self._pulls(self.folder / name, specs, model, PULL_SEGMENT, start)
 
     def _pulls(
         self,
         folder: Path,
         specs: Sequence[PullSpec],
         model: ModelReference,
-        what: str,
-        start: Callable[[TaskGraph, PullSpec], Any],
+        app: App[..., Segment],
+        start: Callable[[TaskGraph, PullSpec], State],
     ) -> list[list[Segment]]:
         folders = [folder / file_name(spec) for spec in specs]
         lengths = [segment_lengths(spec.settings.steps, spec.settings.segment_steps) for spec in specs]
@@ -152,8 +154,8 @@ class Runs:
         self.display.note(f"{folder.name}: {len(specs)} pulls.")
         with self._graph(folder) as graph:
             chains = []
-            for spec, path, steps in zip(specs, folders, lengths, strict=True):
-                chain = SegmentChain(graph, path, what, steps, _arguments(model, spec))
+            for spec, path in zip(specs, folders, strict=True):
+                chain = pull_chain(graph, app, path, spec, model)
                 chain.start(start(graph, spec))
                 chains.append(chain)
             graph.run_until(lambda: all(chain.done for chain in chains))
@@ -183,24 +185,6 @@ def _link(source: str, target: str) -> None:
     """Give a file a second name; run directories replace files and never change them."""
     if not Path(target).exists():
         Path(target).hardlink_to(source)
-
-
-def _arguments(model: ModelReference, spec: PullSpec) -> Any:
-    molecule = spec.molecule
-
-    def arguments(previous: Any, steps: int) -> tuple[Any, ...]:
-        return model, molecule.numbers, previous, spec.steering, spec.settings, steps, None, molecule.charge
-
-    return arguments
-
-
-def _relaxation(settings: CampaignSettings, spec: PullSpec, model: EngineModel) -> tuple[Any, ...]:
-    """Return the arguments of a relaxation; the velocities are those that a campaign of the same seed draws."""
-    molecule = spec.molecule
-    words = seed_sequence(settings.seed, 0, "velocities", spec.replica, len(molecule.numbers)).generate_state(4)
-    seed = tuple(int(word) for word in words)
-    relaxation = settings.sampling.relax
-    return model, molecule.numbers, molecule.positions, molecule.steered, relaxation, seed, molecule.charge
 
 
 def _first_data_part(settings: CampaignSettings) -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alflow.bench.worker import nothing
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
 from alflow.events import EventLog
@@ -23,14 +22,10 @@ from alflow.outcome import Outcome
 from alflow.rundir import write_atomically
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
-from alflow.sitecheck.worker import look, versions
+from alflow.sitecheck.worker import LOOK, versions
 from alflow.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.structures import alkane
 
-CHECK_APPS: dict[str, tuple[Callable[..., Outcome], str]] = {
-    **{f"look-{label}": (look, label) for label in EXECUTOR_LABELS},
-    **{f"nothing-{label}": (nothing, label) for label in EXECUTOR_LABELS},
-}
 START_LIMIT_SECONDS = 1800.0
 HOLD_SECONDS = 1.0
 
@@ -97,7 +92,7 @@ def check_site(
     energy, theory = _known_energy(labels)
     expected = Expected(versions(), energy, theory, token, _remote(config))
     events = EventLog(run_dir / "events.jsonl")
-    graph = TaskGraph(config, events, apps=CHECK_APPS)
+    graph = TaskGraph(config, events)
     reports: list[WorkerReport] = []
     speeds = {}
     try:
@@ -166,16 +161,11 @@ def _look(
             return True
         for _ in range(max(1, expected, connected) - graph.pending()):
             sent = time.time()
-            graph.submit(
-                f"look-{label}",
-                labels.engine,
-                settings,
-                structure.numbers.tolist(),
-                structure.positions[0],
-                str(shared),
-                HOLD_SECONDS,
-                handler=partial(_take, seen, label, shared, sent),
+            numbers, positions = structure.numbers.tolist(), structure.positions[0]
+            call = LOOK.on(label, f"look-{label}")(
+                labels.engine, settings, numbers, positions, str(shared), HOLD_SECONDS
             )
+            graph.submit(call, partial(_take, seen, label, shared, sent))
         return False
 
     graph.run_until(everyone)
@@ -183,7 +173,7 @@ def _look(
     return first[0] if first else time.monotonic() - began, list(seen.reports.values())
 
 
-def _take(seen: _Seen, label: str, shared: Path, sent: float, result: Outcome | BaseException) -> None:
+def _take(seen: _Seen, label: str, shared: Path, sent: float, result: Outcome[dict[str, Any]] | BaseException) -> None:
     if isinstance(result, BaseException):
         seen.errors.append(result)
         return

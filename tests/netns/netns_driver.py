@@ -20,7 +20,7 @@ from parsl.providers import LocalProvider
 
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
-from alflow.outcome import reported
+from alflow.outcome import App, reported
 
 HERE = Path(__file__).parent
 NETWORK = os.environ.get("NETWORK", "10.88.0")
@@ -58,7 +58,7 @@ def config(folder):
 
 def main():
     folder = Path(sys.argv[1])
-    graph = TaskGraph(config(folder), EventLog(folder / "events.jsonl"), apps={"work": (netns_work, "cpu")})
+    graph = TaskGraph(config(folder), EventLog(folder / "events.jsonl"))
     hosts, retried, cut = Counter(), [], None
     began = time.monotonic()
 
@@ -72,7 +72,7 @@ def main():
             cut = dict(hosts)
 
     for _ in range(60):
-        graph.submit("work", 0.5, handler=handle)
+        graph.submit(App("work", "cpu", netns_work)(0.5), handle)
     graph.run_until(lambda: graph.pending() == 0)
     seconds = time.monotonic() - began
     graph.close()

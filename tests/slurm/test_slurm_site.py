@@ -13,6 +13,7 @@ from slurm_tasks import where
 from alflow.errors import CampaignError, SiteError
 from alflow.events import EventLog
 from alflow.graph import TaskGraph
+from alflow.outcome import App
 from alflow.sites import find_site, load_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -26,9 +27,6 @@ OPTIONS = {
     "heartbeat_seconds": "1",
     "heartbeat_limit_seconds": "6",
 }
-
-
-APPS = {"cpu": (where, "cpu"), "gpu": (where, "gpu")}
 
 
 def quick(config):
@@ -48,7 +46,7 @@ def farm(no_jobs, tmp_path, monkeypatch):
 
     def start(site="slurm", **changes):
         config = quick(load_site(find_site(site), tmp_path, OPTIONS | changes))
-        graphs.append(TaskGraph(config, EventLog(tmp_path / "events.jsonl"), apps=APPS))
+        graphs.append(TaskGraph(config, EventLog(tmp_path / "events.jsonl")))
         return graphs[-1]
 
     yield start
@@ -60,7 +58,7 @@ def gather(graph, what, *arguments, count):
     """Submit tasks; give their results once all are there."""
     found = []
     for _ in range(count):
-        graph.submit(what, *arguments, handler=found.append)
+        graph.submit(App(what, what, where)(*arguments), found.append)
     graph.run_until(lambda: graph.pending() == 0)
     for result in found:
         if isinstance(result, BaseException):
