@@ -14,7 +14,8 @@
      ├── CanaryError         a worker gives wrong numbers or is far too slow
      ├── TrainingError       a training cannot go on (no data, loss not finite)
      ├── RunError            a run directory: locked, of another campaign, damaged
-     └── CampaignError       a campaign had to end (too many failures, an executor that is gone)
+     ├── CampaignError       a campaign had to end (too many failures, an executor that is gone)
+     └── TerminatedError     the driver was asked to end (SIGTERM)
 
 A message is one sentence or two: the rule, the value found, where, and what to do.
 """
@@ -111,3 +112,7 @@ class RunError(AlflowError):
 
 class CampaignError(AlflowError):
     """A campaign had to end before its last iteration."""
+
+
+class TerminatedError(AlflowError):
+    """The scheduler or the user asked the driver to end (SIGTERM)."""

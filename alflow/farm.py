@@ -64,7 +64,12 @@ class LabelFarm:
     _measured: int = 0
     _usual: dict[bytes, float] = field(default_factory=dict)
     """Median energy of the first data of each composition, eV."""
-    _first: float | None = None
+    _arrived: int = 0
+    """Frames of this account that came back from workers."""
+    _waited: float = 0.0
+    """For how long labels of this account were in flight, s, up to `_since`."""
+    _since: float = 0.0
+    """When labels in flight were last looked at: a time of the monotonic clock."""
 
     def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
         """Ask for labels of frames; those in the ledger are taken from there."""
@@ -94,9 +99,15 @@ class LabelFarm:
         return max(guess, 1e-5)
 
     def rate(self) -> float:
-        """Return labels a second since the first task."""
-        elapsed = time.monotonic() - self._first if self._first else 0.0
-        return self._measured / elapsed if elapsed > 0 else 0.0
+        """Return labels a second, counted since `new_account`, over the time that any was in flight."""
+        self._count_time()
+        return self._arrived / self._waited if self._waited > 0 else 0.0
+
+    def _count_time(self) -> None:
+        """Add the time that has gone by, if any label was in flight."""
+        now = time.monotonic()
+        self._waited += now - self._since if self.in_flight else 0.0
+        self._since = now
 
     def idle(self) -> bool:
         """Say whether all that was asked for has come back."""
@@ -117,14 +128,16 @@ class LabelFarm:
             )
 
     def new_account(self) -> None:
-        """Start counting anew: wanted, done, known, failed."""
+        """Start counting anew: wanted, done, known, failed, and the rate."""
         self.wanted = self.done = self.known = self.failed = 0
+        self._arrived, self._waited, self._since = 0, 0.0, time.monotonic()
 
     def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
-        self._first = self._first or time.monotonic()
+        self._count_time()
         self.in_flight += len(chunk.frames)
 
         def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
+            self._count_time()
             self.in_flight -= len(chunk.frames)
             self._handle(chunk, attempt, result)
 
@@ -178,6 +191,7 @@ class LabelFarm:
             self._measured += len(chunk.frames)
         labels = Labels(value["energies"], value["forces"])
         failures = tuple(LabelFailure(*failure) for failure in value["failures"])
+        self._arrived += len(chunk.frames)
         batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"])
         usual, host = self._usual_energy(chunk.frames), outcome.report.host
         if usual is not None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from alflow.chunking import chunk_sizes
 from alflow.config.campaign import CampaignSettings
@@ -22,6 +21,7 @@ from alflow.learning.splits import random_split
 from alflow.plan import Molecule, molecules, pulls, segment_lengths
 from alflow.potentials import PotentialKind, Training
 from alflow.sites import Capacity
+from alflow.tables import Sheet
 from alflow.types import Dataset, Frames, Group, Labels
 
 PROBE_FRAMES = 48
@@ -251,7 +251,7 @@ def _stages(
     return tuple(stages)
 
 
-def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Table:
+def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Sheet:
     """Return the plan and its cost on a site as a table.
 
     Args:
@@ -259,7 +259,9 @@ def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Table:
         capacity: workers and nodes of the executors "cpu" and "gpu".
     """
     wall = found.wall_seconds(capacity["cpu"].workers, capacity["gpu"].workers)
-    table = Table(
+    table = Sheet(
+        ("stage", "executor"),
+        ("tasks", "an iteration", "amount", "worker-seconds", "node-hours"),
         title=f"Plan of {found.campaign}: {found.iterations} iterations",
         caption=(
             f"probe: {found.label_seconds * 1e3:.1f} ms a label, {found.step_seconds * 1e3:.2f} ms a pull step, "
@@ -268,13 +270,11 @@ def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Table:
             "workers like this one. Nothing was submitted."
         ),
     )
-    for heading in ("stage", "executor", "tasks", "an iteration", "amount", "worker-seconds", "node-hours"):
-        table.add_column(heading, justify="left" if heading in ("stage", "executor") else "right")
     for stage in found.stages:
         once = stage.name.startswith(("first", "reference"))
         each = "once" if once else f"{stage.tasks / found.iterations:.0f}"
         hours = capacity[stage.executor].node_hours(stage.seconds)
-        table.add_row(
+        table.add(
             stage.name,
             stage.executor,
             str(stage.tasks),

@@ -21,7 +21,7 @@ from typing import Any
 from alflow.campaign import Finished, run_campaign
 from alflow.canary import make_canary
 from alflow.config.campaign import CampaignSettings
-from alflow.errors import AlflowError, RunError
+from alflow.errors import RunError, TerminatedError
 from alflow.events import EventLog
 from alflow.farm import LabelFarm
 from alflow.forcemodels import EngineModel
@@ -38,12 +38,9 @@ from alflow.types import LabelEngine
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
+FIRST_USE = {"dftb3": " (the first time, its parameters are fetched and its kernels compiled: a minute or so)"}
 LIMITS = ("timeout_s", "memory_gb", "guard")
 """Settings of labels: where they have changed, the iteration that is not committed asks again for what they ended."""
-
-
-class TerminatedError(AlflowError):
-    """The scheduler or the user asked the driver to end (SIGTERM)."""
 
 
 @dataclass
@@ -82,6 +79,7 @@ class _Ticker:
         view.labels_wanted, view.labels_done, view.labels_known = farm.wanted, farm.done, farm.known
         view.labels_failed, view.labels_per_second = farm.failed, farm.rate()
         view.label_tasks = self.graph.pending("label")
+        view.workers = {label: self.graph.workers(label) for label in ("cpu", "gpu")}
         for note in sorted(self.run.iteration(view.iteration).glob("members-*.progress")):
             with contextlib.suppress(OSError, ValueError):  # the worker replaces it, and removes it at its end
                 view.epoch, view.epochs = (int(word) for word in note.read_text(encoding="utf-8").split())
@@ -109,10 +107,11 @@ class _Ticker:
                 "per_second": view.labels_per_second,
             },
             "pull": {"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
+            "reference": {"steps_done": view.reference_done, "steps_wanted": view.reference_wanted},
             "training": {"epoch": view.epoch, "epochs": view.epochs},
             "tasks": {f"{what}:{state}": count for (what, state), count in self.graph.running().items()},
             "finished": dict(self.graph.counts),
-            "workers": {label: self.graph.workers(label) for label in ("cpu", "gpu")},
+            "workers": view.workers,
         }
         write_atomically(self.run.path / "status.json", json.dumps(status).encode())
 
@@ -128,6 +127,8 @@ def launch(
         CampaignError: the campaign had to end.
         TerminatedError: SIGTERM came; what was done is committed.
     """
+    name = settings.labels.engine
+    display.note(f"Labelling the starting structures with {name} ...{FIRST_USE.get(name, '')}")
     engine = check_campaign(settings)
     site_file = find_site(site)
     run = RunDirectory(run_dir.resolve())
@@ -145,6 +146,7 @@ def launch(
         if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
             ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
         with _terminated_by_signal(ticker):
+            display.note(f"Starting workers on site {site_file.stem!r} ...")
             graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)

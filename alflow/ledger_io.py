@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 
 from alflow.errors import InputError
 from alflow.ledger import ORIGIN_KINDS, Ledger, LedgerReader, LedgerRow, Origin, OriginKind
+from alflow.targets import shown, writing
 from alflow.types import Dataset, Frames
 from alflow.units import HARTREE_IN_EV
 
@@ -52,17 +53,13 @@ def export_labels(
     Raises:
         InputError: the file exists, the theory is not in the ledger or not named, the format cannot hold a structure.
     """
-    if path.exists() and not overwrite:
-        raise InputError(f"An export does not overwrite a file; {path} exists. Name another, or allow overwriting.")
+    if path.is_file() and not overwrite:
+        raise InputError(
+            f"An export does not overwrite a file; {shown(path)} exists. Name another, or allow overwriting."
+        )
     named = _theory(ledger, theory)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    partial.unlink(missing_ok=True)
-    try:
-        written = _EXPORTERS[form](ledger, partial, named, kinds)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return written
+    with writing(path, "The export") as partial:
+        return _EXPORTERS[form](ledger, partial, named, kinds)
 
 
 @dataclass(frozen=True)

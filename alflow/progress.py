@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from alflow.records import IterationRecord, estimate_text
+from alflow.tables import Sheet
+
+ITERATION_HEADINGS = (
+    "iter.",
+    "labels",
+    "E RMSE",
+    "F MAE",
+    "threshold",
+    "selected",
+    "barrier",
+    "reference",
+    "error",
+    "train s",
+    "pull s",
+    "label s",
+)
 
 
 @dataclass
@@ -35,10 +51,13 @@ class View:
     """Of the pulls of this iteration."""
     work_ev: float = 0.0
     """Work so far in the pull that reported last."""
+    reference_wanted: int = 0
+    reference_done: int = 0
+    """Steps of all reference pulls."""
     epochs: int = 0
     epoch: int = 0
-    reference: str = ""
     workers: dict[str, int] = field(default_factory=dict)
+    """Of each executor, as far as they have connected."""
     records: list[IterationRecord] = field(default_factory=list)
 
 
@@ -82,7 +101,7 @@ class PlainDisplay:
 
     def update(self, view: View) -> None:
         """Write a line if there is something new to say."""
-        now, current = time.monotonic(), (view.iteration, view.stage)
+        now, current = time.monotonic(), (view.iteration, view.stage + waiting(view))
         if current != self._last or now - self._written > self._period:
             self._last, self._written = current, now
             self._write(sentence(view))
@@ -112,25 +131,28 @@ class LiveDisplay:
         )
         self._tasks = {
             name: self._bars.add_task(name, total=None, extra="")
-            for name in ("iteration", "training", "pull", "labels")
+            for name in ("iteration", "training", "pull", "reference", "labels")
         }
+        self._bars.update(self._tasks["reference"], visible=False, extra="steps with the label engine")
         self._live = Live(console=console, refresh_per_second=5, transient=True)
         self._live.start()
 
     def update(self, view: View) -> None:
         """Draw the bars and the table."""
         bars = self._bars
-        bars.update(self._tasks["iteration"], completed=view.iteration, total=view.iterations, extra=view.stage)
+        stage = view.stage + waiting(view)
+        bars.update(self._tasks["iteration"], completed=view.iteration, total=view.iterations, extra=stage)
         bars.update(self._tasks["training"], completed=view.epoch, total=view.epochs or None, extra="epochs")
-        work = f"steps, work {view.work_ev:.2f} eV {view.reference}"
+        work = f"steps, work {view.work_ev:.2f} eV"
         bars.update(self._tasks["pull"], completed=view.steps_done, total=view.steps_wanted or None, extra=work)
-        rate = f"{view.labels_per_second:.0f}/s, {view.labels_failed} failed, {view.label_tasks} tasks open"
+        rate = f"{per_second(view.labels_per_second)}, {view.labels_failed} failed, {view.label_tasks} tasks open"
         bars.update(self._tasks["labels"], completed=view.labels_done, total=view.labels_wanted or None, extra=rate)
-        grid = Table.grid()
-        if view.records:
-            grid.add_row(iteration_table(view.records))
-        grid.add_row(bars)
-        self._live.update(grid)
+        if view.reference_wanted:
+            bars.update(
+                self._tasks["reference"], completed=view.reference_done, total=view.reference_wanted, visible=True
+            )
+        shown = [iteration_table(view.records)] if view.records else []
+        self._live.update(Group(*shown, bars))
 
     def note(self, message: str) -> None:
         """Print the sentence above the display."""
@@ -142,48 +164,49 @@ class LiveDisplay:
 
 
 def display_for(console: Console) -> Display:
-    """Return a live display for a terminal, plain lines for anything else."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay()
+    """Return a live display for a terminal that can move its cursor, plain lines for anything else."""
+    live = console.file.isatty() and not console.is_dumb_terminal
+    return LiveDisplay(console) if live else PlainDisplay()
 
 
 def sentence(view: View) -> str:
     """Say in one line what goes on."""
-    parts = [f"iteration {view.iteration}/{view.iterations - 1}: {view.stage}"]
+    parts = [f"iteration {view.iteration}/{view.iterations - 1}: {view.stage}{waiting(view)}"]
     if view.stage == "training" and view.epochs:
         parts.append(f"epoch {view.epoch}/{view.epochs}")
     if view.steps_done:
         parts.append(f"pull step {view.steps_done}/{view.steps_wanted}, work {view.work_ev:.2f} eV")
+    if view.reference_done < view.reference_wanted:
+        parts.append(f"reference step {view.reference_done}/{view.reference_wanted}")
     if view.labels_wanted:
-        parts.append(f"labels {view.labels_done}/{view.labels_wanted} ({view.labels_per_second:.0f}/s)")
+        parts.append(f"labels {view.labels_done}/{view.labels_wanted} ({per_second(view.labels_per_second)})")
     if view.labels_failed:
         parts.append(f"{view.labels_failed} failed")
     return ", ".join(parts)
 
 
-def iteration_table(records: list[IterationRecord]) -> Table:
+def per_second(rate: float) -> str:
+    """Write a rate with two digits or more: 0.25/s, 7.1/s, 1200/s."""
+    return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+
+
+def waiting(view: View) -> str:
+    """Say which executors have no worker yet."""
+    missing = [label for label, count in view.workers.items() if not count]
+    return f", waiting for workers of {' and '.join(missing)}" if missing else ""
+
+
+def iteration_table(records: Sequence[IterationRecord]) -> Sheet:
     """Return the table of iterations."""
-    table = Table(
+    table = Sheet(
+        (),
+        ITERATION_HEADINGS,
         title="Iterations",
         caption="energies in eV a molecule, forces in eV/Å a component, barriers in eV; errors of the best member",
     )
-    for heading in (
-        "iter.",
-        "labels",
-        "E RMSE",
-        "F MAE",
-        "threshold",
-        "selected",
-        "barrier",
-        "reference",
-        "error",
-        "train s",
-        "pull s",
-        "label s",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         seconds = record.seconds
-        table.add_row(
+        table.add(
             str(record.iteration),
             str(record.labels),
             f"{record.energy_rmse_ev[record.best_member]:.4f}",

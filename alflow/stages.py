@@ -84,7 +84,7 @@ class Stages:
     @cached_property
     def references(self) -> References:
         """Pulls with the label engine."""
-        return References(self.settings, self.run, self.graph, self.farm)
+        return References(self.settings, self.run, self.graph, self.farm, self._count_reference_steps)
 
     def records(self) -> tuple[IterationRecord, ...]:
         """Return the committed iterations."""
@@ -183,10 +183,10 @@ class Stages:
         model = EnsembleModel(str(ensemble.path), driver)
         specs = pulls(self.settings)
         rules = self._rules(iteration, judge, specs)
+        self.view.steps_done, self.view.steps_wanted = 0, sum(spec.settings.steps for spec in specs)
         running = [
             self._start_pull(iteration, spec, model, judge, rule) for spec, rule in zip(specs, rules, strict=True)
         ]
-        self.view.steps_wanted = sum(sum(pull.chain.lengths) for pull in running)
         self.graph.run_until(lambda: all(pull.chain.done for pull in running))
         self.seconds["pull"] = time.monotonic() - started
         for pull in running:
@@ -349,7 +349,11 @@ class Stages:
     def _enter(self, iteration: int, stage: str) -> None:
         self.view.iteration, self.view.stage = iteration, stage
         if stage == "training":
-            self.view.steps_done = self.view.steps_wanted = 0
+            self.view.steps_done = self.view.steps_wanted = self.view.epoch = self.view.epochs = 0
+            self.farm.new_account()
+
+    def _count_reference_steps(self, done: int, wanted: int) -> None:
+        self.view.reference_done, self.view.reference_wanted = done, wanted
 
 
 def threshold_of(selector: selection.SelectorState) -> float:

@@ -86,8 +86,24 @@ class _Reference:
 class References:
     """A relaxed start, and a pull with the label engine from it, for every pull of the plan."""
 
-    def __init__(self, settings: CampaignSettings, run: RunDirectory, graph: TaskGraph, farm: LabelFarm) -> None:
-        self._settings, self._graph, self._model = settings, graph, farm.model
+    def __init__(
+        self,
+        settings: CampaignSettings,
+        run: RunDirectory,
+        graph: TaskGraph,
+        farm: LabelFarm,
+        count: Callable[[int, int], None] = lambda _done, _wanted: None,
+    ) -> None:
+        """Plan them.
+
+        Args:
+            settings: of the campaign.
+            run: where they are stored.
+            graph: what runs them.
+            farm: names the label engine and its theory.
+            count: told the steps done and wanted of all pulls whenever a segment has come.
+        """
+        self._settings, self._graph, self._model, self._count = settings, graph, farm.model, count
         folder = run.path / "reference" / farm.theory[:12]
         self._found = [
             _Reference(
@@ -107,7 +123,14 @@ class References:
             call = relaxation(self._settings, reference.spec, self._model)
             state = reference.start.get(call, pull=reference.spec.index)
             if sampling.reference:
+                reference.chain.on_segment = lambda _: self._count(*self._steps())
                 reference.chain.start(state)
+
+    def _steps(self) -> tuple[int, int]:
+        """Return the steps done and wanted of all pulls."""
+        chains = [reference.chain for reference in self._found]
+        done = sum(chain.segments[-1].end.step for chain in chains if chain.segments)
+        return done, sum(sum(chain.lengths) for chain in chains)
 
     def relaxed(self, spec: PullSpec) -> MDState:
         """Wait for the relaxed start of a pull, and return it.

@@ -55,6 +55,8 @@ class RunStatus:
     labels_per_second: float
     pull_steps: tuple[int, int]
     """Steps done and wanted of the pulls of this iteration."""
+    reference_steps: tuple[int, int]
+    """The same of the reference pulls."""
     epochs: tuple[int, int]
     last_error: str
     """The last task that failed or event that went wrong; empty if there is none."""
@@ -79,7 +81,9 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
     age = max(0.0, now - float(written["time"]))
     state, message = _driver(written, age)
     seconds = _iteration_seconds(path / "iterations.jsonl")
-    labels, pull, training = (dict(written.get(name, {})) for name in ("labels", "pull", "training"))
+    labels, pull, reference, training = (
+        dict(written.get(name, {})) for name in ("labels", "pull", "reference", "training")
+    )
     ended = state in ("finished", "failed")
     return RunStatus(
         state=state,
@@ -98,6 +102,7 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
         labels_failed=int(labels.get("failed", 0)),
         labels_per_second=float(labels.get("per_second", 0.0)),
         pull_steps=(int(pull.get("steps_done", 0)), int(pull.get("steps_wanted", 0))),
+        reference_steps=(int(reference.get("steps_done", 0)), int(reference.get("steps_wanted", 0))),
         epochs=(int(training.get("epoch", 0)), int(training.get("epochs", 0))),
         last_error=_last_error(path / "events.jsonl"),
         seconds_to_go=None if ended else _to_go(seconds, int(written["iterations"])),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "alflow"
 LAYERS = [
-    ("units", "errors", "orphans"),
+    ("units", "errors", "orphans", "targets", "tables"),
     ("types",),
     ("config", "dftb", "learning"),
     ("structures",),

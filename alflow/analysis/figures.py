@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
+from alflow.analysis.saving import save_figure
 from alflow.structures import bonds
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
@@ -252,4 +253,4 @@ def work_figure(
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     draw_work_curves(left, curves, references)
     draw_barriers(right, iterations, barriers, reference_barriers, systems)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from alflow.analysis import costs, page, sections
 from alflow.analysis.rundata import RunData
-from alflow.rundir import RunDirectory, write_atomically
+from alflow.rundir import RunDirectory
+from alflow.targets import check_target, writing
 
 Section = Callable[[RunData], str]
 
@@ -30,20 +31,23 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
 )
 
 
-def write_report(run: RunDirectory) -> Path:
-    """Write ``report.html`` of a run, finished or not, and return its path.
+def write_report(run: RunDirectory, target: Path | None = None) -> Path:
+    """Write the report of a run, finished or not, and return its path: ``report.html`` of the run if none is given.
 
     A section that cannot be made says so in its place; the others are there.
 
     Raises:
         RunError: the directory is not a campaign's.
-        OSError: the file cannot be written.
+        InputError: the file cannot be written.
     """
-    data = RunData(run, run.settings())
+    target = target or run.path / "report.html"
+    settings = run.settings()
+    check_target(target, "The report")
+    data = RunData(run, settings)
     parts = [_head(data)]
     parts += [_section(heading, make, data) for heading, make in SECTIONS]
-    target = run.path / "report.html"
-    write_atomically(target, page.page(f"{data.settings.name}: alflow", "".join(parts)).encode())
+    with writing(target, "The report") as part:
+        part.write_text(page.page(f"{settings.name}: alflow", "".join(parts)), encoding="utf-8")
     return target
 
 

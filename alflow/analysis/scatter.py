@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alflow.analysis.saving import save_figure
 from alflow.potentials.evaluation import Predictions
 from alflow.types import FloatArray
 
@@ -30,7 +31,7 @@ def scatter_figure(predictions: Predictions, path: Path | None = None, title: st
     if title:
         figure.suptitle(title)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        save_figure(figure, path)
     return figure
 
 

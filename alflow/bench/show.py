@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.table import Table
-
 from alflow.bench.measure import Account
 from alflow.bench.report import BenchReport
+from alflow.tables import Sheet
+from alflow.targets import writing
 
 
-def bench_table(report: BenchReport) -> Table:
+def bench_table(report: BenchReport) -> Sheet:
     """Return one line a case."""
-    table = Table(
+    headings = ("workers", "frames", "labels/s", "each", "effic.", "proc.", "busy", "start", "disp.", "tail")
+    table = Sheet(
+        (),
+        (*headings, "ms/label"),
         title=f"labelling on {report.site}: {report.workload}, {report.workers} workers",
         caption=(
             f"first result after {report.first_worker_s:.1f} s, every worker after {report.all_workers_s:.1f} s; "
@@ -24,13 +27,10 @@ def bench_table(report: BenchReport) -> Table:
             "frames: of a task; busy, start, disp., tail: shares of held worker-seconds; ms/label: cost of dispatch"
         ),
     )
-    headings = ("workers", "frames", "labels/s", "each", "effic.", "proc.", "busy", "start", "disp.", "tail")
-    for heading in (*headings, "ms/label"):
-        table.add_column(heading, justify="right")
     for row in report.rows:
         part = row.account
         held = part.workers * part.wall_s
-        table.add_row(
+        table.add(
             str(part.workers),
             str(row.case.frames_per_task) if row.case.frames_per_task else f"~{part.labels / part.tasks:.1f}",
             f"{part.labels_per_second:.4g}",
@@ -48,12 +48,15 @@ def bench_table(report: BenchReport) -> Table:
 
 def save_bench(report: BenchReport, path: Path) -> None:
     """Write the numbers as JSON."""
-    path.write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
+    with writing(path, "The numbers") as part:
+        part.write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
 
 
 def draw_bench(report: BenchReport, path: Path) -> Path:
     """Draw labels a second over workers, and where the workers' time went in each case."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - drawing alone needs it
+
+    from alflow.analysis.saving import save_figure  # noqa: PLC0415
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     rates, parts = figure.subplots(1, 2)
@@ -76,7 +79,7 @@ def draw_bench(report: BenchReport, path: Path) -> Path:
     parts.set(xlabel="share of held worker-seconds", xlim=(0, 1))
     parts.invert_yaxis()  # as in the table
     parts.legend(frameon=False, fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.savefig(path)
+    save_figure(figure, path)
     return path
 
 

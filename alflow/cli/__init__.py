@@ -10,10 +10,11 @@ import sys
 import typer
 
 from alflow.cli import bench, campaign, config, evaluate, label, ledger, report, site, status
-from alflow.errors import AlflowError, CampaignError
+from alflow.cli.ending import Ending, SentenceGroup, tolerant_streams, write_out
 
 app = typer.Typer(
     name="alflow",
+    cls=SentenceGroup,
     help="Active learning of neural network potentials for rare events, on Parsl.",
     epilog="Example: alflow run configs/quickstart.toml --site local",
     no_args_is_help=True,
@@ -34,20 +35,20 @@ report.add_to(app)
 
 def main() -> None:
     """Run the command line; what the user got wrong is a sentence and exit code 2."""
+    tolerant_streams()
+    try:
+        code = _run()
+        write_out()
+    except Ending as ending:
+        for line in str(ending).splitlines():
+            typer.echo(f"alflow: {line}", err=True)
+        code = ending.code
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app()
-    except CampaignError as error:
-        fail(str(error), 1)
-    except AlflowError as error:
-        fail(str(error), 2)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-    except BrokenPipeError:
-        sys.exit(0)
-
-
-def fail(message: str, code: int) -> None:
-    """Print an error and end."""
-    for line in message.splitlines():
-        typer.echo(f"alflow: {line}", err=True)
-    sys.exit(code)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0

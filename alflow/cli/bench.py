@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.folder import working_folder
-from alflow.cli.terminal import wide
+from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
+from alflow.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from alflow.bench.workload import Workload
@@ -22,10 +23,10 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(bench, name="bench")
 
 
-@bench.command(epilog="Example: alflow bench label --site local -o workers=2 --structures hexane --count 5000")
+@bench.command(epilog="Example: alflow bench label --site local -O workers=2 --structures hexane --count 5000")
 def label(  # noqa: PLR0917 - one an option
-    site: Annotated[str, typer.Option("--site", "-s", help="Site: a name, or a Python file.")] = "local",
-    options: Annotated[list[str] | None, typer.Option("-o", help="Option of the site file. May be repeated.")] = None,
+    site: SiteName = "local",
+    options: SiteOptions = None,
     structures: Annotated[
         str, typer.Option(help="An alkane's name (methane ... decane), or a structure file.")
     ] = "hexane",
@@ -43,21 +44,23 @@ def label(  # noqa: PLR0917 - one an option
     ] = None,
     json: Annotated[Path, typer.Option(help="Where the numbers are written.")] = Path("bench-label.json"),
     figure: Annotated[Path, typer.Option(help="Where the figure is drawn.")] = Path("bench-label.svg"),
+    old_options: OldSiteOptions = None,
 ) -> None:
     """Measure labels a second, and where the time of held workers goes."""
-    from rich.console import Console
-
+    from alflow.analysis.saving import check_figure
     from alflow.bench.label import bench_label
     from alflow.bench.report import BenchCase
     from alflow.bench.show import bench_table, draw_bench, save_bench
-    from alflow.sites import parse_option_pairs
+    from alflow.targets import check_target
 
-    console = Console()
+    console, chosen = terminal(), site_options(options, old_options)
+    check_target(json, "The numbers")
+    check_figure(figure)
     cases = [BenchCase(some, size) for some in _numbers(workers, "--workers") for size in _numbers(chunks, "--chunks")]
     with working_folder(run_dir, "bench-label-") as folder:
         report = bench_label(
             site,
-            parse_option_pairs(options or ()),
+            chosen,
             _workload(engine, structures, count, label_seconds),
             count,
             folder,
@@ -67,24 +70,22 @@ def label(  # noqa: PLR0917 - one an option
             limit_s=60.0 * limit,
             say=console.print,
         )
-    wide(console).print(bench_table(report))
+    console.print(bench_table(report))
     save_bench(report, json)
-    console.print(f"written to {json}, drawn in {draw_bench(report, figure)}", highlight=False)
+    console.print(f"written to {json}, drawn in {draw_bench(report, figure)}")
     if campaign is not None:
-        _forecast(campaign, site, options or [], report.label_seconds)
+        _forecast(campaign, site, chosen, report.label_seconds)
 
 
-def _forecast(campaign: str, site: str, options: list[str], label_seconds: float) -> None:
-    from rich.console import Console
-
+def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: float) -> None:
     from alflow.cli.config import find_campaign
     from alflow.config.load import load_campaign
     from alflow.forecast import forecast, forecast_table
-    from alflow.sites import find_site, load_site, parse_option_pairs, site_capacity
+    from alflow.sites import find_site, load_site, site_capacity
 
-    console = Console()
+    console = terminal()
     with tempfile.TemporaryDirectory() as folder:
-        capacity = site_capacity(load_site(find_site(site), Path(folder), parse_option_pairs(options)))
+        capacity = site_capacity(load_site(find_site(site), Path(folder), options))
     found = forecast(load_campaign(find_campaign(campaign)), console.print, label_seconds)
     console.print(forecast_table(found, capacity))
 

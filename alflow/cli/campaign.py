@@ -8,28 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.config import CampaignFile, Overrides, find_campaign
-from alflow.cli.terminal import wide
+from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
+from alflow.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from alflow.config.campaign import CampaignSettings
+    from alflow.progress import Display
     from alflow.rundir import RunDirectory
-
-Site = Annotated[str, typer.Option("--site", "-s", help="Site: a name from `alflow site list`, or a Python file.")]
-SiteOptions = Annotated[
-    list[str] | None, typer.Option("-o", help="Option of the site file: -o workers=4. May be repeated.")
-]
-RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(epilog="Example: alflow run configs/quickstart.toml --site local -o workers=2")(run)
+    app.command(epilog="Example: alflow run configs/quickstart.toml --site local -O workers=2")(run)
 
 
 def run(
     campaign: CampaignFile,
-    site: Site = "local",
+    site: SiteName = "local",
     options: SiteOptions = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-d", help="Run directory; runs/NAME if not given.")
@@ -38,16 +35,13 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; submit nothing.")
     ] = False,
+    old_options: OldSiteOptions = None,
 ) -> None:
     """Run a campaign, or go on with it: the same command continues where the last one ended."""
-    from rich.console import Console
-
     from alflow.config.load import load_campaign
-    from alflow.sites import parse_option_pairs
 
-    console = Console()
+    console, chosen = terminal(), site_options(options, old_options)
     settings = load_campaign(find_campaign(campaign), overrides or ())
-    site_options = parse_option_pairs(options or ())
     target = run_dir or Path("runs") / settings.name
     if dry_run:
         from alflow.forecast import forecast, forecast_table
@@ -55,38 +49,47 @@ def run(
         from alflow.sites import find_site, load_site, site_capacity
 
         check_campaign(settings)
-        capacity = site_capacity(load_site(find_site(site), target, site_options))
-        wide(console).print(forecast_table(forecast(settings, say=console.print), capacity))
+        capacity = site_capacity(load_site(find_site(site), target, chosen))
+        console.print(forecast_table(forecast(settings, say=console.print), capacity))
         return
-    _launch(console, settings, site, site_options, target)
+    _launch(console, settings, site, chosen, target)
 
 
-def _launch(console: Console, settings: object, site: str, options: dict[str, str], target: Path) -> None:
-    from alflow.config.campaign import CampaignSettings
-    from alflow.launch import TerminatedError, launch
+def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
+    from alflow.errors import TerminatedError
     from alflow.progress import display_for
-    from alflow.rundir import RunDirectory
-    from alflow.sitecheck.check import check_warning
 
-    assert isinstance(settings, CampaignSettings)
     display = display_for(console)
-    warning = check_warning(site)
-    if warning:
-        display.note(f"Warning: {warning}.")
     again = f"Run the same command again to go on. What is committed lies in {target}."
     try:
-        finished = launch(settings, site, options, target, display)
-    except KeyboardInterrupt:
+        run, reason = _launched(settings, site, options, target, display)
+    except KeyboardInterrupt as error:
         display.close()
         console.print(f"Interrupted. {again}")
-        raise
+        raise typer.Exit(130) from error
     except TerminatedError as error:
         display.close()
         console.print(f"{error} {again}")
         raise typer.Exit(143) from error
     finally:
         display.close()
-    _summary(console, RunDirectory(target.resolve()), finished.reason)
+    _summary(console, run, reason)
+
+
+def _launched(
+    settings: CampaignSettings, site: str, options: dict[str, str], target: Path, display: Display
+) -> tuple[RunDirectory, str]:
+    """Return the run directory of a finished campaign, and why it ended."""
+    display.note("Loading PyTorch, Parsl and LAMMPS ...")
+    from alflow.launch import launch
+    from alflow.rundir import RunDirectory
+    from alflow.sitecheck.check import check_warning
+
+    warning = check_warning(site)
+    if warning:
+        display.note(f"Warning: {warning}.")
+    finished = launch(settings, site, options, target, display)
+    return RunDirectory(target.resolve()), finished.reason
 
 
 def _summary(console: Console, run: RunDirectory, reason: str) -> None:
@@ -94,7 +97,7 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     from alflow.analysis.summary import draw_work
     from alflow.progress import iteration_table
 
-    wide(console).print(iteration_table(list(run.records())))
+    console.print(iteration_table(run.records()))
     figure = draw_work(run)
     console.print(f"The campaign ended: {reason}.")
     for what, path in (
@@ -106,4 +109,4 @@ def _summary(console: Console, run: RunDirectory, reason: str) -> None:
         ("trajectories", run.iteration(len(run.records()) - 1) / "pull-00.xyz"),
         ("last ensemble", run.iteration(len(run.records()) - 1) / "ensemble.pt"),
     ):
-        console.print(f"  {what:<14} {path}", soft_wrap=True, highlight=False)
+        console.print(f"  {what:<14} {path}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from alflow.cli.terminal import busy, terminal
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -22,30 +24,35 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the errors of a potential on labelled frames, member by member, and draw predictions against labels."""
-    from rich.console import Console
-    from rich.table import Table
-
     from alflow.analysis.scatter import scatter_figure
     from alflow.labelrun import read_labelled
     from alflow.potentials import load_potential
     from alflow.potentials.evaluation import predict
+    from alflow.tables import Sheet
 
     potential = load_potential(model)
-    dataset = read_labelled(data)
-    table = Table(title=f"{model.name} on {len(dataset)} frames", caption="energies a molecule, forces a component")
-    for heading in ("", "E MAE eV", "E RMSE eV", "F MAE eV/Å", "F RMSE eV/Å"):
-        table.add_column(heading, justify="right")
+    with busy(f"Reading {data}"):
+        dataset = read_labelled(data)
+    table = Sheet(
+        ("",),
+        ("E MAE eV", "E RMSE eV", "F MAE eV/Å", "F RMSE eV/Å"),
+        title=f"{model.name} on {len(dataset)} frames",
+        caption="energies a molecule, forces a component",
+    )
     for member in (None, *range(potential.members)):
-        errors = predict(potential, dataset, member).errors()
+        name = "mean" if member is None else f"member {member}"
+        with busy(f"Predicting {len(dataset)} frames: {name}"):
+            predictions = predict(potential, dataset, member)
+        errors = predictions.errors()
         values = (
             errors.energy_mae_ev,
             errors.energy_rmse_ev,
             errors.force_mae_ev_per_angstrom,
             errors.force_rmse_ev_per_angstrom,
         )
-        table.add_row("mean" if member is None else f"member {member}", *(f"{value:.4f}" for value in values))
+        table.add(name, *(f"{value:.4f}" for value in values))
+    console = terminal()
+    console.print(table)
     target = figure or data.with_suffix(".png")
     scatter_figure(predict(potential, dataset), target, f"{model.name} on {data.name}")
-    console = Console()
-    console.print(table)
-    console.print(f"  figure: {target}", soft_wrap=True)
+    console.print(f"  figure: {target}")

@@ -10,10 +10,22 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def working_folder(given: Path | None, prefix: str) -> Iterator[Path]:
-    """Give the folder that was asked for, or a new one here; one that a refusal left empty is removed."""
-    folder = given or Path(tempfile.mkdtemp(prefix=prefix, dir=Path.cwd()))
+    """Give the folder that was asked for, or a new one here; one that a refusal left empty is removed.
+
+    Raises:
+        InputError: there can be no such folder, or nothing can be written to it.
+    """
+    from alflow.targets import check_target, refused
+
+    here = Path.cwd()
+    new = given is None or not given.exists()
+    with refused(given or here, "Logs"):
+        folder = given or Path(tempfile.mkdtemp(prefix=prefix, dir=here))
+        folder.mkdir(parents=True, exist_ok=True)
+    check_target(folder / "events.jsonl", "Logs")
     try:
         yield folder
     finally:
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            if new:
+                folder.rmdir()

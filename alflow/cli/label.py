@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from alflow.cli.terminal import terminal
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -32,7 +34,8 @@ def label(
     memory: Annotated[float | None, typer.Option(min=0.001, help="Largest memory of one label, GB.")] = None,
     site: Annotated[str | None, typer.Option("--site", "-s", help="Farm over this site; not given: here.")] = None,
     site_options: Annotated[
-        list[str] | None, typer.Option("--site-option", help="Option of the site file. May be repeated.")
+        list[str] | None,
+        typer.Option("--site-option", "-O", help="Option of the site file: -O workers=4. May be repeated."),
     ] = None,
 ) -> None:
     """Label the frames of a file; the order is kept, frames that fail are marked.
@@ -40,13 +43,12 @@ def label(
     A frame's total charge is read from its "charge" entry. Each label is computed in a process that can be ended: one
     that hangs, crashes or takes all memory is one failed frame.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from alflow.labelrun import Guard, label_file
     from alflow.sites import parse_option_pairs
 
-    console = Console()
+    console = terminal()
     with Progress(
         TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as bar:
@@ -68,7 +70,7 @@ def label(
     )
     for reason, count in summary.failures.items():
         console.print(f"  failed: {count} {reason}")
-    console.print(f"  written: {target}", soft_wrap=True)
+    console.print(f"  written: {target}")
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from alflow.cli.campaign import RunDir
+from alflow.cli.options import RunDir
+from alflow.cli.terminal import busy
 
 if TYPE_CHECKING:
     from alflow.rundir import RunDirectory
@@ -28,7 +29,7 @@ def check(run: RunDir) -> None:
     from alflow.ledger import LedgerReader, check_ledger
     from alflow.rundir import RunDirectory
 
-    with LedgerReader.open(RunDirectory(run).ledger) as ledger:
+    with busy(f"Checking the ledger of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         report = check_ledger(ledger)
         counts = ledger.counts()
         typer.echo(f"{counts.labelled} labels, {counts.failed} failures, {len(ledger.theories())} theories")
@@ -54,7 +55,7 @@ def export(
     from alflow.ledger_io import export_labels
     from alflow.rundir import RunDirectory
 
-    with LedgerReader.open(RunDirectory(run).ledger) as ledger:
+    with busy(f"Writing the labels of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         count = export_labels(ledger, target, form, overwrite=overwrite)
     typer.echo(f"{count} labels written to {target}")
 
@@ -80,7 +81,7 @@ def import_labels(
 
     directory = RunDirectory(run)
     settings = directory.settings()
-    with RunLock(directory.path):
+    with busy(f"Reading {source}"), RunLock(directory.path):
         own = make_engine(settings.labels.engine, settings.labels.settings).theory
         if theory not in (None, own):
             raise InputError(

@@ -7,21 +7,29 @@ from typing import Annotated
 
 import typer
 
-from alflow.cli.campaign import RunDir, Site, SiteOptions
+from alflow.cli.options import OldSiteOptions, RunDir, SiteName, SiteOptions, site_options
+from alflow.cli.terminal import busy, terminal
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(epilog="Example: alflow report runs/quickstart")(report)
-    app.command(epilog="Example: alflow reproduce fig2 fig3 --quick --site local -o workers=2")(reproduce)
+    app.command(epilog="Example: alflow reproduce fig2 fig3 --quick --site local -O workers=2")(reproduce)
 
 
-def report(run: RunDir) -> None:
+def report(
+    run: RunDir,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write; report.html in the run directory if not given.")
+    ] = None,
+) -> None:
     """Write the report of a run, finished or not: one HTML page that opens offline."""
     from alflow.analysis.report import write_report
     from alflow.rundir import RunDirectory
 
-    typer.echo(str(write_report(RunDirectory(run.resolve()))))
+    with busy(f"Writing the report of {run}"):
+        written = write_report(RunDirectory(run.resolve()), output)
+    typer.echo(str(written))
 
 
 def reproduce(
@@ -33,27 +41,31 @@ def reproduce(
             show_default=False,
         ),
     ],
-    site: Site = "local",
+    site: SiteName = "local",
     options: SiteOptions = None,
-    runs: Annotated[Path | None, typer.Option("--runs", help="Folder of runs and results.")] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", "-d", help="Folder of run directories and results; runs/paper if not given."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A reduced version, in minutes; figures and tables say so.")
     ] = False,
+    old_run_dir: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None,
+    old_options: OldSiteOptions = None,
 ) -> None:
     """Reproduce figures of the paper: run what is missing, draw ours with the paper's numbers, write tables."""
-    from rich.console import Console
-
     from alflow.progress import display_for
-    from alflow.reproduce import reproduce_figures
-    from alflow.sites import parse_option_pairs
 
-    console = Console()
-    folder = runs or Path("runs") / ("paper-quick" if quick else "paper")
+    console, chosen = terminal(), site_options(options, old_options)
+    folder = run_dir or old_run_dir or Path("runs") / ("paper-quick" if quick else "paper")
     display = display_for(console)
     try:
-        results = reproduce_figures(names, folder, site, parse_option_pairs(options or ()), display, quick=quick)
+        display.note("Loading PyTorch, Parsl and LAMMPS ...")
+        from alflow.reproduce import reproduce_figures
+
+        results = reproduce_figures(names, folder, site, chosen, display, quick=quick)
     finally:
         display.close()
     for result in results:
         console.print(result.table())
-        console.print(f"{result.differs}\n  {result.picture}\n  {result.json}", soft_wrap=True, highlight=False)
+        console.print(f"{result.differs}\n  {result.picture}\n  {result.json}")

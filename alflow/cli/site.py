@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from alflow.cli.folder import working_folder
-from alflow.cli.terminal import wide
+from alflow.cli.options import OldSiteOptions, SiteOptions, site_options
+from alflow.cli.terminal import terminal
 
 SiteName = Annotated[str, typer.Argument(help="A name from `alflow site list`, or a Python file.", show_default=False)]
-Options = Annotated[
-    list[str] | None, typer.Option("-o", help="Option of the site file: -o workers=4. May be repeated.")
-]
 
 site = typer.Typer(help="Machines to run on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,67 +24,58 @@ def add_to(app: typer.Typer) -> None:
 @site.command("list", epilog="Example: alflow site list")
 def list_all() -> None:
     """Print the sites that are found here."""
-    from rich.console import Console
-    from rich.table import Table
-
     from alflow.sites import list_sites
+    from alflow.tables import Sheet
 
-    table = Table(box=None)
-    for heading in ("site", "what it is", "file"):
-        table.add_column(heading)
+    table = Sheet(("site", "what it is", "file"), ruled=False)
     for name, (path, summary) in list_sites().items():
-        table.add_row(name, summary, str(path))
-    Console().print(table)
+        table.add(name, summary, str(path))
+    terminal().print(table)
 
 
 @site.command(epilog="Example: alflow site show slurm")
 def show(name: SiteName) -> None:
     """Print what a site file describes, and its options."""
-    from rich.console import Console
-    from rich.table import Table
-
     from alflow.sites import describe_site, find_site
+    from alflow.tables import Sheet
 
     found = describe_site(find_site(name))
-    table = Table(box=None)
-    for heading in ("option", "type", "default", "meaning"):
-        table.add_column(heading)
+    table = Sheet(("option", "type", "default", "meaning"), ruled=False)
     for option in found.options:
         default = "(required)" if option.required else "-" if option.default is None else str(option.default)
-        table.add_row(option.name, option.kind, default, option.help)
-    console = Console()
-    console.print(f"{found.name}: {found.summary}\n{found.path}\n\n{found.text}\n", highlight=False, markup=False)
-    console.print(table, markup=False)
+        table.add(option.name, option.kind, default, option.help)
+    console = terminal()
+    console.print(f"{found.name}: {found.summary}\n{found.path}\n\n{found.text}\n")
+    console.print(table)
 
 
-@site.command(epilog="Example: alflow site check slurm -o partition=cpu -o cores_per_node=64")
+@site.command(epilog="Example: alflow site check slurm -O partition=cpu -O cores_per_node=64")
 def check(
     name: SiteName,
-    options: Options = None,
+    options: SiteOptions = None,
     engine: Annotated[str, typer.Option(help="Label engine to check, with its default settings.")] = "dftb3",
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-d", help="Folder that workers see too; a new one if not given.")
     ] = None,
     json: Annotated[Path, typer.Option(help="Where the result is written.")] = Path("site-check.json"),
     limit: Annotated[float, typer.Option(help="Longest time to wait for workers, minutes.")] = 30.0,
+    old_options: OldSiteOptions = None,
 ) -> None:
     """Start one block of each executor, look at every worker, and say what is wrong. Exit code 1 if anything is."""
-    from rich.console import Console
-
     from alflow.config.campaign import LabelSettings
     from alflow.config.load import validate
     from alflow.sitecheck.check import check_site, save_check
     from alflow.sitecheck.show import check_tables
-    from alflow.sites import parse_option_pairs
+    from alflow.targets import check_target
 
-    console = wide(Console())
+    console, chosen = terminal(), site_options(options, old_options)
+    check_target(json, "The result")
     with working_folder(run_dir, "site-check-") as folder:
         labels = validate(LabelSettings, {"engine": engine}, "--engine")
-        chosen = parse_option_pairs(options or ())
         result = check_site(name, chosen, folder, labels, start_limit_s=60 * limit, say=console.print)
     for part in check_tables(result):
         console.print(part)
     save_check(result, json)
-    console.print(f"written to {json}", highlight=False)
+    console.print(f"written to {json}")
     if not result.passed:
         raise typer.Exit(1)

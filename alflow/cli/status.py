@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from alflow.cli.options import RunDir
+from alflow.cli.terminal import terminal
 
+if TYPE_CHECKING:
     from alflow.status import RunStatus
+    from alflow.tables import Sheet
 
 SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
 
@@ -22,16 +24,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    run: RunDir,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew each second until the run ends.")] = False,
 ) -> None:
     """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
-    from rich.console import Console
     from rich.live import Live
 
     from alflow.status import read_status
 
-    console, now = Console(), read_status(run)
+    console, now = terminal(), read_status(run)
     if not watch:
         console.print(status_table(run, now))
         return
@@ -42,22 +43,25 @@ def status(
             live.update(status_table(run, now), refresh=True)
 
 
-def status_table(run: Path, now: RunStatus) -> Table:
+def status_table(run: Path, now: RunStatus) -> Sheet:
     """Return what `alflow status` prints."""
-    from rich.table import Table
+    from alflow.tables import Sheet
 
-    table = Table(show_header=False, box=None, title=str(run), title_justify="left")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table = Sheet(("", ""), title=str(run), ruled=False, headed=False)
     for name, text in _lines(now):
         if text:
-            table.add_row(name, text)
+            table.add(name, text)
     return table
 
 
 def _lines(now: RunStatus) -> list[tuple[str, str]]:
+    from alflow.progress import per_second
+
     again = "run the same command again to go on" if now.state in ("gone", "failed") else ""
-    labels = f"{now.labels_done} of {now.labels_wanted}, {now.labels_per_second:.0f}/s, {now.labels_failed} failed"
+    done, wanted = now.reference_steps
+    labels = (
+        f"{now.labels_done} of {now.labels_wanted}, {per_second(now.labels_per_second)}, {now.labels_failed} failed"
+    )
     return [
         ("state", ": ".join(part for part in (SIGNS[now.state], now.message) if part)),
         ("", again),
@@ -66,6 +70,7 @@ def _lines(now: RunStatus) -> list[tuple[str, str]]:
         ("stage", now.stage),
         ("training", f"epoch {now.epochs[0]} of {now.epochs[1]}" if now.epochs[1] else ""),
         ("pull", f"step {now.pull_steps[0]} of {now.pull_steps[1]}" if now.pull_steps[1] else ""),
+        ("reference", f"step {done} of {wanted}" if done < wanted else ""),
         ("labels", labels),
         ("workers", ", ".join(f"{label} {count}" for label, count in now.workers.items())),
         *((f"{what} tasks", _tasks(counts)) for what, counts in now.tasks.items()),

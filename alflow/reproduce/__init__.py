@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from alflow.analysis.saving import check_figure
 from alflow.errors import InputError
 from alflow.progress import Display
 from alflow.reproduce.fluctuation import figure_fluctuation, figure_members
@@ -63,6 +64,7 @@ def reproduce_figures(
     runs = Runs(folder, site, options, display, quick)
     results = []
     for name in wanted:
+        check_figure(folder / "results" / f"{name}.png")
         started = time.monotonic()
         try:
             drawn = FIGURES[name](runs)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
-from alflow.rundir import environment, write_atomically
+from alflow.analysis.saving import save_figure
+from alflow.rundir import environment
+from alflow.tables import Sheet
+from alflow.targets import writing
 
 PAPER_COLOUR = "tab:orange"
 """Of everything that the paper reports, in all figures."""
@@ -56,16 +58,12 @@ class Result:
     picture: Path
     json: Path
 
-    def table(self) -> Table:
+    def table(self) -> Sheet:
         """Return the table for a terminal."""
-        table = Table(title=f"{self.name}: {self.title}")
-        for heading, justify in (("quantity", "left"), ("unit", "left")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        for heading in ("paper", "ours", "difference"):
-            table.add_column(heading, justify="right")
+        table = Sheet(("quantity", "unit"), ("paper", "ours", "difference"), title=f"{self.name}: {self.title}")
         for row in self.rows:
             numbers = (_number(value) for value in (row.paper, row.ours, row.difference))
-            table.add_row(row.quantity, row.unit, *numbers)
+            table.add(row.quantity, row.unit, *numbers)
         return table
 
 
@@ -79,11 +77,10 @@ def store(drawn: Drawn, name: str, folder: Path, seconds: float, *, quick: bool)
         seconds: How long it took, what was already there not counted.
         quick: Whether it is the reduced version; picture, title and table then say so.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     title = drawn.title + (" (reduced version)" if quick else "")
     drawn.figure.suptitle(title, fontsize=11)
     result = Result(name, title, drawn.rows, drawn.differs, folder / f"{name}.png", folder / f"{name}.json")
-    drawn.figure.savefig(result.picture, dpi=140)
+    save_figure(drawn.figure, result.picture, dpi=140)
     rows = [
         {
             "quantity": r.quantity,
@@ -104,7 +101,8 @@ def store(drawn: Drawn, name: str, folder: Path, seconds: float, *, quick: bool)
         "differs": drawn.differs,
         "machine": {key: machine[key] for key in ("python", "platform", "processors", "packages")},
     }
-    write_atomically(result.json, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    with writing(result.json, "The table") as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     return result
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from alflow.sitecheck.speed import Speed, measure_speed
 from alflow.sitecheck.worker import LOOK, versions
 from alflow.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.structures import alkane
+from alflow.targets import writing
 
 START_LIMIT_SECONDS = 1800.0
 HOLD_SECONDS = 1.0
@@ -189,11 +192,13 @@ def _take(seen: _Seen, label: str, shared: Path, sent: float, result: Outcome[di
 
 def save_check(check: SiteCheck, path: Path) -> None:
     """Write a check as JSON to `path`, and keep a copy that later runs on this site look at."""
-    text = json.dumps({**asdict(check), "passed": check.passed}, indent=1).encode()
-    write_atomically(path, text)
+    text = json.dumps({**asdict(check), "passed": check.passed}, indent=1)
+    with writing(path, "The result") as part:
+        part.write_text(text, encoding="utf-8")
     kept = _kept(check.site)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, text)
+    with contextlib.suppress(OSError):  # no home, or a read-only one: later runs are told that there was no check
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, text.encode())
 
 
 def check_warning(site: str) -> str | None:
@@ -214,5 +219,8 @@ def check_warning(site: str) -> str | None:
 
 
 def _kept(site: str) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        home = Path(tempfile.gettempdir())
     return home / "alflow" / "site-checks" / f"{site}.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from alflow.sitecheck.check import SiteCheck
 from alflow.sitecheck.findings import WorkerReport
+from alflow.tables import Sheet
 
 
 def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
@@ -18,7 +18,7 @@ def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
     yield _proofs(check)
     yield _speeds(check)
     different = _versions(check)
-    if different.row_count:
+    if different.rows:
         yield different
     for finding in check.findings:
         colour = "red" if finding.severity == "error" else "yellow"
@@ -29,13 +29,12 @@ def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
         yield Text(f"Site {check.site!r} is not fit for a campaign.", style="red")
 
 
-def _workers(check: SiteCheck) -> Table:
-    table = Table(title=f"workers of site {check.site}")
-    for heading in ("executor", "host", "rank", "cores", "threads", "pinned to", "torch sees"):
-        table.add_column(heading)
+def _workers(check: SiteCheck) -> Sheet:
+    headings = ("executor", "host", "rank", "cores", "threads", "pinned to", "torch sees")
+    table = Sheet(headings, title=f"workers of site {check.site}")
     for report in _ordered(check):
         pins = sorted(set(report.visible.values()))
-        table.add_row(
+        table.add(
             report.executor,
             report.host,
             report.rank or "-",
@@ -47,19 +46,21 @@ def _workers(check: SiteCheck) -> Table:
     return table
 
 
-def _proofs(check: SiteCheck) -> Table:
-    table = Table(title=f"ethane by {check.engine}: {check.energy_ev:.6f} eV at the driver")
-    for heading in ("executor", "host", "rank", "energy off / eV", "first label / s", "clock off / s", "run directory"):
-        table.add_column(heading)
+def _proofs(check: SiteCheck) -> Sheet:
+    table = Sheet(
+        ("executor", "host", "rank", "run directory"),
+        ("energy off / eV", "first label / s", "clock off / s"),
+        title=f"ethane by {check.engine}: {check.energy_ev:.6f} eV at the driver",
+    )
     for report in _ordered(check):
-        table.add_row(
+        table.add(
             report.executor,
             report.host,
             report.rank or "-",
+            _folder(report),
             "failed" if report.energy is None else f"{report.energy - check.energy_ev:.1e}",
             f"{report.first_label_s:.2f}",
             f"{report.skew_s:+.1f}",
-            _folder(report),
         )
     return table
 
@@ -74,25 +75,22 @@ def _folder(report: WorkerReport) -> str:
     return "read, written" if report.wrote else "read only"
 
 
-def _speeds(check: SiteCheck) -> Table:
-    table = Table(title="executors")
-    for heading in ("executor", "workers", "first result / s", "round trip / ms", "tasks / s", "MB / s to a worker"):
-        table.add_column(heading, justify="left" if heading == "executor" else "right")
+def _speeds(check: SiteCheck) -> Sheet:
+    headings = ("workers", "first result / s", "round trip / ms", "tasks / s", "MB / s to a worker")
+    table = Sheet(("executor",), headings, title="executors")
     for label, speed in check.speeds.items():
         count = sum(report.executor == label for report in check.workers)
         numbers = (f"{speed.start_s:.1f}", f"{speed.round_trip_ms:.1f}")
-        table.add_row(label, str(count), *numbers, f"{speed.tasks_per_second:.0f}", f"{speed.megabytes_per_second:.0f}")
+        table.add(label, str(count), *numbers, f"{speed.tasks_per_second:.0f}", f"{speed.megabytes_per_second:.0f}")
     return table
 
 
-def _versions(check: SiteCheck) -> Table:
-    table = Table(title="versions that differ from the driver's")
-    for heading in ("package", "driver", "worker", "where"):
-        table.add_column(heading)
+def _versions(check: SiteCheck) -> Sheet:
+    table = Sheet(("package", "driver", "worker", "where"), title="versions that differ from the driver's")
     for package, wanted in check.versions.items():
         for report in check.workers:
             if report.versions.get(package) != wanted:
-                table.add_row(package, wanted, report.versions.get(package, "absent"), report.name)
+                table.add(package, wanted, report.versions.get(package, "absent"), report.name)
     return table
 
 

@@ -69,7 +69,7 @@ def test_two_sleeping_workers(tmp_path):
         assert part.busy_s >= 200 * 0.005
         assert row.failed == 0
         assert row.processor_efficiency is None
-    assert bench_table(report).row_count == 3
+    assert len(bench_table(report).rows) == 3
     assert draw_bench(report, tmp_path / "bench.svg").stat().st_size > 1000
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["rows"][0]["labels_per_second"] == pytest.approx(report.rows[0].account.labels_per_second)

@@ -1,0 +1,111 @@
+"""How every command ends: well, or with sentences and an exit code; a traceback is for mistakes of alflow's own.
+
+::
+
+    0    done                     1    the campaign had to end, or what was looked at is not sound
+    2    what the user gave breaks a rule, or the system refuses what it needs: a file, a folder, room on a disk
+    130  Ctrl-C                   143  SIGTERM
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import traceback
+from typing import Any
+
+from typer.core import TyperGroup
+
+from alflow.errors import AlflowError, CampaignError
+from alflow.targets import cause
+
+TRACEBACK = "ALFLOW_TRACEBACK"
+"""Environment variable: where it is set, what the system refused is told with the place in the code."""
+OF_THE_SYSTEM = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CORRUPT,
+)
+"""Errors of a database that are its disk's or its file's; all others are mistakes of alflow's own."""
+
+
+class Ending(Exception):  # noqa: N818 - it is how a command ends, Ctrl-C included
+    """The end of a command that did not get to its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SentenceGroup(TyperGroup):
+    """The group of all commands. It sees what they raise before the command line's own library does."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            Ending: it ended by an error that is no mistake of alflow's own.
+        """
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            ending = ending_of(error)
+            if ending is None:
+                raise
+            raise ending from error
+
+
+def ending_of(error: BaseException) -> Ending | None:
+    """Return how a command ends that raised this; None for a mistake of alflow's own."""
+    if isinstance(error, KeyboardInterrupt):
+        return Ending("interrupted", 130)
+    if isinstance(error, AlflowError):
+        return Ending(str(error), 1 if isinstance(error, CampaignError) else 2)
+    if isinstance(error, BrokenPipeError):
+        return Ending("", 0)
+    if isinstance(error, EOFError) or _of_the_system(error):
+        return Ending(_refused(error), 2)
+    return None
+
+
+def _of_the_system(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in OF_THE_SYSTEM
+    return isinstance(error, OSError)
+
+
+def _refused(error: BaseException) -> str:
+    """Say what the system refused, and of what file."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    named = getattr(error, "filename", None)
+    where = f" ({named})" if named and str(named) not in cause(error) else ""
+    return f"The system refuses what this command needs: {cause(error)}{where}. {TRACEBACK}=1 tells where."
+
+
+def tolerant_streams() -> None:
+    """Let no name that a terminal's encoding cannot hold end a command: what it lacks is written as its code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def write_out() -> None:
+    """Write what is left of the output.
+
+    Raises:
+        Ending: the output takes no more: a full disk, a pipe that was closed.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries, and says it, again
+        ending = ending_of(error)
+        assert ending is not None
+        raise ending from error
