@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["alflow", "alflow.*"]), "alflow.data.executors", "alflow.data.configs"],
     package_dir={"alflow.data.executors": "executors", "alflow.data.configs": "configs"},
     package_data={
-        "alflow": ["data/paper/*.csv"],
+        "alflow.paper": ["data/*.csv"],
         "alflow.dftb": ["data/*.json"],
         "alflow.data.executors": ["*.py"],
         "alflow.data.configs": ["*.toml", "paper/*.toml"],

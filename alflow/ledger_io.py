@@ -16,8 +16,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 
 from alflow.errors import InputError
+from alflow.files.targets import shown, writing
 from alflow.ledger import ORIGIN_KINDS, Ledger, LedgerReader, LedgerRow, Origin, OriginKind
-from alflow.targets import shown, writing
 from alflow.types import Dataset, Frames
 from alflow.units import HARTREE_IN_EV
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from alflow.rundir import environment
+from alflow.run.directory import environment
 
 CAMPAIGN = """
 name = "ablation"

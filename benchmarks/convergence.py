@@ -18,8 +18,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alflow.events import read_events
-from alflow.rundir import environment
+from alflow.run.directory import environment
+from alflow.run.events import read_events
 from alflow.units import KCAL_PER_MOL_IN_EV
 
 

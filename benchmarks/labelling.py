@@ -34,7 +34,7 @@ from alflow.dftb.hamiltonian import add_matrix_gradient, build_matrices  # noqa:
 from alflow.dftb.molecule import WARMTH, Molecule  # noqa: E402
 from alflow.dftb.scc import self_consistency  # noqa: E402
 from alflow.labeling import make_engine  # noqa: E402
-from alflow.labeling.dftb3 import DFTB3Engine  # noqa: E402
+from alflow.labeling.engines.dftb3 import DFTB3Engine  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
 from alflow.types import FloatArray, IntArray, LabelEngine  # noqa: E402
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV  # noqa: E402
@@ -45,7 +45,7 @@ FIRST_LABEL = """
 import time
 began = time.perf_counter()
 from alflow.config.dftb import DFTB3Settings
-from alflow.labeling.dftb3 import DFTB3Engine
+from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.structures import alkane
 atoms = alkane(6)
 DFTB3Engine(DFTB3Settings()).compute(atoms.numbers, atoms.positions[0])

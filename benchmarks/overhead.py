@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from alflow.bench.worker import NOTHING, SLEEP
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
-from alflow.outcome import Call, Outcome
-from alflow.sites import find_site, load_site
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import find_site, load_site
+from alflow.run.events import EventLog
+from alflow.workers.probes import NOTHING, SLEEP
+from alflow.workers.result import Call, Outcome
 
 WAYS = {
     "threads": {"kind": "threads"},

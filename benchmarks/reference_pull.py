@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from alflow.analysis.figures import WorkCurve, draw_work_curves
+from alflow.acquisition.seeds import generator
 from alflow.config.dftb import DFTB3Settings
 from alflow.config.sampling import PullSettings, RelaxSettings
-from alflow.labeling.dftb3 import DFTB3Engine
-from alflow.learning.seeds import generator
-from alflow.reproduce.paper import dftb_pull
+from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.paper.numbers import dftb_pull
+from alflow.report.figures import WorkCurve, draw_work_curves
 from alflow.sampling.coordinates.distance import Distance
 from alflow.sampling.md import relax
 from alflow.sampling.steered import pull_segment, start_pull

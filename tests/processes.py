@@ -54,7 +54,7 @@ def pools(folder: Path) -> list[int]:
     return [
         pid
         for pid, process in everyone.items()
-        if "alflow.pool" in process.arguments[:3] and f"{folder}/" in " ".join(process.arguments)
+        if "alflow.execution.pool" in process.arguments[:3] and f"{folder}/" in " ".join(process.arguments)
     ]
 
 

@@ -14,21 +14,21 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from tinycampaign import TINY
 
-from alflow import graph
+from alflow.campaign.launch import launch
+from alflow.campaign.stages import largest_work
+from alflow.campaign.starts import barrier
 from alflow.cli.ledger import import_labels
 from alflow.config.load import validate_campaign
+from alflow.display.progress import Silent
 from alflow.errors import CampaignError, RunError
+from alflow.execution import graph
 from alflow.labeling.guard import GuardedEngine
-from alflow.launch import launch
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
-from alflow.progress import Silent
-from alflow.rundir import RunDirectory, load_dataset, load_members, load_segment
-from alflow.stages import largest_work
-from alflow.starts import barrier
+from alflow.run.directory import RunDirectory, load_dataset, load_members, load_segment
 from alflow.structures import alkane
-from alflow.tasks import empty_segment
 from alflow.types import Frames, Segment
+from alflow.workers.tasks import empty_segment
 
 
 def settings_with(**changes):

@@ -11,14 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alflow import canary, forcemodels
 from alflow.config.testing import SleepSettings
 from alflow.errors import CanaryError, InputError, LabelError
-from alflow.forcemodels import EngineModel, engine_of
-from alflow.labeling.testing import SleepEngine
+from alflow.labeling.engines.sleep import SleepEngine
 from alflow.structures import alkane
-from alflow.tasks import label
 from alflow.types import Evaluation
+from alflow.workers import models as forcemodels
+from alflow.workers import selftest as canary
+from alflow.workers.models import EngineModel, engine_of
+from alflow.workers.tasks import label
 
 ETHANE = alkane(2)
 

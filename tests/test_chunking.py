@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alflow.chunking import chunk_sizes, parts_of_lost
+from alflow.farm.chunks import chunk_sizes, parts_of_lost
 
 
 @given(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tinycampaign import TINY
 
+from alflow.campaign.plan import systems
+from alflow.campaign.stages import Stages
 from alflow.config.load import validate_campaign
-from alflow.plan import systems
-from alflow.records import Estimate
-from alflow.stages import Stages
+from alflow.run.records import Estimate
 
 REPLICAS = 10
 

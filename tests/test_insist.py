@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alflow.errors import EngineLostError, LabelError
-from alflow.forcemodels import insist
 from alflow.types import Evaluation
+from alflow.workers.models import insist
 
 
 class Failing:

@@ -7,8 +7,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-from alflow.events import EventLog
-from alflow.leftovers import end_leftovers, open_jobs, worker_pools
+from alflow.execution.cleanup import end_leftovers, open_jobs, worker_pools
+from alflow.run.events import EventLog
 
 
 def write(path, *events) -> None:
@@ -35,7 +35,7 @@ def test_processes_and_jobs_are_ended(tmp_path) -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     sleepers = [
         subprocess.Popen([*sleep, name, f"--logdir={folder}/parsl/000/cpu"])
-        for folder, name in ((run, "alflow.pool"), (other, "alflow.pool"), (run, "less"))
+        for folder, name in ((run, "alflow.execution.pool"), (other, "alflow.execution.pool"), (run, "less"))
     ]
     time.sleep(0.1)
     write(

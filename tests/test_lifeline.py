@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from alflow import lifeline, outcome
-from alflow.events import EventLog
-from alflow.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
-from alflow.sites import find_site, load_site
+from alflow.execution.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
+from alflow.execution.sites import find_site, load_site
+from alflow.run.events import EventLog
+from alflow.workers import heartbeat as lifeline
+from alflow.workers import result as outcome
 
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "5"}
 
 LOOP = """
 import sys, time
-from alflow import lifeline
+from alflow.workers import heartbeat as lifeline
 lifeline.AGAIN_S = 0.0
 with lifeline.watched({silence}):
     for _ in range(20):
@@ -60,7 +61,7 @@ def test_process_that_is_left_alone(sign, silence, variables) -> None:
 
 POOL = """
 import multiprocessing, os, time
-from alflow import lifeline
+from alflow.workers import heartbeat as lifeline
 
 def work(told):
     with lifeline.watched(60.0):

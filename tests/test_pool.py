@@ -13,10 +13,11 @@ from pathlib import Path
 import processes
 import pytest
 
-from alflow import outcome, pool
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
-from alflow.sites import find_site, load_site
+from alflow.execution import pool
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import find_site, load_site
+from alflow.run.events import EventLog
+from alflow.workers import result as outcome
 
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "4"}
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from alflow.analysis.summary import in_order
-from alflow.records import Estimate, estimate_text
+from alflow.report.curves import in_order
+from alflow.run.records import Estimate, estimate_text
 
 
 def test_a_pull_without_a_barrier_has_no_part_in_the_mean():

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from alflow.config.load import load_campaign
+from alflow.display.progress import Silent
 from alflow.errors import ConfigError, InputError
-from alflow.progress import Silent
-from alflow.reproduce import FIGURES, paper, reproduce_figures, runs, transfer
-from alflow.reproduce.fluctuation import equal_means
-from alflow.reproduce.result import Row, scatter
-from alflow.resources import resource_folders
+from alflow.files.resources import resource_folders
+from alflow.paper import FIGURES, reproduce_figures, runs, transfer
+from alflow.paper import numbers as paper
+from alflow.paper.fluctuation import equal_means
+from alflow.paper.result import Row, scatter
 
 THREADS = {"kind": "threads", "workers": "1"}
 TINY = (
@@ -246,7 +247,7 @@ def test_the_command_line_prints_the_table(made, tmp_path):
     folder, figure = made
     figure("fig3")
     code = (
-        "import sys; from alflow.reproduce import runs; from test_reproduce import TINY; runs.QUICK = TINY; "
+        "import sys; from alflow.paper import runs; from test_reproduce import TINY; runs.QUICK = TINY; "
         f"sys.argv = ['alflow', 'reproduce', 'fig3', '--quick', '--runs', {str(folder)!r}]; "
         "from alflow.cli import main; main()"
     )

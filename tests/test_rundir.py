@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from alflow.errors import RunError
-from alflow.records import Estimate
-from alflow.rundir import (
+from alflow.run.directory import (
     RunLock,
     load_dataset,
     load_members,
@@ -18,6 +17,7 @@ from alflow.rundir import (
     save_segment,
     save_state,
 )
+from alflow.run.records import Estimate
 from alflow.types import (
     Dataset,
     Frames,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from alflow import watch
 from alflow.errors import CampaignError, CanaryError
-from alflow.watch import ExecutorWatch
+from alflow.execution import monitor as watch
+from alflow.execution.monitor import ExecutorWatch
 
 
 class Process:

@@ -10,7 +10,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 
 from alflow.config.dftb import DFTB3Settings
 from alflow.errors import LabelError, StructureError
-from alflow.labeling.dftb3 import DFTB3Engine
+from alflow.labeling.engines.dftb3 import DFTB3Engine
 
 
 class DFTB3(Calculator):

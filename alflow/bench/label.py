@@ -16,13 +16,13 @@ from typing import Any
 from alflow.bench.measure import Account, Interval, account
 from alflow.bench.report import BenchCase, BenchReport, BenchRow
 from alflow.bench.workload import EngineWorkload, Workload
-from alflow.chunking import chunk_sizes
 from alflow.errors import CampaignError, InputError
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import find_site, load_site
+from alflow.farm.chunks import chunk_sizes
 from alflow.labeling import make_engine
-from alflow.outcome import Outcome
-from alflow.sites import find_site, load_site
+from alflow.run.events import EventLog
+from alflow.workers.result import Outcome
 
 WARM_UP_LIMIT_S = 1800.0
 BASELINE_SECONDS = 20.0

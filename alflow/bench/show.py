@@ -7,8 +7,8 @@ from pathlib import Path
 
 from alflow.bench.measure import Account
 from alflow.bench.report import BenchReport
-from alflow.tables import Sheet
-from alflow.targets import writing
+from alflow.display.tables import Sheet
+from alflow.files.targets import writing
 
 
 def bench_table(report: BenchReport) -> Sheet:
@@ -56,7 +56,7 @@ def draw_bench(report: BenchReport, path: Path) -> Path:
     """Draw labels a second over workers, and where the workers' time went in each case."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - drawing alone needs it
 
-    from alflow.analysis.saving import save_figure  # noqa: PLC0415
+    from alflow.report.saving import save_figure  # noqa: PLC0415
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     rates, parts = figure.subplots(1, 2)

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alflow.bench.worker import SLEEP, TIMED_LABEL
+from alflow.acquisition.augmentation import jitter
 from alflow.config.campaign import LabelSettings
-from alflow.learning.augmentation import jitter
-from alflow.outcome import Call
 from alflow.types import Frames
+from alflow.workers.probes import SLEEP, TIMED_LABEL
+from alflow.workers.result import Call
 
 JITTER_ANGSTROM = 0.05
 

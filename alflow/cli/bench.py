@@ -47,11 +47,11 @@ def label(  # noqa: PLR0917 - one an option
     old_options: OldSiteOptions = None,
 ) -> None:
     """Measure labels a second, and where the time of held workers goes."""
-    from alflow.analysis.saving import check_figure
     from alflow.bench.label import bench_label
     from alflow.bench.report import BenchCase
     from alflow.bench.show import bench_table, draw_bench, save_bench
-    from alflow.targets import check_target
+    from alflow.files.targets import check_target
+    from alflow.report.saving import check_figure
 
     console, chosen = terminal(), site_options(options, old_options)
     check_target(json, "The numbers")
@@ -78,10 +78,10 @@ def label(  # noqa: PLR0917 - one an option
 
 
 def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: float) -> None:
+    from alflow.campaign.forecast import forecast, forecast_table
     from alflow.cli.config import find_campaign
     from alflow.config.load import load_campaign
-    from alflow.forecast import forecast, forecast_table
-    from alflow.sites import find_site, load_site, site_capacity
+    from alflow.execution.sites import find_site, load_site, site_capacity
 
     console = terminal()
     with tempfile.TemporaryDirectory() as folder:

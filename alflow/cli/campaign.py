@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from alflow.config.campaign import CampaignSettings
-    from alflow.progress import Display
-    from alflow.rundir import RunDirectory
+    from alflow.display.progress import Display
+    from alflow.run.directory import RunDirectory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,9 +44,9 @@ def run(
     settings = load_campaign(find_campaign(campaign), overrides or ())
     target = run_dir or Path("runs") / settings.name
     if dry_run:
-        from alflow.forecast import forecast, forecast_table
-        from alflow.preflight import check_campaign
-        from alflow.sites import find_site, load_site, site_capacity
+        from alflow.campaign.forecast import forecast, forecast_table
+        from alflow.campaign.preflight import check_campaign
+        from alflow.execution.sites import find_site, load_site, site_capacity
 
         check_campaign(settings)
         capacity = site_capacity(load_site(find_site(site), target, chosen))
@@ -56,8 +56,8 @@ def run(
 
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
+    from alflow.display.progress import display_for
     from alflow.errors import TerminatedError
-    from alflow.progress import display_for
 
     display = display_for(console)
     again = f"Run the same command again to go on. What is committed lies in {target}."
@@ -81,8 +81,8 @@ def _launched(
 ) -> tuple[RunDirectory, str]:
     """Return the run directory of a finished campaign, and why it ended."""
     display.note("Loading PyTorch, Parsl and LAMMPS ...")
-    from alflow.launch import launch
-    from alflow.rundir import RunDirectory
+    from alflow.campaign.launch import launch
+    from alflow.run.directory import RunDirectory
     from alflow.sitecheck.check import check_warning
 
     warning = check_warning(site)
@@ -94,8 +94,8 @@ def _launched(
 
 def _summary(console: Console, run: RunDirectory, reason: str) -> None:
     """Print the table, and where everything lies."""
-    from alflow.analysis.summary import draw_work
-    from alflow.progress import iteration_table
+    from alflow.display.progress import iteration_table
+    from alflow.report.curves import draw_work
 
     console.print(iteration_table(run.records()))
     figure = draw_work(run)

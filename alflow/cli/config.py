@@ -39,7 +39,7 @@ def schema() -> None:
 def find_campaign(name: str) -> Path:
     """Find a campaign file: a path as given, a name in ./configs, or one that comes with alflow."""
     from alflow.errors import ConfigError
-    from alflow.resources import close_matches, find_resource, list_resources
+    from alflow.files.resources import close_matches, find_resource, list_resources
 
     found = find_resource("configs", name)
     if found is None:

@@ -18,7 +18,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from alflow.errors import AlflowError, CampaignError
-from alflow.targets import cause
+from alflow.files.targets import cause
 
 TRACEBACK = "ALFLOW_TRACEBACK"
 """Environment variable: where it is set, what the system refused is told with the place in the code."""

@@ -24,11 +24,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the errors of a potential on labelled frames, member by member, and draw predictions against labels."""
-    from alflow.analysis.scatter import scatter_figure
-    from alflow.labelrun import read_labelled
+    from alflow.display.tables import Sheet
+    from alflow.farm.file import read_labelled
     from alflow.potentials import load_potential
     from alflow.potentials.evaluation import predict
-    from alflow.tables import Sheet
+    from alflow.report.scatter import scatter_figure
 
     potential = load_potential(model)
     with busy(f"Reading {data}"):

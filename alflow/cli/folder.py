@@ -15,7 +15,7 @@ def working_folder(given: Path | None, prefix: str) -> Iterator[Path]:
     Raises:
         InputError: there can be no such folder, or nothing can be written to it.
     """
-    from alflow.targets import check_target, refused
+    from alflow.files.targets import check_target, refused
 
     here = Path.cwd()
     new = given is None or not given.exists()

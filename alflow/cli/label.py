@@ -45,8 +45,8 @@ def label(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from alflow.labelrun import Guard, label_file
-    from alflow.sites import parse_option_pairs
+    from alflow.execution.sites import parse_option_pairs
+    from alflow.farm.file import Guard, label_file
 
     console = terminal()
     with Progress(

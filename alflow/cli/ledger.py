@@ -11,7 +11,7 @@ from alflow.cli.options import RunDir
 from alflow.cli.terminal import busy
 
 if TYPE_CHECKING:
-    from alflow.rundir import RunDirectory
+    from alflow.run.directory import RunDirectory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def check(run: RunDir) -> None:
     """Check every row: file integrity, keys, sizes, finite numbers, orphans; exit code 1 if something is wrong."""
     from alflow.ledger import LedgerReader, check_ledger
-    from alflow.rundir import RunDirectory
+    from alflow.run.directory import RunDirectory
 
     with busy(f"Checking the ledger of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         report = check_ledger(ledger)
@@ -53,7 +53,7 @@ def export(
     """Write all labels to a file that other programs read."""
     from alflow.ledger import LedgerReader
     from alflow.ledger_io import export_labels
-    from alflow.rundir import RunDirectory
+    from alflow.run.directory import RunDirectory
 
     with busy(f"Writing the labels of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         count = export_labels(ledger, target, form, overwrite=overwrite)
@@ -72,12 +72,12 @@ def import_labels(
 
     What comes between the first training and the second is learnt from in the third.
     """
+    from alflow.campaign.plan import elements
     from alflow.errors import InputError
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger_io import import_extxyz
-    from alflow.plan import elements
-    from alflow.rundir import RunDirectory, RunLock
+    from alflow.run.directory import RunDirectory, RunLock
 
     directory = RunDirectory(run)
     settings = directory.settings()

@@ -24,6 +24,6 @@ def site_options(*given: Iterable[str] | None) -> dict[str, str]:
     Raises:
         SiteError: one is not name=value, or is given twice.
     """
-    from alflow.sites import parse_option_pairs
+    from alflow.execution.sites import parse_option_pairs
 
     return parse_option_pairs(pair for pairs in given for pair in pairs or ())

@@ -24,8 +24,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run, finished or not: one HTML page that opens offline."""
-    from alflow.analysis.report import write_report
-    from alflow.rundir import RunDirectory
+    from alflow.report.report import write_report
+    from alflow.run.directory import RunDirectory
 
     with busy(f"Writing the report of {run}"):
         written = write_report(RunDirectory(run.resolve()), output)
@@ -54,14 +54,14 @@ def reproduce(
     old_options: OldSiteOptions = None,
 ) -> None:
     """Reproduce figures of the paper: run what is missing, draw ours with the paper's numbers, write tables."""
-    from alflow.progress import display_for
+    from alflow.display.progress import display_for
 
     console, chosen = terminal(), site_options(options, old_options)
     folder = run_dir or old_run_dir or Path("runs") / ("paper-quick" if quick else "paper")
     display = display_for(console)
     try:
         display.note("Loading PyTorch, Parsl and LAMMPS ...")
-        from alflow.reproduce import reproduce_figures
+        from alflow.paper import reproduce_figures
 
         results = reproduce_figures(names, folder, site, chosen, display, quick=quick)
     finally:

@@ -24,8 +24,8 @@ def add_to(app: typer.Typer) -> None:
 @site.command("list", epilog="Example: alflow site list")
 def list_all() -> None:
     """Print the sites that are found here."""
-    from alflow.sites import list_sites
-    from alflow.tables import Sheet
+    from alflow.display.tables import Sheet
+    from alflow.execution.sites import list_sites
 
     table = Sheet(("site", "what it is", "file"), ruled=False)
     for name, (path, summary) in list_sites().items():
@@ -36,8 +36,8 @@ def list_all() -> None:
 @site.command(epilog="Example: alflow site show slurm")
 def show(name: SiteName) -> None:
     """Print what a site file describes, and its options."""
-    from alflow.sites import describe_site, find_site
-    from alflow.tables import Sheet
+    from alflow.display.tables import Sheet
+    from alflow.execution.sites import describe_site, find_site
 
     found = describe_site(find_site(name))
     table = Sheet(("option", "type", "default", "meaning"), ruled=False)
@@ -64,9 +64,9 @@ def check(
     """Start one block of each executor, look at every worker, and say what is wrong. Exit code 1 if anything is."""
     from alflow.config.campaign import LabelSettings
     from alflow.config.load import validate
+    from alflow.files.targets import check_target
     from alflow.sitecheck.check import check_site, save_check
     from alflow.sitecheck.show import check_tables
-    from alflow.targets import check_target
 
     console, chosen = terminal(), site_options(options, old_options)
     check_target(json, "The result")

@@ -12,8 +12,8 @@ from alflow.cli.options import RunDir
 from alflow.cli.terminal import terminal
 
 if TYPE_CHECKING:
-    from alflow.status import RunStatus
-    from alflow.tables import Sheet
+    from alflow.display.tables import Sheet
+    from alflow.run.status import RunStatus
 
 SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
 
@@ -30,7 +30,7 @@ def status(
     """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
     from rich.live import Live
 
-    from alflow.status import read_status
+    from alflow.run.status import read_status
 
     console, now = terminal(), read_status(run)
     if not watch:
@@ -45,7 +45,7 @@ def status(
 
 def status_table(run: Path, now: RunStatus) -> Sheet:
     """Return what `alflow status` prints."""
-    from alflow.tables import Sheet
+    from alflow.display.tables import Sheet
 
     table = Sheet(("", ""), title=str(run), ruled=False, headed=False)
     for name, text in _lines(now):
@@ -55,7 +55,7 @@ def status_table(run: Path, now: RunStatus) -> Sheet:
 
 
 def _lines(now: RunStatus) -> list[tuple[str, str]]:
-    from alflow.progress import per_second
+    from alflow.display.progress import per_second
 
     again = "run the same command again to go on" if now.state in ("gone", "failed") else ""
     done, wanted = now.reference_steps

@@ -20,10 +20,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from alflow.config.acquisition import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.base import Settings
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.config.engines import ASECalculatorSettings, XTBSettings
-from alflow.config.learning import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.plugins import (
     COORDINATES,
     POTENTIALS,

@@ -23,7 +23,7 @@ from pathlib import Path
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.skf import SlaterKosterFile, parse_skf
 from alflow.errors import ParameterError
-from alflow.targets import cause
+from alflow.files.targets import cause
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import cast
 
 from alflow.config.base import Settings
 from alflow.errors import ConfigError
-from alflow.labeling.base import compute_checked, label_frames
+from alflow.labeling.frames import compute_checked, label_frames
 from alflow.types import LabelEngine
 
 __all__ = ["ENGINES", "compute_checked", "label_frames", "make_engine"]
 
 ENGINES: dict[str, tuple[str, str]] = {
-    "dftb3": ("alflow.labeling.dftb3", "DFTB3Engine"),
-    "dftbplus": ("alflow.labeling.dftbplus", "DFTBPlusEngine"),
-    "gfn2-xtb": ("alflow.labeling.xtb", "XTBEngine"),
-    "ase": ("alflow.labeling.ase", "ASEEngine"),
-    "sleep": ("alflow.labeling.testing", "SleepEngine"),
+    "dftb3": ("alflow.labeling.engines.dftb3", "DFTB3Engine"),
+    "dftbplus": ("alflow.labeling.engines.dftbplus", "DFTBPlusEngine"),
+    "gfn2-xtb": ("alflow.labeling.engines.xtb", "XTBEngine"),
+    "ase": ("alflow.labeling.engines.ase", "ASEEngine"),
+    "sleep": ("alflow.labeling.engines.sleep", "SleepEngine"),
 }
 """Module and class of each engine; the class takes its settings."""
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from alflow.errors import InputError, LabelError
 from alflow.sampling.lammps import Simulation
+from alflow.sampling.sanity import evaluation_fault, motion_fault
 from alflow.sampling.steering import Steering
 from alflow.sampling.velocities import EV_PER_AMU_ANGSTROM2_PER_FS2, masses_amu, temperature
-from alflow.sampling.watch import evaluation_fault, motion_fault
 from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState, Segment
 from alflow.units import FS_IN_PS
 

@@ -16,18 +16,18 @@ from typing import Any
 
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import EXECUTOR_LABELS, find_site, load_site
+from alflow.files.targets import writing
 from alflow.labeling import make_engine
-from alflow.labeling.base import compute_checked
-from alflow.outcome import Outcome
-from alflow.rundir import write_atomically
+from alflow.labeling.frames import compute_checked
+from alflow.run.directory import write_atomically
+from alflow.run.events import EventLog
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
 from alflow.sitecheck.worker import LOOK, versions
-from alflow.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.structures import alkane
-from alflow.targets import writing
+from alflow.workers.result import Outcome
 
 START_LIMIT_SECONDS = 1800.0
 HOLD_SECONDS = 1.0

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from alflow.display.tables import Sheet
 from alflow.sitecheck.check import SiteCheck
 from alflow.sitecheck.findings import WorkerReport
-from alflow.tables import Sheet
 
 
 def check_tables(check: SiteCheck) -> Iterator[RenderableType]:

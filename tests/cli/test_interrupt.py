@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tinycampaign import TINY
 
-from alflow.events import read_events
 from alflow.ledger import LedgerReader
-from alflow.rundir import RunDirectory
+from alflow.run.directory import RunDirectory
+from alflow.run.events import read_events
 
 START = """
 import signal

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from alflow.config.testing import SleepSettings
-from alflow.labeling.testing import fate_of
+from alflow.labeling.engines.sleep import fate_of
 from alflow.structures import alkane
 
 

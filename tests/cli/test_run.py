@@ -7,9 +7,9 @@ import ase.io
 import numpy as np
 import pytest
 
-from alflow.events import read_events
 from alflow.ledger import LedgerReader
-from alflow.rundir import RunDirectory
+from alflow.run.directory import RunDirectory
+from alflow.run.events import read_events
 
 SITE_WITHOUT_FUNCTION = "x = 1\n"
 SITE_WITHOUT_GPU = """

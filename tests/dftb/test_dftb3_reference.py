@@ -10,7 +10,7 @@ import pytest
 from ase.io import read
 
 from alflow.config.dftb import DFTB3Settings
-from alflow.labeling.dftb3 import DFTB3Engine
+from alflow.labeling.engines.dftb3 import DFTB3Engine
 
 SLICE = Path(__file__).parent.parent / "data" / "dftb3_reference.extxyz"
 

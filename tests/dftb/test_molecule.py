@@ -7,7 +7,7 @@ from ase.build import molecule
 
 from alflow.config.dftb import DFTB3Settings
 from alflow.errors import LabelError
-from alflow.labeling.dftb3 import DFTB3Engine
+from alflow.labeling.engines.dftb3 import DFTB3Engine
 
 ZINC = Atoms(
     "ZnO2H2SP",

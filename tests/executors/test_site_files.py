@@ -11,7 +11,7 @@ from parsl.executors import HighThroughputExecutor
 from parsl.providers import KubernetesProvider, LocalProvider
 
 from alflow.errors import SiteError
-from alflow.sites import describe_site, load_site
+from alflow.execution.sites import describe_site, load_site
 
 FOLDER = Path(__file__).resolve().parents[2] / "executors"
 EXPECTED = Path(__file__).parent / "expected"

@@ -14,8 +14,8 @@ from pathlib import Path
 import processes
 from scenarios import SITE
 
-from alflow.events import read_events
 from alflow.ledger import LedgerReader
+from alflow.run.events import read_events
 
 LONGEST_SECONDS = 300.0
 

@@ -17,15 +17,15 @@ import numpy as np
 
 from alflow.config.campaign import LabelSettings
 from alflow.config.testing import SleepSettings
-from alflow.events import EventLog
-from alflow.farm import LabelFarm
-from alflow.forcemodels import EngineModel
-from alflow.graph import TaskGraph
-from alflow.labeling.testing import SleepEngine, fate_of
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import find_site, load_site
+from alflow.farm.queue import LabelFarm
+from alflow.labeling.engines.sleep import SleepEngine, fate_of
 from alflow.ledger import Ledger, Origin
-from alflow.sites import find_site, load_site
+from alflow.run.events import EventLog
 from alflow.structures import alkane
 from alflow.types import Frames
+from alflow.workers.models import EngineModel
 
 REASONS = {
     "hang": "timeout",

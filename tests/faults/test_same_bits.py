@@ -20,7 +20,7 @@ import numpy as np
 from alflow.config.dftb import DFTB3Settings
 from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.labeling import make_engine
-from alflow.labeling.testing import pair_model
+from alflow.labeling.engines.sleep import pair_model
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.training import train_ensemble
 from alflow.structures import alkane

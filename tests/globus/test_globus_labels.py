@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alflow import tasks
 from alflow.bench.workload import EngineWorkload
 from alflow.config.campaign import LabelSettings
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
-from alflow.sites import load_site
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import load_site
+from alflow.run.events import EventLog
 from alflow.structures import alkane
+from alflow.workers import tasks
 
 sdk = pytest.importorskip("globus_compute_sdk")
 pytestmark = [pytest.mark.globus, pytest.mark.slow]

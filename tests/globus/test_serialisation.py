@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alflow import tasks
 from alflow.config.campaign import LabelSettings
-from alflow.sites import load_site
+from alflow.execution.sites import load_site
 from alflow.structures import alkane
+from alflow.workers import tasks
 
 sdk = pytest.importorskip("globus_compute_sdk")
 serialize = pytest.importorskip("globus_compute_sdk.serialize")

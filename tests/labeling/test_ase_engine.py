@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from alflow.config.engines import ASECalculatorSettings
 from alflow.errors import InputError, LabelError
 from alflow.labeling import make_engine
-from alflow.labeling.ase import ASEEngine
+from alflow.labeling.engines.ase import ASEEngine
 from alflow.structures import alkane
 
 

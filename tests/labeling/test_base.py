@@ -5,7 +5,7 @@ from alflow.config.campaign import ENGINE_SETTINGS
 from alflow.config.engines import XTBSettings
 from alflow.errors import ConfigError, LabelError
 from alflow.labeling import ENGINES, make_engine
-from alflow.labeling.base import label_frames, require_plausible, theory_hash
+from alflow.labeling.frames import label_frames, require_plausible, theory_hash
 from alflow.types import Evaluation, Frames
 
 

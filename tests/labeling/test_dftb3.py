@@ -9,9 +9,9 @@ from alflow.ase.dftb3 import DFTB3
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.dftb.parameters import locate
 from alflow.errors import ConfigError, LabelError, ParameterError, StructureError
-from alflow.labeling import dispersion
-from alflow.labeling.base import label_frames
-from alflow.labeling.dftb3 import DFTB3Engine
+from alflow.labeling.engines import dispersion
+from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.frames import label_frames
 from alflow.types import Frames
 
 METHANE = molecule("CH4")
@@ -39,7 +39,7 @@ def test_bits_depend_on_the_arguments_alone(engine):
 
 def test_setup_is_done_once_a_composition(engine, monkeypatch):
     engine.compute(METHANE.numbers, METHANE.positions)
-    monkeypatch.setattr("alflow.labeling.dftb3.build_tables", None)
+    monkeypatch.setattr("alflow.labeling.engines.dftb3.build_tables", None)
     engine.compute(METHANE.numbers, METHANE.positions * 1.01)
     with pytest.raises(TypeError):
         engine.compute(METHANE.numbers[::-1], METHANE.positions)

@@ -12,8 +12,8 @@ from ase.build import molecule
 from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.dftb.parameter_sets import THREE_OB
 from alflow.errors import ConfigError, LabelError
-from alflow.labeling.dftb3 import DFTB3Engine
-from alflow.labeling.dftbplus import DFTBPlusEngine, dftbplus_input
+from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.engines.dftbplus import DFTBPlusEngine, dftbplus_input
 
 STAND_IN = """
 import re, sys, time

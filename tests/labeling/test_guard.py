@@ -14,10 +14,10 @@ import pytest
 
 from alflow.config.testing import SleepSettings
 from alflow.errors import InputError, LabelError
-from alflow.labeling.base import label_frames
+from alflow.labeling.engines.sleep import SleepEngine, fate_of
+from alflow.labeling.frames import label_frames
 from alflow.labeling.guard import GuardedEngine
-from alflow.labeling.guardmessages import pack_evaluation, pack_request, unpack_evaluation, unpack_request
-from alflow.labeling.testing import SleepEngine, fate_of
+from alflow.labeling.guard.messages import pack_evaluation, pack_request, unpack_evaluation, unpack_request
 from alflow.structures import alkane
 from alflow.types import Evaluation, Frames
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from alflow.config.testing import SleepSettings
-from alflow.labeling.testing import SleepEngine, fate_of, pair_model
+from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model
 from alflow.structures import alkane
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from alflow.config.engines import XTBSettings
 from alflow.errors import LabelError
-from alflow.labeling.xtb import XTBEngine
+from alflow.labeling.engines.xtb import XTBEngine
 from alflow.structures import alkane
 
 

@@ -18,9 +18,9 @@ from parsl.executors import HighThroughputExecutor
 from parsl.launchers import WrappedLauncher
 from parsl.providers import LocalProvider
 
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
-from alflow.outcome import App, reported
+from alflow.execution.graph import TaskGraph
+from alflow.run.events import EventLog
+from alflow.workers.result import App, reported
 
 HERE = Path(__file__).parent
 NETWORK = os.environ.get("NETWORK", "10.88.0")

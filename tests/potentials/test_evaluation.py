@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from alflow.analysis.scatter import scatter_figure
 from alflow.potentials.evaluation import evaluate_errors, predict
+from alflow.report.scatter import scatter_figure
 from alflow.types import Dataset, Frames, Group, Labels
 
 

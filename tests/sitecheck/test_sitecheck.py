@@ -140,7 +140,7 @@ def test_another_torch_and_wrong_labels_on_the_workers_are_found(tmp_path, cache
     (path / "torch-0.1.dist-info").mkdir(parents=True)
     (path / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
     (path / "sitecustomize.py").write_text(
-        "import dataclasses, alflow.labeling.base as base\n"
+        "import dataclasses, alflow.labeling.frames as base\n"
         "right = base.compute_checked\n"
         "def wrong(*args, **kwargs):\n"
         "    found = right(*args, **kwargs)\n"

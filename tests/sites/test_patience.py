@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.jobs.states import JobState, JobStatus
 
-from alflow.sites.patience import PATIENCE_S, PatientHandler
+from alflow.execution.sites.patience import PATIENCE_S, PatientHandler
 
 REFUSED = JobStatus(JobState.FAILED, "Failed to start block 3: sbatch did not answer")
 FAILED = JobStatus(JobState.FAILED, "worker_init failed")

@@ -2,7 +2,7 @@
 
 import os
 
-from alflow.sites.scheduler import forget_own_job
+from alflow.execution.sites.scheduler import forget_own_job
 
 
 def test_variables_of_the_own_job_are_not_handed_on(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alflow.errors import SiteError
-from alflow.sites import describe_site, find_site, list_sites, load_site, parse_option_pairs, read_value
+from alflow.execution.sites import describe_site, find_site, list_sites, load_site, parse_option_pairs, read_value
 
 SITE = '''"""A site of the tests."""
 from __future__ import annotations
@@ -140,5 +140,5 @@ def test_importing_the_loader_imports_no_parsl():
     import subprocess
     import sys
 
-    code = "import sys, alflow.sites; assert 'parsl' not in sys.modules"
+    code = "import sys, alflow.execution.sites; assert 'parsl' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path.home(), check=False).returncode == 0

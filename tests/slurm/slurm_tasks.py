@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 
-from alflow.outcome import reported
+from alflow.workers.result import reported
 
 
 @reported

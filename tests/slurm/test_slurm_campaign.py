@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alflow.sites import find_site
+from alflow.execution.sites import find_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 OPTIONS = {
@@ -51,7 +51,7 @@ def test_the_site_is_checked(no_jobs, tmp_path, monkeypatch):
 
 OTHER_TORCH_WRONG_LABELS = """
 import dataclasses
-import alflow.labeling.base as base
+import alflow.labeling.frames as base
 
 right = base.compute_checked
 

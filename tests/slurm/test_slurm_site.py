@@ -11,10 +11,10 @@ import pytest
 from slurm_tasks import where
 
 from alflow.errors import CampaignError, SiteError
-from alflow.events import EventLog
-from alflow.graph import TaskGraph
-from alflow.outcome import App
-from alflow.sites import find_site, load_site
+from alflow.execution.graph import TaskGraph
+from alflow.execution.sites import find_site, load_site
+from alflow.run.events import EventLog
+from alflow.workers.result import App
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 OPTIONS = {

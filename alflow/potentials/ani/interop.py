@@ -14,7 +14,7 @@ from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Activation, Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.devices import accelerator
-from alflow.potentials.torchthreads import torch_threads
+from alflow.potentials.threads import torch_threads
 from alflow.types import Evaluation, FloatArray, IntArray
 from alflow.units import HARTREE_IN_EV
 

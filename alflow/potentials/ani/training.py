@@ -29,7 +29,7 @@ from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
 from alflow.potentials.devices import accelerator
-from alflow.potentials.torchthreads import torch_threads
+from alflow.potentials.threads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 VALIDATION_BATCH = 64

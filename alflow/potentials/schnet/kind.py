@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast
 
-from alflow.config.schnet import SchNetSettings
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.types import Dataset, Member, Split
 
 

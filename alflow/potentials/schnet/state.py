@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from alflow.config.schnet import SchNetSettings
 from alflow.errors import TrainingError
 from alflow.potentials.schnet.network import Architecture, Parameters
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.types import Split
 
 

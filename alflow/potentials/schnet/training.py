@@ -11,7 +11,6 @@ from threading import Lock
 import numpy as np
 import torch
 
-from alflow.config.schnet import SchNetSettings
 from alflow.errors import TrainingError
 from alflow.potentials.schnet.ensemble import SchNetEnsemble, join
 from alflow.potentials.schnet.graphs import Graphs, graphs_of
@@ -24,8 +23,9 @@ from alflow.potentials.schnet.network import (
     grid_tensors,
 )
 from alflow.potentials.schnet.repulsion import repulsion
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.potentials.schnet.state import Checkpoint, TrainingState, fingerprint
-from alflow.potentials.torchthreads import torch_threads
+from alflow.potentials.threads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
 LARGE_BATCH = 64

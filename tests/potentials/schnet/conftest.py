@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alflow.config.schnet import SchNetSettings
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.structures import alkane
 from alflow.types import Dataset, Frames, Group, Labels, Split
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from ase import Atoms
 
-from alflow.config.schnet import SchNetSettings
 from alflow.errors import InputError, StructureError
 from alflow.potentials.schnet.ensemble import SchNetEnsemble, join
 from alflow.potentials.schnet.network import fresh_parameters
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.potentials.schnet.training import architecture_of
 from alflow.structures import alkane
 from alflow.types import Frames

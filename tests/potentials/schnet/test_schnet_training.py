@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from alflow.config.schnet import SchNetSettings
 from alflow.errors import TrainingError
 from alflow.potentials.schnet import training
 from alflow.potentials.schnet.graphs import graphs_of
 from alflow.potentials.schnet.network import energies_and_forces, fresh_parameters, grid_tensors
+from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.potentials.schnet.training import architecture_of, train_schnet_ensemble
 from alflow.types import Dataset, Frames, Group, Labels, Split
 

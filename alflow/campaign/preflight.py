@@ -1,0 +1,38 @@
+"""What is checked before anything is submitted."""
+
+from __future__ import annotations
+
+from alflow.campaign.plan import molecules
+from alflow.config.campaign import CampaignSettings
+from alflow.errors import ConfigError
+from alflow.labeling import make_engine
+from alflow.labeling.frames import label_frames
+from alflow.labeling.guard import GuardedEngine
+from alflow.types import Frames, LabelEngine
+
+
+def check_campaign(settings: CampaignSettings) -> LabelEngine:
+    """Build the structures, make the label engine, and label each structure once.
+
+    Returns:
+        The engine; guarded as on the workers, so that an engine that hangs does not hang the driver.
+
+    Raises:
+        InputError: the engine cannot be made, a pulled atom does not exist, an element is unknown.
+    """
+    found = molecules(settings)
+    labels = settings.labels
+    engine: LabelEngine
+    if labels.guard:
+        given = labels.settings.model_dump(mode="json")
+        engine = GuardedEngine(labels.engine, given, labels.timeout_s, labels.memory_gb)
+    else:
+        engine = make_engine(labels.engine, labels.settings)
+    for molecule in found:
+        batch = label_frames(engine, Frames(molecule.numbers, molecule.positions[None], molecule.charge))
+        for failure in batch.failures:
+            raise ConfigError(
+                f"system: the label engine must be able to label every starting structure; {labels.engine} "
+                f"cannot label {molecule.name}: {failure.reason}: {failure.detail}"
+            )
+    return engine

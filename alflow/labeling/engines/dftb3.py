@@ -1,0 +1,144 @@
+"""The label engine that alflow carries: DFTB3 with the published 3OB parameters (see `alflow.dftb`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from alflow.config.dftb import DFTB3Settings
+from alflow.dftb.molecule import Details, Molecule
+from alflow.dftb.parameter_sets import ParameterSet, parameter_set
+from alflow.dftb.parameters import digest, locate, read_pair
+from alflow.dftb.skf import SlaterKosterFile
+from alflow.dftb.tables import build_tables
+from alflow.errors import LabelError
+from alflow.labeling.engines.dispersion import d3bj, require_dftd3
+from alflow.labeling.frames import theory_hash
+from alflow.types import Evaluation, FloatArray, IntArray
+
+NUMERICS = "1"
+"""Goes up with every change of the code that changes a number beyond rounding."""
+KEPT_MOLECULES = 32
+"""Compositions whose tables are kept; the one not used for longest goes."""
+
+
+class DFTB3Engine:
+    """Spin-restricted DFTB3 for molecules. What a composition and charge need is set up once.
+
+    The energy is the free energy of the Fermi filling, from which the forces derive.
+    """
+
+    def __init__(self, settings: DFTB3Settings) -> None:
+        if settings.dispersion != "none":
+            require_dftd3()
+        self._settings = settings
+        self._set: ParameterSet = parameter_set(settings.parameters)
+        self._own_folder = Path(settings.parameters_dir) if settings.parameters_dir else None
+        self._theory = theory_hash(
+            {
+                "engine": "dftb3",
+                "numerics": NUMERICS,
+                "files": digest(settings.parameters, self._own_folder),
+                **settings.model_dump(mode="json", exclude={"parameters_dir", "max_cycles"}),
+            }
+        )
+        self._files: dict[tuple[int, int], SlaterKosterFile] = {}
+        self._molecules: OrderedDict[tuple[bytes, int], Molecule] = OrderedDict()
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint of the method, of the parameter files and of all settings that change a number."""
+        return self._theory
+
+    def compute(
+        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
+    ) -> Evaluation:
+        """Return energy and forces of one structure.
+
+        Args:
+            numbers: (A,) atomic numbers.
+            positions: (A, 3) Å.
+            charge: Total charge.
+            start: (A,) Mulliken charges to start from; None for neutral atoms.
+
+        Raises:
+            LabelError: An element or charge that the parameters do not know, a geometry without meaning, or charges
+                that do not become self-consistent.
+        """
+        details = self.details(numbers, positions, charge, start)
+        return Evaluation(details.energy, details.forces, start=details.charges, cycles=details.cycles)
+
+    def details(
+        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
+    ) -> Details:
+        """Return energy parts, charges, dipole, eigenvalues and occupations too; arguments as for `compute`."""
+        numbers = np.ascontiguousarray(numbers, dtype=np.int64)
+        positions = np.ascontiguousarray(positions, dtype=np.float64)
+        if not np.isfinite(positions).all():
+            raise LabelError("implausible-structure", "Coordinates must be finite numbers; some are not.")
+        details = self.molecule(numbers, charge).compute(positions, start)
+        if self._settings.dispersion == "none":
+            return details
+        energy, forces = d3bj(numbers, positions, self._set.dispersion)
+        return replace(
+            details,
+            energy=details.energy + energy,
+            parts=replace(details.parts, dispersion=energy),
+            forces=details.forces + forces,
+        )
+
+    def molecule(self, numbers: IntArray, charge: int) -> Molecule:
+        """Return what was set up for a composition and charge; set it up if it was not."""
+        key = numbers.tobytes(), charge
+        if key in self._molecules:
+            self._molecules.move_to_end(key)
+        else:
+            self._molecules[key] = self._make(numbers, charge)
+            if len(self._molecules) > KEPT_MOLECULES:
+                self._molecules.popitem(last=False)
+        return self._molecules[key]
+
+    def _make(self, numbers: IntArray, charge: int) -> Molecule:
+        kinds = sorted({int(number) for number in numbers})
+        unknown = [kind for kind in kinds if kind not in self._set.elements]
+        if unknown:
+            raise LabelError(
+                "unknown-element",
+                f"{self._set.name} knows {', '.join(self._set.symbols.values())}; found atomic number {unknown[0]}.",
+            )
+        tables = build_tables(
+            numbers,
+            {(a, b): self._file(a, b) for a in kinds for b in kinds},
+            self._set.elements,
+            third_order=self._settings.third_order,
+            hydrogen_damping_zeta=self._settings.hydrogen_damping_zeta,
+        )
+        _check_charge(charge, float(tables.valence.sum()), 2 * tables.onsite.size)
+        return Molecule(
+            tables,
+            int(charge),
+            self._settings.electronic_temperature_k,
+            self._settings.scc_tolerance,
+            self._settings.max_cycles,
+        )
+
+    def _file(self, a: int, b: int) -> SlaterKosterFile:
+        if (a, b) not in self._files:
+            folder = self._own_folder or locate(self._set.name)
+            self._files[a, b] = read_pair(self._set, folder, (a, b), check=self._own_folder is None)
+        return self._files[a, b]
+
+
+def _check_charge(charge: float, valence: float, room: int) -> None:
+    """Refuse a charge that is no whole number or leaves no electron, or more than the orbitals hold."""
+    if charge != round(charge):
+        raise LabelError("bad-charge", f"A total charge must be a whole number; it is {charge}.")
+    if not 0 < valence - charge <= room:
+        raise LabelError(
+            "bad-charge",
+            f"A molecule with {valence:g} valence electrons and room for {room} must keep at least one and fit them "
+            f"all; with the charge {charge:+g} it has {valence - charge:g}.",
+        )

@@ -1,0 +1,141 @@
+"""An engine for benchmarks and rehearsals: labels that take a given time, and fail in given ways.
+
+The model behind it is smooth and cheap, and its molecules hold together and break: each pair of atoms feels a Gaussian
+well at the sum of their covalent radii and an exponential repulsion, which keeps second neighbours apart,
+
+    E = sum_{i<j} [ A exp(-r_ij / rho) - D exp(-((r_ij - r0_ij) / w)^2) ]
+
+with D = `WELL_EV`, w = `WIDTH_ANGSTROM`, A = `REPULSION_EV`, rho = `RANGE_ANGSTROM`. It describes no real molecule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+
+import numpy as np
+from ase.data import covalent_radii
+
+from alflow.config.testing import SleepSettings
+from alflow.errors import LabelError
+from alflow.labeling.frames import theory_hash
+from alflow.types import Evaluation, FloatArray, IntArray
+
+WELL_EV = 4.0
+WIDTH_ANGSTROM = 0.35
+REPULSION_EV = 20.0
+RANGE_ANGSTROM = 0.5
+MODEL_VERSION = 1
+ABSURD_EV = 1e9
+
+
+class SleepEngine:
+    """Sleeps, and returns the energy and forces of the model above or the failure that the structure is due."""
+
+    def __init__(self, settings: SleepSettings) -> None:
+        self._settings = settings
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint of the model and of all settings that decide who fails."""
+        settings = self._settings.model_dump(mode="json", exclude={"seconds_per_label", "busy"})
+        return theory_hash({"engine": "sleep", "model": MODEL_VERSION, **settings})
+
+    def compute(
+        self,
+        numbers: IntArray,
+        positions: FloatArray,
+        charge: int = 0,  # noqa: ARG002 - the model has no electrons
+        start: FloatArray | None = None,  # noqa: ARG002 - always a cold start
+    ) -> Evaluation:
+        """Return energy and forces of one structure, or fail.
+
+        Args:
+            numbers: (A,) atomic numbers.
+            positions: (A, 3) Å.
+            charge: not used.
+            start: not used.
+
+        Raises:
+            LabelError: the structure is one that does not converge.
+            ValueError: it is one at which the engine fails.
+            MemoryError: it is one that eats memory.
+        """
+        fate = fate_of(self._settings, positions)
+        if fate not in ("", "nan", "outlier"):
+            _fail(fate, positions, self._settings.eat_memory_gb)
+        _wait(self._settings.seconds_per_label, self._settings.busy)
+        energy, forces = pair_model(numbers, positions)
+        return Evaluation({"nan": float("nan"), "outlier": ABSURD_EV}.get(fate, energy), forces)
+
+
+def pair_model(numbers: IntArray, positions: FloatArray) -> tuple[float, FloatArray]:
+    """Return energy (eV) and forces (A, 3) in eV/Å of the model above at (A, 3) Å."""
+    i, j = np.triu_indices(len(numbers), k=1)
+    vectors = positions[i] - positions[j]
+    distances = np.sqrt((vectors**2).sum(axis=1))
+    stretch = distances - (covalent_radii[numbers[i]] + covalent_radii[numbers[j]])
+    repulsion = REPULSION_EV * np.exp(-distances / RANGE_ANGSTROM)
+    well = WELL_EV * np.exp(-((stretch / WIDTH_ANGSTROM) ** 2))
+    slope = -repulsion / RANGE_ANGSTROM + well * 2.0 * stretch / WIDTH_ANGSTROM**2
+    pull = -(slope / distances)[:, None] * vectors
+    forces = np.zeros_like(positions)
+    np.add.at(forces, i, pull)
+    np.add.at(forces, j, -pull)
+    return float(repulsion.sum() - well.sum()), forces
+
+
+def fate_of(settings: SleepSettings, positions: FloatArray) -> str:
+    """Say how the label of (A, 3) Å fails; empty if it does not."""
+    shares = settings.shares()
+    if not any(shares.values()) or _extent(positions) <= settings.beyond_angstrom:
+        return ""
+    draw = _draw(settings.seed, positions)
+    for name, share in shares.items():
+        if draw < share:
+            return name
+        draw -= share
+    return ""
+
+
+def _extent(positions: FloatArray) -> float:
+    """Return the largest distance between two atoms of (A, 3) Å."""
+    return float(np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(axis=-1).max()))
+
+
+def _draw(seed: int, positions: FloatArray) -> float:
+    """Return a number in [0, 1) that depends on the coordinates, to 1e-6 Å, and on the seed alone."""
+    text = f"{seed}".encode() + np.round(positions * 1e6).astype(np.int64).tobytes()
+    return int.from_bytes(hashlib.sha256(text).digest()[:7], "big") / 2**56
+
+
+def _fail(fate: str, positions: FloatArray, gigabytes: float) -> None:
+    if fate == "hang":
+        while True:
+            time.sleep(3600.0)
+    if fate == "crash" and _draw(-1, positions) < 0.5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if fate == "crash":
+        os.abort()
+    if fate == "not_converged":
+        raise LabelError("not-converged", "The structure is one of those that do not converge.")
+    if fate == "eat_memory":
+        _eat_memory(gigabytes)
+    raise ValueError("the structure is one of those at which the engine fails")
+
+
+def _eat_memory(gigabytes: float) -> None:
+    eaten = np.empty(int(gigabytes * 1e9 / 8))  # refused at once where there is a limit
+    eaten.fill(1.0)
+    raise MemoryError(f"{eaten.nbytes / 1e9:.1f} GB were taken and not enough")
+
+
+def _wait(seconds: float, busy: bool) -> None:
+    if not busy:
+        time.sleep(seconds)
+        return
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass

@@ -1,0 +1,111 @@
+"""GFN-xTB labels by the library interface of tblite."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from importlib.metadata import version
+
+import numpy as np
+from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+from tblite.interface import Calculator
+
+from alflow.config.engines import XTBSettings
+from alflow.errors import FailureReason, LabelError
+from alflow.labeling.frames import theory_hash
+from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV
+
+HEAVIEST_ELEMENT = 86
+"""The parametrisations end with radon."""
+KEPT_CALCULATORS = 8
+"""Compositions whose calculators are kept; the one not used for longest goes."""
+
+
+class XTBEngine:
+    """GFN2-xTB or GFN1-xTB. One calculator a composition and charge is kept; each structure starts cold.
+
+    The spin is the lowest that the number of electrons allows. The energy is the free energy of the Fermi
+    filling, from which the forces derive.
+    """
+
+    def __init__(self, settings: XTBSettings) -> None:
+        self._settings = settings
+        self._calculators: OrderedDict[tuple[bytes, int], Calculator] = OrderedDict()
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint of the method, of tblite's version and of all settings."""
+        settings = self._settings.model_dump(mode="json")
+        return theory_hash({"engine": "tblite", "version": version("tblite"), **settings})
+
+    def compute(
+        self,
+        numbers: IntArray,
+        positions: FloatArray,
+        charge: int = 0,
+        start: FloatArray | None = None,  # noqa: ARG002 - always a cold start
+    ) -> Evaluation:
+        """Return energy and forces of one structure.
+
+        Args:
+            numbers: (A,) atomic numbers.
+            positions: (A, 3) Å.
+            charge: total charge.
+            start: not used.
+
+        Raises:
+            LabelError: an element or a charge that the method does not know, or no convergence.
+        """
+        _check(numbers, charge)
+        try:
+            calculator = self._calculator(numbers, positions / BOHR_IN_ANGSTROM, charge)
+            result = calculator.singlepoint()
+            energy = float(result.get("energy"))
+            gradient = np.asarray(result.get("gradient"), dtype=np.float64)
+        except (TBLiteRuntimeError, TBLiteValueError) as error:
+            self._calculators.pop(_key(numbers, charge), None)
+            raise LabelError(_reason(str(error)), f"tblite: {error}") from error
+        return Evaluation(energy * HARTREE_IN_EV, gradient * (-HARTREE_IN_EV / BOHR_IN_ANGSTROM))
+
+    def _calculator(self, numbers: IntArray, positions_bohr: FloatArray, charge: int) -> Calculator:
+        key = _key(numbers, charge)
+        if key in self._calculators:
+            self._calculators.move_to_end(key)
+            self._calculators[key].update(positions_bohr)
+        else:
+            self._calculators[key] = self._make(numbers, positions_bohr, charge)
+            if len(self._calculators) > KEPT_CALCULATORS:
+                self._calculators.popitem(last=False)
+        return self._calculators[key]
+
+    def _make(self, numbers: IntArray, positions_bohr: FloatArray, charge: int) -> Calculator:
+        unpaired = (int(np.sum(numbers)) - charge) % 2
+        calculator = Calculator(
+            self._settings.method, np.asarray(numbers), positions_bohr, charge=float(charge), uhf=unpaired, color=False
+        )
+        calculator.set("verbosity", 0)
+        calculator.set("accuracy", self._settings.accuracy)
+        calculator.set("max-iter", self._settings.max_cycles)
+        temperature_hartree = self._settings.electronic_temperature_k * BOLTZMANN_EV_PER_K / HARTREE_IN_EV
+        calculator.set("temperature", temperature_hartree)
+        return calculator
+
+
+def _key(numbers: IntArray, charge: int) -> tuple[bytes, int]:
+    return np.asarray(numbers, dtype=np.int64).tobytes(), charge
+
+
+def _check(numbers: IntArray, charge: int) -> None:
+    unknown = [int(number) for number in numbers if not 1 <= number <= HEAVIEST_ELEMENT]
+    if unknown:
+        raise LabelError(
+            "unknown-element", f"GFN-xTB knows the elements 1 to {HEAVIEST_ELEMENT}; found atomic number {unknown[0]}."
+        )
+    if charge >= int(np.sum(numbers)):
+        raise LabelError(
+            "bad-charge", f"A molecule keeps at least one of its {int(np.sum(numbers))} electrons; charge {charge:+d}."
+        )
+
+
+def _reason(message: str) -> FailureReason:
+    return "not-converged" if "converge" in message.lower() else "engine-error"

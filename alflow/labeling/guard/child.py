@@ -1,0 +1,135 @@
+"""The processes behind a guarded engine: one that has imported everything, and its forks, one of which computes.
+
+``python -m alflow.labeling.guard.child SOCKET PARENT`` imports the engine, then does what it reads from the socket:
+``s`` starts a fork with an engine of its own and hands its pid and pipes back; ``w`` and a pid waits for that fork and
+returns its status. A fork costs milliseconds where a fresh interpreter costs a second. The engine is made after the
+fork, so no thread, open file or device crosses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from alflow.config.campaign import ENGINE_SETTINGS
+from alflow.errors import InputError, LabelError
+from alflow.labeling import ENGINES, make_engine
+from alflow.labeling.guard.messages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
+from alflow.labeling.guard.parent_death import die_with
+from alflow.types import LabelEngine
+
+PID = struct.Struct("<q")
+_FIRST_TO_END = "500"
+"""Added to the kernel's score of whom to end when memory is short: a label rather than its worker."""
+
+
+def main() -> None:
+    """Serve the socket until it closes."""
+    control, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    length = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
+    order = json.loads(control.recv(length, socket.MSG_WAITALL))
+    if order["engine"] in ENGINES:
+        with contextlib.suppress(ImportError):  # the fork says what is missing
+            import_module(ENGINES[order["engine"]][0])
+    while command := control.recv(1):
+        if command == b"s":
+            start_fork(control, order)
+        else:
+            pid = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
+            control.sendall(PID.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+
+
+def start_fork(control: socket.socket, order: Mapping[str, Any]) -> None:
+    """Fork, and hand the pid and the far ends of two pipes back."""
+    request_end, requests = os.pipe()
+    answers, answer_end = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        os.close(requests)
+        os.close(answers)
+        try:
+            compute_until_closed(request_end, answer_end, order, parent)
+        finally:
+            os._exit(0)
+    os.close(request_end)
+    os.close(answer_end)
+    socket.send_fds(control, [PID.pack(pid)], [requests, answers])
+    os.close(requests)
+    os.close(answers)
+
+
+def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], parent: int) -> None:
+    """Make the engine, and answer one request after another until the pipe closes."""
+    os.setpgid(0, 0)
+    die_with(parent)
+    _silence()
+    _limit(order["memory_limit_gb"])
+    try:
+        engine = _make(order["engine"], order["settings"])
+        send(answers, Kind.READY, engine.theory.encode())
+    except InputError as error:
+        send(answers, Kind.REFUSED, str(error).encode())
+        return
+    except Exception as error:  # noqa: BLE001 - told to the worker, who knows what to do
+        send(answers, Kind.REFUSED, f"The engine {order['engine']!r} failed: {type(error).__name__}: {error}".encode())
+        return
+    try:
+        while True:
+            send(answers, *answer(engine, receive(requests)[1]))
+    except EndedError:
+        getattr(engine, "close", lambda: None)()  # an engine that keeps a process ends it, and its files
+
+
+def answer(engine: LabelEngine, request: bytes) -> tuple[Kind, bytes]:
+    """Compute one structure."""
+    try:
+        return Kind.EVALUATION, pack_evaluation(engine.compute(*unpack_request(request)))
+    except LabelError as error:
+        reason, detail = str(error.reason), error.detail
+    except MemoryError as error:
+        reason, detail = "out-of-memory", f"The engine wanted more memory than it may take. {error}".strip()
+    except Exception as error:  # noqa: BLE001 - whatever an engine throws is data
+        reason, detail = "engine-error", f"{type(error).__name__}: {error}"
+    return Kind.FAILURE, json.dumps([reason, detail]).encode()
+
+
+def _silence() -> None:
+    """Take stdin and stdout away from the engine; what it prints would be lost in the logs of thousands of others."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _limit(gigabytes: float | None) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END, encoding="ascii")
+    if gigabytes is not None:
+        size = int(gigabytes * 1e9)
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _make(name: str, settings: Mapping[str, Any]) -> LabelEngine:
+    if name not in ENGINE_SETTINGS:
+        known = ", ".join(sorted(ENGINE_SETTINGS))
+        raise InputError(f"A label engine is one of {known}; there is none named {name!r}.")
+    return make_engine(name, ENGINE_SETTINGS[name].model_validate(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Read a run directory back: curves, barriers, references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alflow.campaign.plan import systems
+from alflow.report.figures import SpreadCurve, WorkCurve, work_figure
+from alflow.run.directory import RunDirectory, load_segment, stored_array
+from alflow.types import FloatArray, Segment
+
+_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths by the number at the end of their name: segment-999 before segment-1000."""
+    return sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+
+def stored_segments(folder: Path) -> list[Segment]:
+    """Read the segments of one trajectory, in order."""
+    return [load_segment(path) for path in in_order(folder.glob("segment-*.npz"))]
+
+
+def column(folder: Path, name: str) -> FloatArray:
+    """Read one array of a trajectory, its segments joined; nothing else of the files is read."""
+    parts = []
+    for path in in_order(folder.glob("segment-*.npz")):
+        with np.load(path, allow_pickle=False) as data:
+            parts.append(stored_array(data, name))
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def pull_folders(run: RunDirectory, iteration: int) -> list[Path]:
+    """Return the folders of an iteration's pulls, in the order of the plan."""
+    return in_order(path for path in run.iteration(iteration).glob("pull-*") if path.is_dir())
+
+
+def reference_folders(run: RunDirectory) -> list[Path]:
+    """Return the folders of the reference pulls, in the order of the plan."""
+    return sorted(path for path in (run.path / "reference").glob("*/pull-*") if path.is_dir())
+
+
+def work_curve(folder: Path, label: str) -> WorkCurve:
+    """Return the work of the spring against its target distance."""
+    ends = in_order(folder.glob("segment-*.npz"))[-1:]
+    stopped = "".join(load_segment(path).stopped for path in ends)
+    return WorkCurve(label, column(folder, "target"), column(folder, "work"), stopped)
+
+
+def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
+    """Return the work curves of one pull of the plan, an iteration each."""
+    return [
+        work_curve(run.iteration(record.iteration) / f"pull-{pull:02d}", f"iteration {record.iteration}")
+        for record in run.records()
+    ]
+
+
+def reference_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
+    """Return the work curve of one reference pull; empty if there is none yet."""
+    curves = [work_curve(folder, "reference") for folder in reference_folders(run)[pull : pull + 1]]
+    return [curve for curve in curves if len(curve.work)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A frame that was selected."""
+
+    pull: int
+    step: int
+    coordinate: float
+    """In its unit: Å between the pulled atoms, say."""
+    spread: float
+
+
+def chosen_frames(run: RunDirectory, iteration: int) -> list[Chosen]:
+    """Read which frames an iteration selected, from the comment lines of ``selected.xyz``."""
+    path = run.iteration(iteration) / "selected.xyz"
+    if not path.exists():
+        return []
+    matches = _CHOSEN.finditer(path.read_text(encoding="utf-8"))
+    return [Chosen(int(match[1]), int(match[2]), float(match[3]), float(match[4])) for match in matches]
+
+
+def spread_curve(run: RunDirectory, iteration: int, threshold: float, pull: int = 0) -> SpreadCurve:
+    """Return the spread of the energy along one pull of an iteration, and the frames chosen from it."""
+    folder = run.iteration(iteration) / f"pull-{pull:02d}"
+    steps, distance, spread = (column(folder, name) for name in ("steps", "target", "spread"))
+    rows = np.searchsorted(steps, [frame.step for frame in chosen_frames(run, iteration) if frame.pull == pull])
+    rows = rows[rows < len(steps)]
+    return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows])
+
+
+def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | None]:
+    """Return iterations (I,), barriers (I, R) and reference barriers (R,) in eV; None without references."""
+    records = run.records()
+    barriers = np.array([record.barrier_ev.values for record in records])
+    last = records[-1].reference_barrier_ev if records else None
+    return [record.iteration for record in records], barriers, None if last is None else np.array(last.values)
+
+
+def draw_work(run: RunDirectory, pull: int = 0) -> Path:
+    """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
+    path = run.figures / "work.png"
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), systems(run.settings()))
+    return path
+
+
+def mean_or_nan(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,73 @@
+"""What a report is made from, each part read once and when it is asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from alflow.campaign.plan import PullSpec, pulls
+from alflow.config.campaign import CampaignSettings
+from alflow.report.utilisation import Utilisation, utilisation
+from alflow.run.directory import RunDirectory
+from alflow.run.events import read_events
+from alflow.run.records import Estimate, IterationRecord
+from alflow.types import FloatArray
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run directory and what is in it."""
+
+    run: RunDirectory
+    settings: CampaignSettings
+
+    @cached_property
+    def records(self) -> tuple[IterationRecord, ...]:
+        """The committed iterations."""
+        return self.run.records()
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """All lines of the event log."""
+        return list(read_events(self.run.events))
+
+    @cached_property
+    def utilisation(self) -> tuple[Utilisation, ...]:
+        """Of each executor."""
+        return utilisation(self.events)
+
+    @cached_property
+    def pulls(self) -> tuple[PullSpec, ...]:
+        """The plan of every iteration."""
+        return pulls(self.settings)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, git revision and host of the last driver."""
+        path = self.run.path / "environment.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
+
+    @property
+    def iterations(self) -> list[int]:
+        """Numbers of the committed iterations."""
+        return [record.iteration for record in self.records]
+
+    @property
+    def last(self) -> IterationRecord:
+        """The last committed iteration."""
+        return self.records[-1]
+
+    def tasks(self, what: str) -> list[dict[str, Any]]:
+        """Return the event lines of one kind of task."""
+        return [event for event in self.events if event["what"] == what and "task" in event]
+
+
+def values(estimates: list[Estimate | None], width: int) -> FloatArray:
+    """Return the values over replicas by iteration, NaN where there is no estimate: (I, width)."""
+    rows = [estimate.values if estimate is not None else (np.nan,) * width for estimate in estimates]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1)

@@ -1,0 +1,276 @@
+"""Sections of the report about the science: barrier, work, molecule, errors, spread, selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from alflow.campaign.plan import systems
+from alflow.report import curves as summary
+from alflow.report import figures, page
+from alflow.report.breaking import first_break, fragments, telling_rows
+from alflow.report.rundata import RunData, values
+from alflow.run.records import IterationRecord, estimate_text
+from alflow.types import FloatArray, IntArray
+from alflow.units import KCAL_PER_MOL_IN_EV
+
+SHOWN_ITERATIONS = 3
+"""Spread is drawn for so many iterations: the first, one between, the last."""
+LISTED_FRAMES = 60
+LISTED_THRESHOLDS = 4
+NONE = "-"
+THRESHOLDS = {
+    "first-steps": "mean + {sigmas:g} standard deviations of the spread over the first {first_steps} steps of the pull",
+    "validation": "mean + {sigmas:g} standard deviations of the spread over the validation frames",
+    "lower": (
+        "mean + {sigmas:g} standard deviations of the spread, over the first {first_steps} steps of the pull or over "
+        "the validation frames, whichever is lower"
+    ),
+    "conformal": (
+        "calibrated on validation frames: of the frames trusted, at most {miss_rate:.0%} are wrong by more than "
+        "{tolerance_ev:.3g} eV (or eV/Å)"
+    ),
+}
+PAIRS = {
+    "label-engine": "that starts from the same positions and velocities",
+    "potential": "whose first velocities are the same; each of the two relaxes the molecule itself",
+}
+ORDERS = {
+    "first": "the first in time",
+    "spread": "spread evenly over the steps of the pull",
+    "progress": "spread evenly over the progress of the pull (growth of distance and of the bond that grows most)",
+    "most-uncertain": "those of the largest spread",
+}
+
+
+def overview(data: RunData) -> str:
+    """Return the numbers that tell most."""
+    shown = [(f"{len(data.records)} / {data.settings.iterations}", "iterations")]
+    if data.records:
+        last = data.last
+        shown.append((f"{last.labels + last.new_labels}", "labels to learn from"))
+        if not math.isnan(last.barrier_ev.mean):
+            shown.append((f"{estimate_text(last.barrier_ev)} eV", "barrier, last iteration"))
+        if last.barrier_error_ev is not None and not math.isnan(last.barrier_error_ev.mean):
+            error = last.barrier_error_ev.mean / KCAL_PER_MOL_IN_EV
+            words = f"its error against the reference pulls; {error:+.2f} kcal/mol"
+            shown.append((f"{estimate_text(last.barrier_error_ev, '+')} eV", words))
+    shown += [(f"{u.share:.0%}", f"of {u.executor} worker time used") for u in data.utilisation if u.held.seconds]
+    return page.tiles(shown)
+
+
+def barrier(data: RunData) -> str:
+    """Draw barrier and paired error by iteration, and list them."""
+    if not data.records:
+        return page.paragraph("No iteration is committed yet.", "soft")
+    width = len(data.last.barrier_ev.values)
+    barriers = values([record.barrier_ev for record in data.records], width)
+    pairs = values([record.barrier_error_ev for record in data.records], width)
+    reference = None
+    if data.last.reference_barrier_ev is not None:
+        reference = np.array(data.last.reference_barrier_ev.values)
+
+    names = systems(data.settings)
+
+    def draw(figure: Figure) -> None:
+        if reference is None:
+            figures.draw_barriers(figure.subplots(), data.iterations, barriers, None, names)
+            return
+        left, right = figure.subplots(1, 2)
+        figures.draw_barriers(left, data.iterations, barriers, reference, names)
+        errors = [record.barrier_error_ev for record in data.records]
+        mean = np.array([e.mean if e is not None else np.nan for e in errors])
+        half = np.array([e.ci95 if e is not None and e.ci95 is not None else np.nan for e in errors])
+        figures.draw_barrier_errors(right, data.iterations, pairs, mean, half)
+
+    pulls = "one pull" if width == 1 else f"{width} pulls"
+    caption = (
+        f"Work of the spring at the end of the pull by iteration, {pulls} an iteration. Errors are taken pair by pair "
+        f"with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; the interval is "
+        "Student's, over pairs."
+    )
+    if len(names) > 1:
+        caption += f" Barriers of {', '.join(names)} are not averaged with each other; their errors are."
+    if width == 1 and reference is not None:
+        caption += " A single pair has no interval: more replicas give one."
+    headings = (
+        "iteration",
+        "labels",
+        "barrier (eV)",
+        "largest work (eV)",
+        "reference (eV)",
+        "error (eV)",
+        "(kcal/mol)",
+    )
+    return page.figure(draw, caption) + page.table(headings, [_barrier_row(record) for record in data.records])
+
+
+def _barrier_row(record: IterationRecord) -> tuple[str, ...]:
+    error = record.barrier_error_ev
+    kcal = NONE if error is None or math.isnan(error.mean) else f"{error.mean / KCAL_PER_MOL_IN_EV:+.2f}"
+    return (
+        str(record.iteration),
+        str(record.labels),
+        estimate_text(record.barrier_ev) + record.cut_short,
+        estimate_text(record.barrier_max_ev),
+        estimate_text(record.reference_barrier_ev),
+        estimate_text(error, "+"),
+        kcal,
+    )
+
+
+def work(data: RunData) -> str:
+    """Draw the work of the spring by iteration, of the first pull of the plan, and of all pulls of the last one."""
+    if not data.records:
+        return ""
+    folders = summary.pull_folders(data.run, data.last.iteration)
+    several = len(folders) > 1
+
+    def draw(figure: Figure) -> None:
+        left, *rest = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
+        figures.draw_work_curves(left, summary.work_curves(data.run), summary.reference_curves(data.run))
+        left.set_title(data.pulls[0].name, fontsize=9)
+        for right in rest:
+            named = zip(folders, data.pulls, strict=False)
+            curves = [summary.work_curve(folder, spec.name) for folder, spec in named]
+            references = [summary.work_curve(folder, "") for folder in summary.reference_folders(data.run)]
+            figures.draw_work_curves(right, curves, [curve for curve in references if len(curve.work)])
+            right.set_title(f"all pulls of iteration {data.last.iteration}, references dashed", fontsize=9)
+
+    return page.figure(
+        draw, "Work done by the spring against its rest length, light to dark in time; reference in black."
+    )
+
+
+def snapshots(data: RunData) -> str:
+    """Draw the first pull of the last iteration before, at and after the break."""
+    if not data.records:
+        return ""
+    folder = data.run.iteration(data.last.iteration) / "pull-00"
+    molecule = data.pulls[0].molecule
+    positions, steps = summary.column(folder, "positions"), summary.column(folder, "steps")
+    distance = summary.column(folder, "coordinate")
+    broken = first_break(molecule.numbers, positions)
+    rows = telling_rows(len(positions), broken)
+
+    def draw(figure: Figure) -> None:
+        for axes, row in zip(figure.subplots(2, -(-len(rows) // 2)).ravel(), rows, strict=False):
+            title = f"step {steps[row]:.0f}, {distance[row]:.2f} Å apart"
+            figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.steered, title)
+        for axes in figure.axes[len(rows) :]:
+            axes.set_axis_off()
+
+    return page.figure(draw, _breaking_words(molecule.numbers, positions, steps, data), (10.0, 3.6))
+
+
+def _breaking_words(numbers: IntArray, positions: FloatArray, steps: FloatArray, data: RunData) -> str:
+    name, broken = data.pulls[0].name, first_break(numbers, positions)
+    left = " + ".join(fragments(numbers, positions[-1]))
+    where = f"{name}, iteration {data.last.iteration}"
+    if broken is None:
+        return f"{where}: no bond between heavy atoms broke. At the end: {left}."
+    return (
+        f"{where}: the bond between atoms {broken.bond[0]} and {broken.bond[1]} is broken from step "
+        f"{steps[broken.row]:.0f} on. At the end: {left}."
+    )
+
+
+def errors(data: RunData) -> str:
+    """Draw the errors on validation frames and on the reference pulls, which no member was shown."""
+    if not data.records:
+        return ""
+    records = data.records
+    valid = np.array([record.energy_mae_ev for record in records])
+    force = np.array([record.force_mae_ev_per_angstrom for record in records])
+    unseen = np.array([_or_nan(record.unseen_energy_mae_ev) for record in records])
+    unseen_force = np.array([_or_nan(record.unseen_force_mae_ev_per_angstrom) for record in records])
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        energy_lines = [("validation, members", valid, "tab:blue")]
+        force_lines = [("validation, members", force, "tab:blue")]
+        if np.isfinite(unseen).any():
+            energy_lines.append(("reference pulls, ensemble mean", unseen, "tab:red"))
+            force_lines.append(("reference pulls, ensemble mean", unseen_force, "tab:red"))
+        figures.draw_errors(left, data.iterations, energy_lines, "energy MAE (eV a molecule)")
+        left.axhline(KCAL_PER_MOL_IN_EV, color="tab:green", lw=0.9)
+        figures.draw_errors(right, data.iterations, force_lines, "force MAE (eV/Å a component)")
+
+    caption = (
+        "Mean absolute errors. Along the reference pulls energies are relative to the first frame of the pull. "
+        "Green: 1 kcal/mol."
+    )
+    return page.figure(draw, caption)
+
+
+def spread(data: RunData) -> str:
+    """Draw the spread along the first pull of a few iterations, with thresholds and chosen frames."""
+    if not data.records:
+        return ""
+    places = np.unique(np.linspace(0, len(data.records) - 1, SHOWN_ITERATIONS).round().astype(int))
+    by_energy = data.settings.selection.spread_of == "energy"
+    curves = []
+    for place in places:
+        record = data.records[place]
+        threshold = record.threshold_ev[0] if by_energy and record.threshold_ev else math.nan
+        curves.append(summary.spread_curve(data.run, record.iteration, threshold))
+    caption = "Standard deviation of the energy over the members; dashed: threshold; dots: frames that were selected."
+    if not by_energy:
+        caption += " Frames were selected by the spread of forces, whose threshold is not drawn here."
+    return page.figure(lambda figure: figures.draw_spreads(figure.subplots(), curves), caption, (10.0, 3.4))
+
+
+def selection(data: RunData) -> str:
+    """Say by which rule frames were picked, how many, and list the last ones."""
+    chosen, augment = data.settings.selection, data.settings.augmentation
+    rule = THRESHOLDS[chosen.threshold].format(**chosen.model_dump())
+    words = (
+        f"A frame counts as new when the spread of the {chosen.spread_of} is above a threshold: {rule}. It is kept "
+        f"when distance and energy differ from the last one kept by more than "
+        f"{chosen.similarity_distance_angstrom:g} Å and "
+        f"{chosen.similarity_energy_ev:.3g} eV, and when no atom is far from all others or on top of another. At most "
+        f"{chosen.cap} frames an iteration: {ORDERS[chosen.cap_order]}. Each is labelled with {augment.copies} copies, "
+        f"moved by up to {augment.amplitude_angstrom:g} Å an axis."
+    )
+    if not data.records:
+        return page.paragraph(words)
+    unit = "eV" if chosen.spread_of == "energy" else "eV/Å"
+    headings = ("iteration", "selected", "new labels", f"threshold ({unit})", "largest spread (eV)", "pull ended early")
+    return page.paragraph(words) + page.table(headings, [_selection_row(r) for r in data.records]) + _chosen(data, unit)
+
+
+def _selection_row(record: IterationRecord) -> tuple[str, ...]:
+    stopped = "; ".join(dict.fromkeys(sentence for sentence in record.stopped if sentence)) or "no"
+    largest = f"{max(record.largest_spread_ev, default=math.nan):.2g}"
+    thresholds = _listed(record.threshold_ev)
+    return str(record.iteration), str(record.selected), str(record.new_labels), thresholds, largest, stopped
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Return a few values one by one, and of many the least and the largest."""
+    known = [value for value in values if math.isfinite(value)]
+    if len(values) > LISTED_THRESHOLDS and known:
+        return f"{min(known):.2g} to {max(known):.2g}"
+    return ", ".join(f"{value:.2g}" for value in values)
+
+
+def _chosen(data: RunData, unit: str) -> str:
+    last = data.last
+    frames = summary.chosen_frames(data.run, last.iteration)
+    if not frames:
+        return page.paragraph(f"Iteration {last.iteration} selected nothing: no frame was new to its ensemble.", "soft")
+    rows = []
+    for frame in frames[:LISTED_FRAMES]:
+        threshold = last.threshold_ev[frame.pull] if frame.pull < len(last.threshold_ev) else math.nan
+        ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
+        rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
+    more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
+    words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
+    return words + page.table(("pull", "step", "distance (Å)", f"spread ({unit})", "of the threshold"), rows)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

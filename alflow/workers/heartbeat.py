@@ -1,0 +1,117 @@
+"""Signs of life of a task; a worker whose task gives none for long is ended, and the task goes to another.
+
+The watch is a thread of the interpreter's own that needs no lock of Python, so it works where a library hangs. It ends
+the process with the traceback of each thread on stderr, and only a process that Parsl made for tasks.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from alflow.labeling.guard.parent_death import die_with
+from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
+
+AGAIN_S = 1.0
+"""Setting the watch anew takes some microseconds: not more often than this, s."""
+
+
+@dataclass
+class _Watch:
+    """The watch of this process; it has one task at a time."""
+
+    silence_s: float = 0.0
+    """0: no watch."""
+    told: float = 0.0
+    ends_with_pool: bool = False
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def watched(silence_s: float) -> Iterator[None]:
+    """End this process if `alive` is not called for so many seconds; 0 for no watch."""
+    if not silence_s or not _is_worker() or not _can_tell():
+        yield
+        return
+    _end_with_the_pool()
+    _set(silence_s)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        _watch.silence_s = 0.0
+
+
+def alive() -> None:
+    """Give a sign of life."""
+    if _watch.silence_s and time.monotonic() - _watch.told > AGAIN_S:
+        _set(_watch.silence_s)
+
+
+def at_least(silence_s: float) -> None:
+    """Allow for a longer silence in the task that runs now, s."""
+    if _watch.silence_s:
+        _set(max(silence_s, _watch.silence_s))
+
+
+class LivelyEngine:
+    """A label engine each of whose structures is a sign of life."""
+
+    def __init__(self, engine: LabelEngine) -> None:
+        self._engine = engine
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint of the engine."""
+        return self._engine.theory
+
+    def compute(
+        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
+    ) -> Evaluation:
+        """Return what the engine returns for one structure; see `LabelEngine`."""
+        alive()
+        return self._engine.compute(numbers, positions, charge, start)
+
+
+def lively(model: ForceModel) -> ForceModel:
+    """Return a force model each of whose evaluations is a sign of life."""
+
+    def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        alive()
+        return model(positions, start)
+
+    return forces
+
+
+def _set(silence_s: float) -> None:
+    _watch.silence_s, _watch.told = silence_s, time.monotonic()
+    faulthandler.dump_traceback_later(silence_s, exit=True)
+
+
+def _end_with_the_pool() -> None:
+    """See to it, once, that a worker does not outlive its pool: a result that nobody reads would hold it for ever."""
+    pool = multiprocessing.parent_process()
+    if pool is not None and pool.pid is not None and not _watch.ends_with_pool:
+        die_with(pool.pid)
+        _watch.ends_with_pool = True
+
+
+def _is_worker() -> bool:
+    """Say whether this process was made for tasks: a thread of the driver must never end it."""
+    return "PARSL_WORKER_RANK" in os.environ and threading.current_thread() is threading.main_thread()
+
+
+def _can_tell() -> bool:
+    try:
+        return sys.stderr.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False

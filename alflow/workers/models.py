@@ -1,0 +1,160 @@
+"""What gives a trajectory its forces: a label engine or a trained ensemble, made once a worker and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from alflow.errors import EngineLostError, InputError, LabelError
+from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
+from alflow.workers import heartbeat as lifeline
+from alflow.workers.selftest import Canary, prove, refused
+
+LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
+"""Reasons that say nothing of a structure when they come once."""
+
+GUARD_START_S = 900.0
+"""Longest time that a guarded engine may need beside a label: to end a child and to make another, s."""
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A label engine as the driver of a trajectory, and what its worker has to know to make it."""
+
+    engine: str
+    settings: dict[str, Any]
+    timeout_s: float = 0.0
+    """Longest time of one structure, in a child process that can be ended, s; 0: no child process."""
+    memory_gb: float | None = None
+    """Largest address space of the child process, GB."""
+    canary: tuple[Any, ...] | None = None
+    """Fields of the `Canary` that the engine has to pass before it is used."""
+
+
+@dataclass(frozen=True)
+class EnsembleModel:
+    """A trained ensemble as the driver of a trajectory."""
+
+    path: str
+    driver: int | Literal["mean"]
+
+
+ModelReference = EngineModel | EnsembleModel
+
+
+@dataclass
+class _Kept:
+    """Engines and potentials of one worker thread."""
+
+    engines: dict[str, LabelEngine] = field(default_factory=dict)
+    ensembles: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+
+_kept = threading.local()
+
+
+def engine_of(model: EngineModel) -> LabelEngine:
+    """Return this worker's engine; it is made, and has to prove itself, at the first call.
+
+    Raises:
+        CanaryError: it labels a known structure wrongly, or far too slowly.
+    """
+    kept = _keep()
+    if model.timeout_s:
+        lifeline.at_least(model.timeout_s + GUARD_START_S)
+    key = json.dumps([model.engine, model.settings, model.timeout_s, model.memory_gb], sort_keys=True)
+    if key not in kept.engines:
+        try:
+            engine = lifeline.LivelyEngine(_make_engine(model))
+        except (InputError, OSError) as error:
+            if model.canary is None:
+                raise
+            raise refused(f"no engine ({error})") from error  # the driver could make one
+        if model.canary is not None:
+            prove(engine, Canary(*model.canary))
+        kept.engines[key] = engine
+    return kept.engines[key]
+
+
+def prove_again(model: EngineModel) -> None:
+    """Have this worker's engine label the known structure once more: nothing it was asked for had a label.
+
+    Raises:
+        CanaryError: the fault is the worker's.
+    """
+    if model.canary is not None:
+        prove(engine_of(model), Canary(*model.canary))
+
+
+def insist(
+    engine: LabelEngine, numbers: IntArray, positions: FloatArray, charge: int, start: FloatArray | None
+) -> Evaluation:
+    """Compute one structure of a trajectory; ask once more where the engine hung, died or failed by itself.
+
+    A crowded node is not the structure's fault, and a trajectory that ended there would not be the undisturbed one.
+
+    Raises:
+        EngineLostError: it hung, died or failed both times.
+        LabelError: what the engine says of the structure.
+    """
+    try:
+        return engine.compute(numbers, positions, charge, start)
+    except LabelError as error:
+        if error.reason not in LOST:
+            raise
+    try:
+        return engine.compute(numbers, positions, charge, start)
+    except LabelError as error:
+        if error.reason not in LOST:
+            raise
+        raise EngineLostError(
+            f"A trajectory needs every structure; one could not be had in two tries: {error}"
+        ) from error
+
+
+def _make_engine(model: EngineModel) -> LabelEngine:
+    from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415
+    from alflow.labeling import make_engine  # noqa: PLC0415
+    from alflow.labeling.guard import GuardedEngine  # noqa: PLC0415
+
+    if model.timeout_s:
+        return GuardedEngine(model.engine, model.settings, model.timeout_s, model.memory_gb)
+    return make_engine(model.engine, ENGINE_SETTINGS[model.engine].model_validate(model.settings))
+
+
+def _keep() -> _Kept:
+    if not hasattr(_kept, "value"):
+        _kept.value = _Kept()
+    value: _Kept = _kept.value
+    return value
+
+
+def _ensemble(path: str) -> Any:
+    from alflow.potentials import load_potential  # noqa: PLC0415
+
+    kept = _keep()
+    key = (path, os.stat(path).st_mtime_ns)  # noqa: PTH116
+    if key not in kept.ensembles:
+        kept.ensembles.clear()
+        kept.ensembles[key] = load_potential(Path(path))
+    return kept.ensembles[key]
+
+
+def force_model(model: ModelReference, numbers: IntArray, charge: int) -> ForceModel:
+    """Return a function from positions to energy and forces that gives a sign of life at each call."""
+    if isinstance(model, EngineModel):
+        engine = engine_of(model)
+
+        def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+            try:
+                return insist(engine, numbers, positions, charge, start)
+            except EngineLostError:
+                prove_again(model)
+                raise
+
+        return forces
+    return lifeline.lively(_ensemble(model.path).force_model(numbers, model.driver, threads=1))

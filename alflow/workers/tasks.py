@@ -1,0 +1,226 @@
+"""What runs on workers: thin functions whose arguments and results can be pickled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alflow.config.campaign import PotentialSettings
+from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment, Split
+from alflow.workers import heartbeat as lifeline
+from alflow.workers.models import (
+    LOST,
+    EngineModel,
+    EnsembleModel,
+    ModelReference,
+    engine_of,
+    force_model,
+    prove_again,
+)
+from alflow.workers.result import App, Outcome, reported
+
+if TYPE_CHECKING:
+    from alflow.acquisition.stopping import EarlyStop
+    from alflow.sampling.steering import SteeringReference
+
+
+State = MDState | Outcome[MDState] | Outcome[Segment]
+"""Where a stretch of a trajectory starts: a state, or what the task before returned."""
+
+
+def threads() -> int:
+    """Return how many threads the site gives this worker (OMP_NUM_THREADS; 1 if unset)."""
+    return max(1, int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
+
+
+@reported
+def label(
+    engine: str,
+    settings: dict[str, Any],
+    numbers: Sequence[int],
+    positions: FloatArray,
+    charge: int = 0,
+    timeout_s: float = 0.0,
+    memory_gb: float | None = None,
+    canary: tuple[Any, ...] | None = None,
+) -> dict[str, Any]:
+    """Label (F, A, 3) Å; plain arguments and a plain result, so that it travels between versions.
+
+    Args:
+        engine: name of the label engine.
+        settings: of the engine.
+        numbers: (A,) atomic numbers.
+        positions: (F, A, 3) Å.
+        charge: total charge.
+        timeout_s: see `EngineModel`.
+        memory_gb: see `EngineModel`.
+        canary: see `EngineModel`.
+
+    Returns:
+        rows (N,), energies (N,) eV, forces (N, A, 3) eV/Å, failures [(frame, reason, detail, host)], seconds (F,),
+        cycles (F,), theory.
+
+    Raises:
+        CanaryError: this worker labels a known structure wrongly, far too slowly or not at all.
+    """
+    from alflow.labeling import label_frames  # noqa: PLC0415
+    from alflow.types import Frames  # noqa: PLC0415
+
+    model = EngineModel(engine, settings, timeout_s, memory_gb, canary)
+    worker = engine_of(model)
+    frames = Frames(np.asarray(numbers, dtype=np.int64), np.ascontiguousarray(positions, dtype=np.float64), int(charge))
+    batch = label_frames(worker, frames)
+    if batch.failures and not len(batch.rows) and all(failure.reason in LOST for failure in batch.failures):
+        prove_again(model)
+    return {
+        "rows": batch.rows,
+        "energies": batch.labels.energies,
+        "forces": batch.labels.forces,
+        "failures": [(f.frame, f.reason, f.detail, f.host) for f in batch.failures],
+        "seconds": batch.seconds,
+        "cycles": batch.cycles,
+        "theory": worker.theory,
+    }
+
+
+@reported
+def first_state(numbers: IntArray, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]) -> MDState:
+    """Draw velocities for a structure."""
+    from alflow.sampling.md import initial_state  # noqa: PLC0415
+    from alflow.types import Frames  # noqa: PLC0415
+
+    return initial_state(Frames(numbers, positions[None]), temperature_k, np.random.default_rng(seed))
+
+
+@reported
+def md_segment(
+    model: ModelReference,
+    numbers: IntArray,
+    previous: State,
+    settings: MDSettings,
+    steps: int,
+    seed: int,
+    charge: int = 0,
+) -> Segment:
+    """Run one segment of molecular dynamics from where the last one ended."""
+    from alflow.sampling.md import run_md  # noqa: PLC0415
+
+    return run_md(
+        force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed, charge=charge
+    )
+
+
+@reported
+def relax(
+    model: ModelReference,
+    numbers: IntArray,
+    positions: FloatArray,
+    steered: tuple[int, ...],
+    settings: RelaxSettings,
+    seed: tuple[int, ...],
+    charge: int = 0,
+) -> MDState:
+    """Relax a structure before it is pulled; one that is relaxed with the label engine must reach its end."""
+    from alflow.sampling.md import relax as run_relax  # noqa: PLC0415
+
+    rng = np.random.default_rng(seed)
+    forces, forgiving = force_model(model, numbers, charge), isinstance(model, EnsembleModel)
+    return run_relax(forces, numbers, positions, settings, rng, steered=steered, forgiving=forgiving)
+
+
+@reported
+def pull_segment(
+    model: ModelReference,
+    numbers: IntArray,
+    previous: State,
+    steering: SteeringReference,
+    settings: PullSettings,
+    steps: int,
+    early_stop: EarlyStop | None = None,
+    charge: int = 0,
+) -> Segment:
+    """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
+    from alflow.acquisition.stopping import SpreadWatch  # noqa: PLC0415
+    from alflow.sampling.steered import pull_segment as run_segment  # noqa: PLC0415
+    from alflow.sampling.steered import start_pull  # noqa: PLC0415
+
+    if isinstance(previous, Outcome) and isinstance(previous.value, Segment) and previous.value.stopped:
+        last = previous.value
+        return replace(empty_segment(last), end=last.end, stopped=last.stopped)
+    state, acting = _state(previous), steering.bind(settings)
+    if state.steering is None:
+        state = start_pull(state, acting)
+    watch = SpreadWatch(early_stop, state.above) if early_stop is not None else None
+    segment = run_segment(
+        force_model(model, numbers, charge), numbers, state, acting, settings, steps=steps, stop=watch, charge=charge
+    )
+    if watch is not None:
+        segment = replace(segment, end=replace(segment.end, above=watch.above))
+    return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
+
+
+def empty_segment(like: Segment) -> Segment:
+    """Return a segment without frames, of the same molecule."""
+    return replace(like.take(slice(0)), forces=None)
+
+
+def _state(previous: State) -> MDState:
+    value = previous.value if isinstance(previous, Outcome) else previous
+    return value.end if isinstance(value, Segment) else value
+
+
+@reported
+def train(
+    dataset: str,
+    splits: Sequence[Split],
+    members: Sequence[int],
+    potential: PotentialSettings,
+    seed: tuple[int, ...],
+    initial: str | None,
+    target: str,
+) -> tuple[Member, ...]:
+    """Train some members of an ensemble on a dataset file; write weights to `target`, and errors beside it (.json)."""
+    from alflow.config.plugins import POTENTIALS, find_installed  # noqa: PLC0415
+    from alflow.potentials import PotentialKind, Training  # noqa: PLC0415
+    from alflow.run.directory import load_dataset, save_members, write_atomically  # noqa: PLC0415
+
+    data: Dataset = load_dataset(Path(dataset))
+    file = Path(target)
+    note = file.with_suffix(".progress")
+
+    def show(epoch: int, epochs: int) -> None:
+        lifeline.alive()
+        write_atomically(note, f"{epoch} {epochs}".encode())
+
+    training = Training(
+        seed=seed,
+        members=tuple(members),
+        initial=Path(initial) if initial else None,
+        checkpoint=file.with_suffix(".checkpoint"),
+        threads=threads(),
+        progress=show,
+    )
+    kind: PotentialKind[Any] = find_installed(POTENTIALS, potential.kind)
+    ensemble, trained = kind.train(data, splits, potential.settings, training)
+    temporary = file.with_name(file.name + ".part")
+    ensemble.save(temporary)
+    save_members(file.with_suffix(".json"), trained)
+    temporary.replace(file)
+    note.unlink(missing_ok=True)
+    return trained
+
+
+LABEL = App("label", "cpu", label, retried_by_caller=True)
+MD_SEGMENT = App("md-segment", "cpu", md_segment)
+FIRST_STATE = App("first-state", "cpu", first_state)
+RELAX = App("relax", "cpu", relax)
+REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment)
+RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
+PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")
+TRAIN = App("train", "gpu", train)
