@@ -26,10 +26,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from alflow.config.sampling import PullSettings  # noqa: E402
-from alflow.config.training import ANISettings  # noqa: E402
 from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.interop import to_torchani  # noqa: E402
 from alflow.potentials.ani.network import fresh_networks  # noqa: E402
+from alflow.potentials.ani.settings import ANISettings  # noqa: E402
 from alflow.potentials.ani.symmetry import SymmetryFunctions  # noqa: E402
 from alflow.sampling.coordinates.distance import Distance  # noqa: E402
 from alflow.sampling.steered import pull_segment, start_pull  # noqa: E402

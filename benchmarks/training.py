@@ -27,12 +27,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import to_torchani
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.optimisation import scheduled_rate
 from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import Trainer, torch_threads, train_ensemble
 from alflow.potentials.ani.trainingdata import TrainingData, prepare

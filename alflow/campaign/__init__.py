@@ -1,1 +1,1 @@
-"""The driver: what a campaign does next. The loop is `loop`; the other modules are its plan, its stages and its judgement."""
+"""The driver: what a campaign does next. `loop` is the loop; beside it are its plan and stages."""

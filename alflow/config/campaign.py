@@ -38,7 +38,6 @@ from alflow.config.plugins import (
 )
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.config.testing import SleepSettings
-from alflow.config.training import TrainingSettings
 
 EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings | SleepSettings
 ENGINE_SETTINGS: dict[str, type[Settings]] = {
@@ -171,6 +170,16 @@ class PotentialSettings(Settings):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe a table for each kind."""
         return schema_with_tables(handler(schema), handler, cls.tables())
+
+
+class TrainingSettings(Settings):
+    """How members are trained, whatever their kind. The rest are settings of the kind."""
+
+    start: Literal["fresh", "carried-over"] | None = None
+    """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
+    members_per_task: int = Field(default=1, ge=0)
+    """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
+    product, which is quicker where there is one GPU for all."""
 
 
 class SamplingSettings(Settings):

@@ -1,1 +1,1 @@
-"""The driver's side of Parsl, and all that knows it: sites, the graph of tasks, monitoring, worker pools, cleaning up."""
+"""The driver: all that knows Parsl. Sites, the graph of tasks, monitoring, worker pools, cleaning up."""

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from alflow.config.training import ANISettings, ANITrainingSettings
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 
 
 def test_what_is_given_stands_and_the_preset_fills_the_rest():

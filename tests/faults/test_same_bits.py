@@ -18,7 +18,7 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from alflow.config.dftb import DFTB3Settings
-from alflow.config.training import ANISettings, ANITrainingSettings
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.labeling import make_engine
 from alflow.labeling.engines.sleep import pair_model
 from alflow.potentials.ani.ensemble import ANIEnsemble

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alflow.config.training import ANITrainingSettings
 from alflow.errors import TrainingError
+from alflow.potentials.ani.settings import ANITrainingSettings
 from alflow.potentials.ani.training import _device
 from alflow.potentials.devices import accelerators
 

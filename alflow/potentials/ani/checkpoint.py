@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.workspace import Array
 from alflow.types import Dataset, Split
 

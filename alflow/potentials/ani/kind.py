@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
-from alflow.config.training import ANIPotentialSettings
+from alflow.potentials.ani.settings import ANIPotentialSettings
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
 from alflow.types import Dataset, Member, Split
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from alflow.config.training import ANITrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani.parameters import Layers, Parameters
+from alflow.potentials.ani.settings import ANITrainingSettings
 
 PLATEAU_PATIENCE = 100
 """Epochs without a better validation energy before the learning rate is halved."""

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.errors import TrainingError
 from alflow.potentials.ani import checkpoint as checkpoints
 from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
@@ -25,6 +24,7 @@ from alflow.potentials.ani.parameters import Parameters, from_networks
 from alflow.potentials.ani.passes import DevicePasses, Errors
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare

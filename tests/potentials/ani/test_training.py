@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from alflow.config.training import ANISettings, ANITrainingSettings
 from alflow.errors import StructureError, TrainingError
 from alflow.potentials.ani.activation import celu, gelu
 from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
@@ -19,6 +18,7 @@ from alflow.potentials.ani.parameters import from_networks
 from alflow.potentials.ani.passes import DevicePasses
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.selfenergies import fit_self_energies
+from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.targets import gather_targets
 from alflow.potentials.ani.training import Trainer, train_ensemble

@@ -140,13 +140,3 @@ class ANIPotentialSettings(ANISettings):
 
     training: ANITrainingSettings = Field(default_factory=ANITrainingSettings)
     """Training. Its keys may also stand in the campaign's own table `training`."""
-
-
-class TrainingSettings(Settings):
-    """How members are trained, whatever their kind. The rest are settings of the kind."""
-
-    start: Literal["fresh", "carried-over"] | None = None
-    """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
-    members_per_task: int = Field(default=1, ge=0)
-    """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
-    product, which is quicker where there is one GPU for all."""
