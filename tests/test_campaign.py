@@ -15,11 +15,10 @@ from ase.calculators.emt import EMT
 from tinycampaign import TINY
 
 from alflow.campaign.launch import launch
-from alflow.campaign.stages import largest_work
-from alflow.campaign.starts import barrier
+from alflow.campaign.record import barrier, largest_work
 from alflow.cli.ledger import import_labels
 from alflow.config.load import validate_campaign
-from alflow.display.progress import Silent
+from alflow.display.view import Silent
 from alflow.errors import CampaignError, RunError
 from alflow.execution import graph
 from alflow.labeling.guard import GuardedEngine

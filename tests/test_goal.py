@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tinycampaign import TINY
 
-from alflow.campaign.plan import systems
-from alflow.campaign.stages import Stages
+from alflow.campaign.goal import goal_reached
+from alflow.campaign.plan import make_plan
 from alflow.config.load import validate_campaign
 from alflow.run.records import Estimate
 
@@ -22,7 +22,7 @@ def goal(stop_when, shifts, cut_short=(), iterations=2):
     data["sampling"]["replicas"] = REPLICAS
     data["stop"] = {"stop_when": stop_when, "iterations": iterations}
     settings = validate_campaign(data, "tiny")
-    assert systems(settings) == ("C2", "C3")
+    assert make_plan(settings).systems == ("C2", "C3")
     noise = np.random.default_rng(1).normal(0.0, 0.01, (len(shifts), 2, REPLICAS))
     errors = (np.asarray(shifts)[:, :, None] + noise).reshape(len(shifts), -1)
     records = [
@@ -33,8 +33,7 @@ def goal(stop_when, shifts, cut_short=(), iterations=2):
         )
         for number, row in enumerate(errors)
     ]
-    run = SimpleNamespace(records=lambda: tuple(records))
-    return Stages(settings, run, None, None, None, None).goal_reached()
+    return goal_reached(records, settings.stop, REPLICAS)
 
 
 @pytest.mark.parametrize("stop_when", ["error", "change"])

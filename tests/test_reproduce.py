@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alflow.config.load import load_campaign
-from alflow.display.progress import Silent
+from alflow.display.view import Silent
 from alflow.errors import ConfigError, InputError
 from alflow.files.resources import resource_folders
 from alflow.paper import FIGURES, reproduce_figures, runs, transfer

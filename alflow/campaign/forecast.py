@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from alflow.acquisition.augmentation import jitter
-from alflow.acquisition.seeds import generator
-from alflow.acquisition.splits import random_split
-from alflow.campaign.plan import Molecule, molecules, pulls, segment_lengths
+from alflow.campaign.plan import Plan, segment_lengths
+from alflow.campaign.probe import probe_labels, probe_training
 from alflow.config.campaign import CampaignSettings
-from alflow.config.plugins import POTENTIALS, find, find_installed
-from alflow.display.tables import Sheet
-from alflow.errors import LabelError
-from alflow.execution.sites import Capacity
+from alflow.config.plugins import POTENTIALS, find
 from alflow.farm.chunks import chunk_sizes
-from alflow.labeling import make_engine
-from alflow.labeling.frames import compute_checked
-from alflow.potentials import PotentialKind, Training
-from alflow.types import Dataset, Frames, Group, Labels
-
-PROBE_FRAMES = 48
-PROBE_SECONDS = 20.0
-PROBE_STEPS = 50
+from alflow.potentials import PotentialKind
 
 
 @dataclass(frozen=True)
@@ -70,28 +57,29 @@ class Forecast:
 
 
 def forecast(
-    settings: CampaignSettings,
+    plan: Plan,
     say: Callable[[str], None] = lambda _: None,
     measured_label_seconds: float | None = None,
 ) -> Forecast:
     """Probe labels, training and a pull's step on this machine, and multiply.
 
     Args:
-        settings: of the campaign.
+        plan: of the campaign.
         say: told what is going on.
         measured_label_seconds: of a label of the first molecule where the campaign will run; the probe's own if not
             given.
     """
     say("Probing labels, training and the pull on this machine ...")
-    times, probes = zip(*(_probe_labels(settings, molecule) for molecule in molecules(settings)), strict=True)
+    settings = plan.settings
+    times, probes = zip(*(probe_labels(settings, molecule) for molecule in plan.molecules), strict=True)
     label_seconds, slowest = float(np.mean(times)), max(times)
     if measured_label_seconds is not None:
         label_seconds, slowest = (each * measured_label_seconds / times[0] for each in (label_seconds, slowest))
-    frame_epoch_seconds, step_seconds = _probe_training(settings, probes)
+    frame_epoch_seconds, step_seconds = probe_training(settings, probes)
     return Forecast(
         settings.name,
         settings.iterations,
-        _stages(settings, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
+        _stages(plan, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
         label_seconds,
         step_seconds,
         frame_epoch_seconds,
@@ -99,17 +87,17 @@ def forecast(
 
 
 def forecast_from_first_iteration(
-    settings: CampaignSettings, label_seconds: float, labels: int, events: Iterable[Mapping[str, Any]]
+    plan: Plan, label_seconds: float, labels: int, events: Iterable[Mapping[str, Any]]
 ) -> Forecast | None:
     """Multiply what the first iteration took; None if it holds no pull or no training.
 
     Args:
-        settings: of the campaign.
+        plan: of the campaign.
         label_seconds: measured time of one label.
         labels: that the first ensemble learnt from.
         events: lines of the event log.
     """
-    seconds = {"train": 0.0, "pull-segment": 0.0}
+    settings, seconds = plan.settings, {"train": 0.0, "pull-segment": 0.0}
     for event in events:
         if event["what"] in seconds and event.get("iteration") == 0 and event.get("outcome") == "ok":
             seconds[event["what"]] += event["ended"] - event["started"]
@@ -117,32 +105,9 @@ def forecast_from_first_iteration(
         return None
     epochs = _epochs(settings, carried_over=False)
     frame_epoch = seconds["train"] / (epochs * labels * settings.split.train_fraction)
-    step = seconds["pull-segment"] / (len(pulls(settings)) * settings.sampling.pull.steps)
-    stages = _stages(settings, label_seconds, step, frame_epoch)
+    step = seconds["pull-segment"] / (len(plan.pulls) * settings.sampling.pull.steps)
+    stages = _stages(plan, label_seconds, step, frame_epoch)
     return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
-
-
-def _probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float, Group]:
-    engine = make_engine(settings.labels.engine, settings.labels.settings)
-    rng = generator(settings.seed, 0, "probe")
-    positions = jitter(molecule.positions, PROBE_FRAMES, 0.05, rng)
-    compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)
-    rows, energies, forces, times = [], [], [], []
-    began = time.perf_counter()
-    for row, structure in enumerate(positions):
-        started = time.perf_counter()
-        try:
-            evaluation = compute_checked(engine, molecule.numbers, structure, molecule.charge)
-        except LabelError:
-            continue
-        times.append(time.perf_counter() - started)
-        rows.append(row)
-        energies.append(evaluation.energy)
-        forces.append(evaluation.forces)
-        if len(rows) > 1 and time.perf_counter() - began > PROBE_SECONDS:
-            break
-    frames = Frames(molecule.numbers, positions[rows], molecule.charge)
-    return float(np.median(times)), Group(frames, Labels(np.array(energies), np.array(forces)))
 
 
 def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
@@ -151,41 +116,16 @@ def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
     return kind.epochs(settings.potential.settings, carried_over=carried_over)
 
 
-def _probe_training(settings: CampaignSettings, probes: Sequence[Group]) -> tuple[float, float]:
-    """Return seconds a frame and epoch for the whole ensemble, and seconds a step of the pull, means over molecules."""
-    dataset = Dataset(tuple(probes))
-    rng = generator(settings.seed, 0, "probe", 1)
-    splits = [random_split(len(dataset), settings.split.train_fraction, rng) for _ in range(settings.split.members)]
-    kind: PotentialKind[Any] = find_installed(POTENTIALS, settings.potential.kind)
-    times, ensemble = [], None
-    for epochs in (1, 1, 6):
-        chosen = kind.with_epochs(settings.potential.settings, epochs)
-        started = time.perf_counter()
-        ensemble, _ = kind.train(dataset, splits, chosen, Training())
-        times.append(time.perf_counter() - started)
-    assert ensemble is not None
-    steps = []
-    for probe in probes:
-        model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
-        model(probe.frames.positions[0])
-        started = time.perf_counter()
-        for step in range(PROBE_STEPS):
-            model(probe.frames.positions[step % len(probe.frames)])
-        steps.append((time.perf_counter() - started) / PROBE_STEPS + 2e-5)
-    trained = len(splits[0].train)
-    return max(times[2] - times[1], 1e-6) / (5 * trained), float(np.mean(steps))
-
-
 def _stages(
-    settings: CampaignSettings,
+    plan: Plan,
     label_seconds: float,
     step_seconds: float,
     frame_epoch_seconds: float,
     slowest: float = 1.0,
 ) -> tuple[Stage, ...]:
     """Multiply; `slowest`: how much longer a label of the slowest molecule takes than the mean."""
-    specs, md = pulls(settings), settings.first_data.md
-    found = len(molecules(settings))
+    settings, specs, found = plan.settings, plan.pulls, len(plan.molecules)
+    md = settings.first_data.md
     md_steps = md.steps + md.equilibration_steps
     md_tasks = len(segment_lengths(md_steps, settings.first_data.segment_steps))
     first = found * (md.steps // md.stride)
@@ -249,38 +189,3 @@ def _stages(
             )
         )
     return tuple(stages)
-
-
-def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Sheet:
-    """Return the plan and its cost on a site as a table.
-
-    Args:
-        found: the forecast.
-        capacity: workers and nodes of the executors "cpu" and "gpu".
-    """
-    wall = found.wall_seconds(capacity["cpu"].workers, capacity["gpu"].workers)
-    table = Sheet(
-        ("stage", "executor"),
-        ("tasks", "an iteration", "amount", "worker-seconds", "node-hours"),
-        title=f"Plan of {found.campaign}: {found.iterations} iterations",
-        caption=(
-            f"probe: {found.label_seconds * 1e3:.1f} ms a label, {found.step_seconds * 1e3:.2f} ms a pull step, "
-            f"{found.frame_epoch_seconds * 1e6:.0f} µs a frame and epoch (ensemble).\n"
-            f"Wall time about {wall / 60:.1f} min with {capacity['cpu'].workers} cpu and {capacity['gpu'].workers} gpu "
-            "workers like this one. Nothing was submitted."
-        ),
-    )
-    for stage in found.stages:
-        once = stage.name.startswith(("first", "reference"))
-        each = "once" if once else f"{stage.tasks / found.iterations:.0f}"
-        hours = capacity[stage.executor].node_hours(stage.seconds)
-        table.add(
-            stage.name,
-            stage.executor,
-            str(stage.tasks),
-            each,
-            str(stage.units),
-            f"{stage.seconds:.0f}",
-            f"{hours:.3g}",
-        )
-    return table

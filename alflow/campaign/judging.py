@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,20 @@ class Judge:
     """Thresholds and errors of one trained ensemble."""
 
     settings: CampaignSettings
-    path: Path
+    load: Callable[[], Ensemble]
+    """Reads the ensemble, once it is needed."""
     dataset: Dataset
+    """What it learnt from."""
     best: Member
+
+    @classmethod
+    def of(cls, settings: CampaignSettings, path: Path, dataset: Dataset, best: Member) -> Judge:
+        """Judge the ensemble of a file of weights."""
+        return cls(settings, partial(load_potential, path), dataset, best)
 
     @cached_property
     def _potential(self) -> Ensemble:
-        return load_potential(self.path)
+        return self.load()
 
     @cached_property
     def _validation(self) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -6,11 +6,16 @@ their label tasks start while the next segment runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from alflow.campaign.stages import Stages
-from alflow.config.campaign import CampaignSettings
-from alflow.errors import CampaignError
+from alflow.campaign.campaign import Campaign
+from alflow.campaign.commit import commit
+from alflow.campaign.firstdata import first_data
+from alflow.campaign.goal import goal_reached
+from alflow.campaign.pulling import pull
+from alflow.campaign.reference import References
+from alflow.campaign.training import train
 from alflow.run.records import IterationRecord
 
 
@@ -22,23 +27,26 @@ class Finished:
     reason: str
 
 
-def run_campaign(settings: CampaignSettings, stages: Stages) -> Finished:
+def run_campaign(campaign: Campaign, committed: Callable[[], None] = lambda: None) -> Finished:
     """Run, or go on with, a campaign; every iteration is committed before the next begins.
+
+    Args:
+        campaign: what is run.
+        committed: called after each iteration.
 
     Raises:
         CampaignError: it cannot go on; what is committed stays.
     """
-    stages.first_data()
-    stages.start_reference()
-    while len(stages.records()) < settings.iterations:
-        iteration = len(stages.records())
-        reason = stages.goal_reached()
+    references = References(campaign)
+    first_data(campaign)
+    references.start()
+    while len(records := campaign.run.records()) < campaign.settings.iterations:
+        iteration = len(records)
+        reason = goal_reached(records, campaign.settings.stop, campaign.settings.sampling.replicas)
         if reason:
-            return Finished(stages.records(), reason)
-        ensemble = stages.train(iteration)
-        pulls = stages.pull(iteration, ensemble)
-        stages.commit(iteration, ensemble, pulls)
-    return Finished(stages.records(), f"all {settings.iterations} iterations are done")
-
-
-__all__ = ["CampaignError", "Finished", "run_campaign"]
+            return Finished(records, reason)
+        ensemble = train(campaign, iteration)
+        pulls = pull(campaign, references, iteration, ensemble)
+        commit(campaign, references, iteration, ensemble, pulls)
+        committed()
+    return Finished(records, f"all {campaign.settings.iterations} iterations are done")

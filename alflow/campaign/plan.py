@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
+from alflow.acquisition.seeds import seed_sequence
 from alflow.config.campaign import CampaignSettings
 from alflow.config.sampling import PullSettings
 from alflow.errors import ConfigError, StructureError
@@ -52,12 +53,51 @@ class PullSpec:
         return f"{self.molecule.name} replica {self.replica} at {self.settings.rate_angstrom_per_ps:g} Å/ps"
 
 
-def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
-    """Build the starting structures.
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign will do. Made once, from the settings and the files that they name, and handed down."""
+
+    settings: CampaignSettings
+    molecules: tuple[Molecule, ...]
+    pulls: tuple[PullSpec, ...]
+    """The pulls of every iteration: molecules × rates × replicas, in this order."""
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The name of each molecule and rate in the order of the pulls, which has `sampling.replicas` in a row."""
+        firsts = [spec for spec in self.pulls if spec.replica == 0]
+        many_rates = len({spec.settings.rate_angstrom_per_ps for spec in firsts}) > 1
+        rates = [f" at {spec.settings.rate_angstrom_per_ps:g} Å/ps" if many_rates else "" for spec in firsts]
+        return tuple(spec.molecule.name + rate for spec, rate in zip(firsts, rates, strict=True))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The symbols of all elements, by atomic number."""
+        numbers = np.unique(np.concatenate([molecule.numbers for molecule in self.molecules]))
+        return tuple(chemical_symbols[number] for number in numbers)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of atoms, positions (to 1e-6 Å), charges and steered atoms of all starting structures."""
+        digest = hashlib.sha256()
+        for molecule in self.molecules:
+            positions = np.round(molecule.positions, 6) + 0.0
+            digest.update(molecule.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
+            digest.update(repr((molecule.charge, tuple(map(int, molecule.steered)))).encode())
+        return digest.hexdigest()
+
+
+def make_plan(settings: CampaignSettings) -> Plan:
+    """Build the starting structures, and list the pulls.
 
     Raises:
-        ConfigError: a structure does not have what the coordinate needs.
+        InputError: a structure cannot be read, or does not have what the coordinate needs.
     """
+    molecules = _molecules(settings)
+    return Plan(settings, molecules, _pulls(settings, molecules))
+
+
+def _molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
     system = settings.system
     if system.structure is not None:
         frames = read_structure(Path(system.structure))
@@ -65,16 +105,6 @@ def molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
     else:
         found = [(f"C{n}", alkane(n)) for n in system.carbons]
     return tuple(_molecule(settings, name, frames) for name, frames in found)
-
-
-def fingerprint(settings: CampaignSettings) -> str:
-    """Return a digest of atoms, positions (to 1e-6 Å), charges and steered atoms of all starting structures."""
-    digest = hashlib.sha256()
-    for molecule in molecules(settings):
-        positions = np.round(molecule.positions, 6) + 0.0
-        digest.update(molecule.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
-        digest.update(repr((molecule.charge, tuple(map(int, molecule.steered)))).encode())
-    return digest.hexdigest()
 
 
 def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule:
@@ -88,34 +118,25 @@ def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule
     return Molecule(name, start.numbers, start.positions[0], system.charge, steering, steered)
 
 
-def pulls(settings: CampaignSettings) -> tuple[PullSpec, ...]:
-    """List the pulls of every iteration: molecules × rates × replicas, in this order."""
+def _pulls(settings: CampaignSettings, molecules: tuple[Molecule, ...]) -> tuple[PullSpec, ...]:
     sampling = settings.sampling
     rates = sampling.rates_angstrom_per_ps or (sampling.pull.rate_angstrom_per_ps,)
     variants = [
         (molecule, sampling.pull.model_copy(update={"rate_angstrom_per_ps": rate}), replica)
-        for molecule in molecules(settings)
+        for molecule in molecules
         for rate in rates
         for replica in range(sampling.replicas)
     ]
     return tuple(PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants))
 
 
-def systems(settings: CampaignSettings) -> tuple[str, ...]:
-    """Name each molecule and rate in the order of the pulls, of which each has `sampling.replicas` in a row."""
-    firsts = [spec for spec in pulls(settings) if spec.replica == 0]
-    many_rates = len({spec.settings.rate_angstrom_per_ps for spec in firsts}) > 1
-    rates = [f" at {spec.settings.rate_angstrom_per_ps:g} Å/ps" if many_rates else "" for spec in firsts]
-    return tuple(spec.molecule.name + rate for spec, rate in zip(firsts, rates, strict=True))
-
-
-def elements(settings: CampaignSettings) -> tuple[str, ...]:
-    """Return the symbols of all elements in the campaign, by atomic number."""
-    numbers = np.unique(np.concatenate([molecule.numbers for molecule in molecules(settings)]))
-    return tuple(chemical_symbols[number] for number in numbers)
-
-
 def segment_lengths(steps: int, segment_steps: int) -> tuple[int, ...]:
     """Cut a trajectory into tasks: all of `segment_steps` but the last."""
     full, rest = divmod(steps, segment_steps)
     return (segment_steps,) * full + ((rest,) if rest else ())
+
+
+def seed_words(settings: CampaignSettings, iteration: int, stage: str, *index: int) -> tuple[int, ...]:
+    """Return the seed of one place in a campaign as plain integers, for a task that makes its own generator."""
+    words = seed_sequence(settings.seed, iteration, stage, *index).generate_state(4)
+    return tuple(int(word) for word in words)

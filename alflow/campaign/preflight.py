@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alflow.campaign.plan import molecules
-from alflow.config.campaign import CampaignSettings
+from alflow.campaign.plan import Plan
+from alflow.config.plugins import COORDINATES, POTENTIALS, find_installed
 from alflow.errors import ConfigError
 from alflow.labeling import make_engine
 from alflow.labeling.frames import label_frames
@@ -11,24 +11,25 @@ from alflow.labeling.guard import GuardedEngine
 from alflow.types import Frames, LabelEngine
 
 
-def check_campaign(settings: CampaignSettings) -> LabelEngine:
-    """Build the structures, make the label engine, and label each structure once.
+def check_campaign(plan: Plan) -> LabelEngine:
+    """Find all that the campaign needs, make the label engine, and label each structure once.
 
     Returns:
         The engine; guarded as on the workers, so that an engine that hangs does not hang the driver.
 
     Raises:
-        InputError: the engine cannot be made, a pulled atom does not exist, an element is unknown.
+        InputError: something is not installed, the engine cannot be made, an element is unknown.
     """
-    found = molecules(settings)
-    labels = settings.labels
+    labels = plan.settings.labels
+    find_installed(POTENTIALS, plan.settings.potential.kind)
+    find_installed(COORDINATES, plan.settings.sampling.coordinate)
     engine: LabelEngine
     if labels.guard:
         given = labels.settings.model_dump(mode="json")
         engine = GuardedEngine(labels.engine, given, labels.timeout_s, labels.memory_gb)
     else:
         engine = make_engine(labels.engine, labels.settings)
-    for molecule in found:
+    for molecule in plan.molecules:
         batch = label_frames(engine, Frames(molecule.numbers, molecule.positions[None], molecule.charge))
         for failure in batch.failures:
             raise ConfigError(

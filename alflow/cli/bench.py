@@ -78,15 +78,17 @@ def label(  # noqa: PLR0917 - one an option
 
 
 def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: float) -> None:
-    from alflow.campaign.forecast import forecast, forecast_table
+    from alflow.campaign.forecast import forecast
+    from alflow.campaign.plan import make_plan
     from alflow.cli.config import find_campaign
+    from alflow.cli.forecasts import forecast_table
     from alflow.config.load import load_campaign
     from alflow.execution.sites import find_site, load_site, site_capacity
 
     console = terminal()
     with tempfile.TemporaryDirectory() as folder:
         capacity = site_capacity(load_site(find_site(site), Path(folder), options))
-    found = forecast(load_campaign(find_campaign(campaign)), console.print, label_seconds)
+    found = forecast(make_plan(load_campaign(find_campaign(campaign))), console.print, label_seconds)
     console.print(forecast_table(found, capacity))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from alflow.config.campaign import CampaignSettings
-    from alflow.display.progress import Display
+    from alflow.display.view import Display
     from alflow.run.directory import RunDirectory
 
 
@@ -44,13 +44,16 @@ def run(
     settings = load_campaign(find_campaign(campaign), overrides or ())
     target = run_dir or Path("runs") / settings.name
     if dry_run:
-        from alflow.campaign.forecast import forecast, forecast_table
+        from alflow.campaign.forecast import forecast
+        from alflow.campaign.plan import make_plan
         from alflow.campaign.preflight import check_campaign
+        from alflow.cli.forecasts import forecast_table
         from alflow.execution.sites import find_site, load_site, site_capacity
 
-        check_campaign(settings)
+        plan = make_plan(settings)
+        check_campaign(plan)
         capacity = site_capacity(load_site(find_site(site), target, chosen))
-        console.print(forecast_table(forecast(settings, say=console.print), capacity))
+        console.print(forecast_table(forecast(plan, say=console.print), capacity))
         return
     _launch(console, settings, site, chosen, target)
 
@@ -82,13 +85,14 @@ def _launched(
     """Return the run directory of a finished campaign, and why it ended."""
     display.note("Loading PyTorch, Parsl and LAMMPS ...")
     from alflow.campaign.launch import launch
+    from alflow.report.report import refresh_report
     from alflow.run.directory import RunDirectory
     from alflow.sitecheck.check import check_warning
 
     warning = check_warning(site)
     if warning:
         display.note(f"Warning: {warning}.")
-    finished = launch(settings, site, options, target, display)
+    finished = launch(settings, site, options, target, display, refresh_report)
     return RunDirectory(target.resolve()), finished.reason
 
 

@@ -72,7 +72,7 @@ def import_labels(
 
     What comes between the first training and the second is learnt from in the third.
     """
-    from alflow.campaign.plan import elements
+    from alflow.campaign.plan import make_plan
     from alflow.errors import InputError
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
@@ -92,7 +92,7 @@ def import_labels(
         try:
             learners = _next_learners(directory)
             kept = learners > 0 and settings.training.start == "carried-over"
-            known = elements(settings) if kept else None
+            known = make_plan(settings).elements if kept else None
             imported = import_extxyz(
                 ledger, source, own, iteration=max(learners - 1, 0), charge=settings.system.charge, elements=known
             )

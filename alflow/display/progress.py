@@ -1,18 +1,17 @@
-"""Where a running campaign shows what it does: a live display on a terminal, plain lines elsewhere, or nothing."""
+"""Displays of a running campaign: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from alflow.display.tables import Sheet
+from alflow.display.view import Display, View
 from alflow.run.records import IterationRecord, estimate_text
 
 ITERATION_HEADINGS = (
@@ -29,65 +28,6 @@ ITERATION_HEADINGS = (
     "pull s",
     "label s",
 )
-
-
-@dataclass
-class View:
-    """What there is to show. Changed by the campaign, drawn by a display."""
-
-    campaign: str = ""
-    iteration: int = 0
-    iterations: int = 0
-    stage: str = "start"
-    label_tasks: int = 0
-    labels_wanted: int = 0
-    labels_done: int = 0
-    labels_failed: int = 0
-    labels_known: int = 0
-    """Found in the ledger instead of being paid for."""
-    labels_per_second: float = 0.0
-    steps_wanted: int = 0
-    steps_done: int = 0
-    """Of the pulls of this iteration."""
-    work_ev: float = 0.0
-    """Work so far in the pull that reported last."""
-    reference_wanted: int = 0
-    reference_done: int = 0
-    """Steps of all reference pulls."""
-    epochs: int = 0
-    epoch: int = 0
-    workers: dict[str, int] = field(default_factory=dict)
-    """Of each executor, as far as they have connected."""
-    records: list[IterationRecord] = field(default_factory=list)
-
-
-class Display(Protocol):
-    """Shows a view."""
-
-    def update(self, view: View) -> None:
-        """Draw the view; called a few times a second."""
-        ...
-
-    def note(self, message: str) -> None:
-        """Say one sentence that stays."""
-        ...
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def update(self, view: View) -> None:
-        """Do nothing."""
-
-    def note(self, message: str) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 class PlainDisplay:

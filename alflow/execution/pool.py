@@ -1,11 +1,11 @@
 """Parsl's pool of workers on a node, under a supervisor that starts it anew where it could only stand still.
 
-``python -m alflow.execution.pool ARGUMENTS`` runs Parsl's ``process_worker_pool.py``. Its workers share two queues, a counter and
-a dictionary. A worker that is killed while it holds the lock of one of them (an idle worker holds that of the queue of
-tasks nearly always), or whose last result was still on its way, or the death of the process that keeps the dictionary,
-leaves a pool that sends signs of life and does nothing. Each of these can be seen from inside, and only after a death,
-so a pool that is merely slow is never taken for one. What the old pool had in hand counts as lost with its manager,
-and Parsl gives it to others.
+``python -m alflow.execution.pool ARGUMENTS`` runs Parsl's ``process_worker_pool.py``. Its workers share two queues, a
+counter and a dictionary. A worker that is killed while it holds the lock of one of them (an idle worker holds that of
+the queue of tasks nearly always), or whose last result was still on its way, or the death of the process that keeps
+the dictionary, leaves a pool that sends signs of life and does nothing. Each of these can be seen from inside, and
+only after a death, so a pool that is merely slow is never taken for one. What the old pool had in hand counts as lost
+with its manager, and Parsl gives it to others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alflow.display.progress import Display
+from alflow.display.view import Display
 from alflow.errors import InputError
 from alflow.execution.sites import find_site, load_site
 from alflow.files.resources import close_matches

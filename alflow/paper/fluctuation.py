@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from alflow.acquisition.stopping import Interval, confidence_interval
-from alflow.campaign.plan import PullSpec, molecules
+from alflow.campaign.plan import PullSpec, make_plan
 from alflow.paper.result import Drawn, Row
 from alflow.paper.runs import UNSEEN_START, Runs, file_name
 from alflow.report import curves as summary
@@ -111,7 +111,7 @@ def _paired_errors(runs: Runs, run: RunDirectory, iterations: Sequence[int]) -> 
     """Return (iterations, starts) barrier errors of each iteration's driver, eV; not-a-number for a pull cut short."""
     settings = run.settings()
     pull = settings.sampling.pull.model_copy(update={"record_stride": 10, "segment_steps": 500})
-    molecule = molecules(settings)[0]
+    molecule = make_plan(settings).molecules[0]
     count = QUICK_STARTS if runs.quick else STARTS
     specs = [PullSpec(index, molecule, UNSEEN_START + index, pull) for index in range(count)]
     reference = f"fluctuation-{molecule.name}-reference"

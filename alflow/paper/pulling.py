@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alflow.campaign.plan import Molecule, molecules
+from alflow.campaign.plan import Molecule, make_plan
 from alflow.labeling import make_engine
 from alflow.ledger import Ledger, Origin, label_rows
 from alflow.paper import numbers as paper
@@ -38,7 +38,7 @@ def figure_2(runs: Runs) -> Drawn:
     figure = Figure(figsize=(10, 6.0), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 3))
     top, rest = parts
-    _snapshots(top, first, molecules(first.settings())[0])
+    _snapshots(top, first, make_plan(first.settings()).molecules[0])
     b, c, d = rest.subplots(1, 3)
     figures.draw_work_curves(b, [], [reference])
     published = paper.dftb_pull()
@@ -123,7 +123,7 @@ def _refuse_other_than_schnet(run: RunDirectory) -> None:
 
 def _draw_end(part: Any, title: str, run: RunDirectory, iteration: int) -> tuple[WorkCurve, str]:
     """Draw a pull above snapshots of its break; return its work, and what is left of the molecule."""
-    molecule = molecules(run.settings())[0]
+    molecule = make_plan(run.settings()).molecules[0]
     folder = run.iteration(iteration) / "pull-00"
     curve, positions = summary.work_curve(folder, "network"), summary.column(folder, "positions")
     chosen = telling_rows(len(positions), first_break(molecule.numbers, positions))[-4:]

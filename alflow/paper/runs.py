@@ -12,10 +12,10 @@ from typing import Any
 from alflow.campaign.chain import StoredState
 from alflow.campaign.launch import launch
 from alflow.campaign.plan import PullSpec, segment_lengths
-from alflow.campaign.starts import pull_chain, relaxation
+from alflow.campaign.reference import pull_chain, relaxation
 from alflow.config.campaign import CampaignSettings
 from alflow.config.load import load_campaign
-from alflow.display.progress import Display
+from alflow.display.view import Display
 from alflow.errors import ConfigError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
@@ -23,6 +23,7 @@ from alflow.files.resources import resource_folders
 from alflow.labeling import make_engine
 from alflow.paper.members import driver_of
 from alflow.report.curves import stored_segments
+from alflow.report.report import refresh_report
 from alflow.run.directory import RunDirectory, RunLock, load_state
 from alflow.run.events import EventLog
 from alflow.types import Segment
@@ -104,7 +105,7 @@ class Runs:
                 self._borrow(run, settings)
                 prepare(run)
                 prepared.touch()
-            launch(settings, self.site, self.options, run.path, self.display)
+            launch(settings, self.site, self.options, run.path, self.display, refresh_report)
         return run
 
     def _borrow(self, run: RunDirectory, settings: CampaignSettings) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alflow.acquisition.stopping import confidence_interval
-from alflow.campaign.plan import Molecule, PullSpec, molecules
+from alflow.campaign.plan import Molecule, PullSpec, make_plan
 from alflow.config.campaign import CampaignSettings
 from alflow.config.sampling import PullSettings
 from alflow.paper.result import Drawn, Row
@@ -78,7 +78,7 @@ def figure_s7(runs: Runs) -> Drawn:
     """Pulls of hexane at several rates by the ensemble that was trained at one."""
     ensemble = _last_ensemble(runs, _hexane(runs))
     settings = runs.settings(_hexane(runs))
-    pull, molecule = settings.sampling.pull, molecules(settings)[0]
+    pull, molecule = settings.sampling.pull, make_plan(settings).molecules[0]
     stretch = pull.rate_angstrom_per_ps * pull.timestep_fs * 1e-3 * pull.steps
     rates = QUICK_RATES if runs.quick else RATES
     specs = [PullSpec(i, molecule, 0, _pull(settings, stretch, rate)) for i, rate in enumerate(rates)]
@@ -161,7 +161,8 @@ def _chain_pulls(runs: Runs, sources: Mapping[str, Path], starts: int = 1) -> di
     """
     settings = runs.settings("hexane" if len(sources) > 1 else _hexane(runs))
     chains = QUICK_CHAINS if runs.quick else CHAINS
-    built = molecules(settings.model_copy(update={"system": settings.system.model_copy(update={"carbons": chains})}))
+    system = settings.system.model_copy(update={"carbons": chains})
+    built = make_plan(settings.model_copy(update={"system": system})).molecules
     rate = settings.sampling.pull.rate_angstrom_per_ps
     first = 0 if starts == 1 else UNSEEN_START
     specs = {
@@ -207,7 +208,7 @@ def _stretch(molecule: Molecule) -> float:
 def _draw_bonds(axes: Axes, run: RunDirectory) -> None:
     """Draw the lengths of the C-C bonds along the reference pull, outer bonds red, inner ones blue."""
     folder = summary.reference_folders(run)[0]
-    numbers = molecules(run.settings())[0].numbers
+    numbers = make_plan(run.settings()).molecules[0].numbers
     positions, distance = summary.column(folder, "positions"), summary.column(folder, "coordinate")
     pairs = heavy_bonds(numbers, positions[0])
     lengths = bond_lengths(positions, pairs)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alflow.campaign.plan import systems
+from alflow.campaign.plan import make_plan
 from alflow.report.figures import SpreadCurve, WorkCurve, work_figure
 from alflow.run.directory import RunDirectory, load_segment, stored_array
 from alflow.types import FloatArray, Segment
@@ -107,7 +107,8 @@ def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | 
 def draw_work(run: RunDirectory, pull: int = 0) -> Path:
     """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
     path = run.figures / "work.png"
-    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), systems(run.settings()))
+    systems = make_plan(run.settings()).systems
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), systems)
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.campaign.plan import PullSpec, pulls
+from alflow.campaign.plan import Plan, PullSpec, make_plan
 from alflow.config.campaign import CampaignSettings
 from alflow.report.utilisation import Utilisation, utilisation
 from alflow.run.directory import RunDirectory
@@ -41,9 +41,14 @@ class RunData:
         return utilisation(self.events)
 
     @cached_property
+    def plan(self) -> Plan:
+        """What the campaign does."""
+        return make_plan(self.settings)
+
+    @property
     def pulls(self) -> tuple[PullSpec, ...]:
-        """The plan of every iteration."""
-        return pulls(self.settings)
+        """The pulls of every iteration."""
+        return self.plan.pulls
 
     @cached_property
     def environment(self) -> dict[str, Any]:

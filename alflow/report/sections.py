@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from alflow.campaign.plan import systems
 from alflow.report import curves as summary
 from alflow.report import figures, page
 from alflow.report.breaking import first_break, fragments, telling_rows
@@ -73,7 +72,7 @@ def barrier(data: RunData) -> str:
     if data.last.reference_barrier_ev is not None:
         reference = np.array(data.last.reference_barrier_ev.values)
 
-    names = systems(data.settings)
+    names = data.plan.systems
 
     def draw(figure: Figure) -> None:
         if reference is None:

@@ -9,8 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-from alflow.campaign.plan import Molecule
-from alflow.types import Segment, SelectedFrame
+from alflow.types import IntArray, Segment, SelectedFrame
 
 TRAJECTORY_STRIDE = 10
 """Recorded frames per frame written; all of them are in the segments' ``.npz`` files."""
@@ -41,13 +40,19 @@ def _image(segment: Segment, row: int) -> Atoms:
 
 
 def write_selected(
-    path: Path, picked: Iterable[tuple[Molecule, Sequence[SelectedFrame]]], spread: str = "spread_ev"
+    path: Path, picked: Iterable[tuple[IntArray, Sequence[SelectedFrame]]], spread: str = "spread_ev"
 ) -> None:
-    """Write the frames that were selected in an iteration, and why: their spread, under a name that says its unit."""
+    """Write the frames that were selected in an iteration, and why: their spread, under a name that says its unit.
+
+    Args:
+        path: of the file.
+        picked: (A,) atomic numbers and frames of each pull.
+        spread: name of the spread.
+    """
     images = []
-    for molecule, frames in picked:
+    for numbers, frames in picked:
         for frame in frames:
-            atoms = Atoms(numbers=molecule.numbers, positions=frame.positions)
+            atoms = Atoms(numbers=numbers, positions=frame.positions)
             atoms.info = {
                 "pull": frame.replica,
                 "step": frame.step,

@@ -1,8 +1,6 @@
 """Errors of an ensemble along reference pulls that it has not learnt from."""
 
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,8 +44,7 @@ def pull(records: int) -> list[Segment]:
 @pytest.mark.parametrize(("pulls", "records"), [(1, 101), (4, 3251), (80, 3251)])
 def test_errors_are_relative_to_the_first_frame_of_each_pull_and_taken_on_a_bounded_number(pulls, records):
     potential = Shifted()
-    judge: Any = Judge(SimpleNamespace(), Path(), SimpleNamespace(), SimpleNamespace())
-    judge.__dict__["_potential"] = potential
+    judge = Judge(SimpleNamespace(), lambda: potential, SimpleNamespace(), SimpleNamespace())
     energy, force = judge.unseen_errors([pull(records)] * pulls)
     assert potential.frames <= min(pulls * (records // UNSEEN_STRIDE + 1), 1.1 * UNSEEN_FRAMES)
     assert potential.frames >= min(pulls * (records // UNSEEN_STRIDE), 0.9 * UNSEEN_FRAMES)
@@ -56,5 +53,5 @@ def test_errors_are_relative_to_the_first_frame_of_each_pull_and_taken_on_a_boun
 
 
 def test_without_reference_pulls_there_are_no_errors():
-    judge: Any = Judge(SimpleNamespace(), Path(), SimpleNamespace(), SimpleNamespace())
+    judge = Judge(SimpleNamespace(), Shifted, SimpleNamespace(), SimpleNamespace())
     assert judge.unseen_errors([]) == (None, None)

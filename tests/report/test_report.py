@@ -13,7 +13,7 @@ import pytest
 from alflow.campaign.forecast import Forecast, Stage
 from alflow.campaign.launch import launch
 from alflow.config.load import load_campaign
-from alflow.display.progress import Silent
+from alflow.display.view import Silent
 from alflow.errors import RunError
 from alflow.ledger import LedgerReader
 from alflow.report import curves as summary

@@ -1,0 +1,73 @@
+"""The stage that ends an iteration: what was selected and, last and whole, its record."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from alflow.campaign.campaign import Campaign
+from alflow.campaign.forecast import forecast_from_first_iteration
+from alflow.campaign.judging import Judge
+from alflow.campaign.pulling import Pull
+from alflow.campaign.record import make_record
+from alflow.campaign.reference import References
+from alflow.campaign.training import Trained
+from alflow.run.directory import write_atomically
+from alflow.run.events import read_events
+from alflow.run.records import IterationRecord
+from alflow.run.xyz import write_selected
+
+
+def commit(
+    campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
+) -> None:
+    """Write what was selected and, last and whole, the record of the iteration."""
+    campaign.enter(iteration, "commit" if references.done() else "reference")
+    campaign.graph.run_until(references.done)
+    campaign.enter(iteration, "commit")
+    name = "spread_ev" if campaign.settings.selection.spread_of == "energy" else "spread_ev_per_angstrom"
+    picked = [(pull.spec.molecule.numbers, pull.selected) for pull in pulls]
+    write_selected(campaign.run.iteration(iteration) / "selected.xyz", picked, name)
+    record = _record(campaign, references, iteration, ensemble, pulls)
+    campaign.run.commit(record)
+    campaign.view.records = list(campaign.run.records())
+    campaign.seconds, campaign.counted = {}, campaign.graph.counts.copy()
+    if iteration == 0:
+        _write_forecast(campaign, record)
+
+
+def _record(
+    campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
+) -> IterationRecord:
+    farm, barriers = campaign.farm, references.barriers()
+    judge = Judge.of(campaign.settings, ensemble.path, ensemble.dataset, ensemble.best)
+    return make_record(
+        iteration,
+        len(ensemble.dataset),
+        ensemble.members,
+        ensemble.best.index,
+        [(pull.chain.segments, pull.selector, len(pull.selected)) for pull in pulls],
+        barriers,
+        alike=len(pulls) == campaign.settings.sampling.replicas,
+        unseen=judge.unseen_errors(references.segments()) if barriers else (None, None),
+        new_labels=farm.done - farm.failed,
+        failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
+        tasks=Counter(name.split(":")[0] for name in (campaign.graph.counts - campaign.counted).elements()),
+        seconds=campaign.seconds,
+    )
+
+
+def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:
+    """Say, from what the first iteration took, what the whole campaign will."""
+    plan, farm = campaign.plan, campaign.farm
+    events = read_events(campaign.run.events)
+    times = campaign.ledger.label_seconds(farm.theory, plan.molecules[0].numbers)
+    times = times[times > 0]  # first data took no time of their own
+    label_seconds = float(np.mean(times)) if len(times) else farm.label_seconds()
+    found = forecast_from_first_iteration(plan, label_seconds, first.labels, events)
+    if found is not None:
+        write_atomically(campaign.run.path / "forecast.json", json.dumps(asdict(found)).encode())

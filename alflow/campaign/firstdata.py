@@ -1,0 +1,65 @@
+"""The stage that makes the first data: molecular dynamics with the label engine, whose frames are the first labels."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from alflow.acquisition.seeds import integer_seed
+from alflow.campaign.campaign import Campaign
+from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.plan import Molecule, seed_words, segment_lengths
+from alflow.errors import CampaignError
+from alflow.ledger import Origin, label_rows
+from alflow.types import LabelBatch, Labels, Segment
+from alflow.workers.result import Call
+from alflow.workers.tasks import FIRST_STATE, MD_SEGMENT, State
+
+
+def first_data(campaign: Campaign) -> None:
+    """Run molecular dynamics with the label engine; its frames, energies and forces are the first labels.
+
+    Raises:
+        CampaignError: a trajectory could not be run to its end.
+    """
+    campaign.enter(0, "first data")
+    molecules = campaign.plan.molecules
+    chains = [_trajectory(campaign, index, molecule) for index, molecule in enumerate(molecules)]
+    campaign.graph.run_until(lambda: all(chain.done for chain in chains))
+    for index, (molecule, chain) in enumerate(zip(molecules, chains, strict=True)):
+        chain.raise_error(f"The first molecular dynamics of {molecule.name}")
+        for segment in chain.segments:
+            _keep_labels(campaign, index, segment)
+    campaign.ledger.commit()
+
+
+def _trajectory(campaign: Campaign, index: int, molecule: Molecule) -> SegmentChain:
+    """Submit the tasks of one molecule's trajectory."""
+    settings, model = campaign.settings, campaign.farm.model
+    md, folder = settings.first_data.md, campaign.run.path / "first-data" / molecule.name
+    seed = integer_seed(settings.seed, 0, "first-data", index)
+
+    def call(previous: State, steps: int) -> Call[Segment]:
+        return MD_SEGMENT(model, molecule.numbers, previous, md, steps, seed, molecule.charge)
+
+    lengths = segment_lengths(md.equilibration_steps + md.steps, settings.first_data.segment_steps)
+    chain = SegmentChain(campaign.graph, folder, lengths, call, detail={"molecule": molecule.name})
+    words = seed_words(settings, 0, "first-velocities", index)
+    start = StoredState(campaign.graph, folder / "start.npz")
+    chain.start(start.get(FIRST_STATE(molecule.numbers, molecule.positions, md.temperature_k, words)))
+    return chain
+
+
+def _keep_labels(campaign: Campaign, molecule: int, segment: Segment) -> None:
+    """Put the frames after the equilibration into the ledger, those that are not there yet."""
+    if segment.stopped:
+        raise CampaignError(f"The first molecular dynamics ended early: {segment.stopped}")
+    ledger, theory = campaign.ledger, campaign.farm.theory
+    sampled = np.flatnonzero(segment.steps >= campaign.settings.first_data.md.equilibration_steps)
+    rows = sampled[ledger.lookup(theory, segment.frames.take(sampled)).missing]
+    assert segment.forces is not None
+    origins = [Origin("first-data", 0, molecule, int(segment.steps[row])) for row in rows]
+    labels = Labels(segment.energy[rows], segment.forces[rows])
+    batch = LabelBatch(np.arange(len(rows)), labels, (), np.zeros(len(rows)), np.full(len(rows), -1))
+    ledger.add(label_rows(theory, segment.frames.take(rows), batch, origins, "", time.time()))

@@ -1,0 +1,106 @@
+"""The stage that trains: an ensemble on all labels of the earlier iterations."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from alflow.acquisition.seeds import generator
+from alflow.acquisition.splits import inherited_split_of_groups, random_split
+from alflow.campaign.campaign import Campaign
+from alflow.campaign.plan import seed_words
+from alflow.errors import CampaignError
+from alflow.potentials import join_files
+from alflow.run.directory import load_members, save_dataset, save_members
+from alflow.types import Dataset, Member, Split
+from alflow.workers.result import Outcome
+from alflow.workers.tasks import TRAIN
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The ensemble of an iteration."""
+
+    path: Path
+    """Its file of weights."""
+    members: tuple[Member, ...]
+    dataset: Dataset
+    """What it learnt from."""
+
+    @property
+    def best(self) -> Member:
+        """The member with the lowest force error on all data."""
+        return best_member(self.members)
+
+
+def best_member(members: tuple[Member, ...]) -> Member:
+    """Return the member with the lowest force error on all data."""
+    return min(members, key=lambda member: member.all_errors.force_mae_ev_per_angstrom)
+
+
+def train(campaign: Campaign, iteration: int) -> Trained:
+    """Train the ensemble of this iteration on all labels of the earlier ones; what an earlier run trained is kept.
+
+    Raises:
+        CampaignError: a training failed.
+    """
+    campaign.enter(iteration, "training")
+    started = time.monotonic()
+    folder = campaign.run.iteration(iteration)
+    folder.mkdir(exist_ok=True)
+    dataset = _dataset(campaign, iteration)
+    target, report = folder / "ensemble.pt", folder / "members.json"
+    if not (target.exists() and report.exists()):
+        save_dataset(folder / "dataset.npz", dataset)
+        members = _train_members(campaign, iteration, dataset, folder)
+        save_members(report, members)
+        for part in folder.glob("members-*"):
+            part.unlink()
+    trained = Trained(target, load_members(report), dataset)
+    campaign.seconds["train"] = time.monotonic() - started
+    return trained
+
+
+def _dataset(campaign: Campaign, iteration: int) -> Dataset:
+    """Return what the members of an iteration learn from: first data, and what earlier iterations selected."""
+    theory = campaign.farm.theory
+    if iteration == 0:
+        return campaign.ledger.dataset(theory, 0, kinds=("import", "first-data"))[0]
+    return campaign.ledger.dataset(theory, iteration - 1)[0]
+
+
+def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder: Path) -> tuple[Member, ...]:
+    """Train all members, in tasks of `members_per_task`, and join them."""
+    settings, results = campaign.settings, list[Outcome[tuple[Member, ...]] | BaseException]()
+    splits = [_split(campaign, iteration, dataset, member) for member in range(settings.split.members)]
+    before = campaign.run.iteration(iteration - 1) / "ensemble.pt"
+    initial = str(before) if iteration and settings.training.start == "carried-over" else None
+    share = settings.training.members_per_task or settings.split.members
+    groups = [list(range(first, min(first + share, len(splits)))) for first in range(0, len(splits), share)]
+    files = [folder / f"members-{number}.pt" for number in range(len(groups))]
+    missing = [(group, file) for group, file in zip(groups, files, strict=True) if not file.exists()]
+    for group, file in missing:
+        data, seed = str(folder / "dataset.npz"), seed_words(settings, iteration, "training")
+        call = TRAIN(data, splits, group, settings.potential, seed, initial, str(file))
+        campaign.graph.submit(call, results.append, iteration=iteration, members=len(group))
+    campaign.graph.run_until(lambda: len(results) == len(missing))
+    for result in results:
+        if isinstance(result, BaseException):
+            raise CampaignError(f"Training failed: {type(result).__name__}: {result}") from result
+    join_files(files, folder / "ensemble.pt")
+    return tuple(member for file in files for member in load_members(file.with_suffix(".json")))
+
+
+def _split(campaign: Campaign, iteration: int, dataset: Dataset, member: int) -> Split:
+    settings = campaign.settings
+    shared = settings.selection.threshold == "conformal"  # calibrated on rows that no member trained on
+    rng = generator(settings.seed, iteration, "split", 0 if shared else member)
+    fraction = settings.split.train_fraction
+    if iteration == 0 or settings.split.kind == "random":
+        return random_split(len(dataset), fraction, rng)
+    before = _dataset(campaign, iteration - 1)
+    best = best_member(load_members(campaign.run.iteration(iteration - 1) / "members.json"))
+    old = [len(group.frames) for group in before.groups]
+    new = [len(group.frames) for group in dataset.groups]
+    return inherited_split_of_groups(best.split, old, new, fraction, rng)
