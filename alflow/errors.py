@@ -29,12 +29,15 @@ FailureReason = Literal[
     "implausible-structure",
     "unknown-element",
     "bad-charge",
+    "bad-parameters",
     "not-finite",
+    "implausible-label",
     "energy-outlier",
     "engine-error",
     "engine-crash",
     "timeout",
     "out-of-memory",
+    "removed",
 ]
 """Why a structure has no label. A closed list: reports count by it."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TextIO, get_args
 
@@ -16,9 +15,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 
 from alflow.errors import InputError
-from alflow.files.targets import shown, writing
-from alflow.ledger import ORIGIN_KINDS, Ledger, LedgerReader, LedgerRow, Origin, OriginKind
-from alflow.types import Dataset, Frames
+from alflow.files.targets import refused, shown, writing
+from alflow.ledger import ORIGIN_KINDS, LedgerReader, LedgerRow, OriginKind
+from alflow.types import Dataset
 from alflow.units import HARTREE_IN_EV
 
 ExportFormat = Literal["extxyz", "ase-db", "torchani-h5", "npz"]
@@ -53,82 +52,15 @@ def export_labels(
     Raises:
         InputError: the file exists, the theory is not in the ledger or not named, the format cannot hold a structure.
     """
-    if path.is_file() and not overwrite:
+    with refused(path, "The export"):
+        there = path.is_file()
+    if there and not overwrite:
         raise InputError(
             f"An export does not overwrite a file; {shown(path)} exists. Name another, or allow overwriting."
         )
     named = _theory(ledger, theory)
     with writing(path, "The export") as partial:
         return _EXPORTERS[form](ledger, partial, named, kinds)
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an import brought."""
-
-    theory: str
-    new: int
-    known: int
-    """Structures that had a label under this theory already; they are left as they are."""
-
-
-def import_extxyz(
-    ledger: Ledger,
-    path: Path,
-    theory: str | None = None,
-    *,
-    iteration: int = 0,
-    created: float = 0.0,
-    charge: int | None = None,
-    elements: Collection[str] | None = None,
-) -> Imported:
-    """Take labels from an extended XYZ file (energy eV, forces eV/Å, positions Å): all of them, or none.
-
-    Args:
-        ledger: Where they go.
-        path: The file. A frame may name its total charge (`charge`) and its theory (`theory`) in the comment line.
-        theory: Fingerprint of the theory; may be left out if every frame names it.
-        iteration: Iteration that they are part of; one that is not trained on yet, so that rows are only ever appended.
-        created: Seconds since 1970 UTC.
-        charge: Total charge that every frame must have; any if not given. A potential knows of none.
-        elements: Symbols that the potential knows; any if not given.
-
-    Raises:
-        InputError: the file cannot be read, a frame has another charge or element, has no finite energy and forces or
-            is periodic, theories mix.
-    """
-    read = list(_read(path))
-    for frame, (atoms, _) in enumerate(read):
-        strange = sorted(set(atoms.symbols) - set(elements)) if elements is not None else []
-        if strange or charge not in (None, _charge(atoms)):
-            what = f"has {strange[0]}" if strange else f"has the charge {_charge(atoms)}"
-            raise InputError(
-                "Labels of a campaign are of molecules that its potential can learn, of the elements and the charge "
-                f"it began with; frame {frame} (from 0) of {path} {what}. Nothing was imported."
-            )
-    named = _one_theory(path, theory, [frame_theory for _, frame_theory in read])
-    others = [other for other in ledger.theories() if other != named]
-    if others and named not in ledger.theories():
-        raise InputError(
-            f"Labels of two theories do not mix; the ledger {ledger.path} holds labels of {others[0]!r}, {path} has "
-            f"labels of {named!r}. Import them into a campaign of that theory."
-        )
-    new = _unknown(ledger, named, [atoms for atoms, _ in read])
-    ledger.add(
-        LedgerRow(
-            theory=named,
-            numbers=atoms.numbers.astype(np.int64),
-            positions=atoms.positions,
-            charge=_charge(atoms),
-            origin=Origin("import", iteration, step=step),
-            energy=float(atoms.get_potential_energy()),
-            forces=atoms.get_forces(apply_constraint=False),
-            created=created,
-        )
-        for step, atoms in enumerate(new, start=_next_step(ledger, iteration))
-    )
-    ledger.commit()
-    return Imported(named, len(new), len(read) - len(new))
 
 
 def _theory(ledger: LedgerReader, theory: str | None) -> str:
@@ -245,74 +177,3 @@ _EXPORTERS: dict[ExportFormat, Callable[[LedgerReader, Path, str, Sequence[Origi
     "torchani-h5": _export_torchani,
     "npz": _export_npz,
 }
-
-
-def _read(path: Path) -> Iterator[tuple[Atoms, str | None]]:
-    """Yield each frame of a file with the theory that it names."""
-    if not path.is_file():
-        raise InputError(f"An import reads an extended XYZ file; there is none at {path}.")
-    try:
-        frames = ase.io.read(path, index=":", format="extxyz")
-    except (OSError, ValueError, KeyError, IndexError, UnicodeDecodeError, ase.io.extxyz.XYZError) as error:
-        raise InputError(f"An import reads an extended XYZ file; {path} cannot be read as one: {error}.") from error
-    if not frames:
-        raise InputError(f"An import brings labels; {path} holds no frame.")
-    for frame, atoms in enumerate(frames):
-        _check(path, frame, atoms)
-        theory = atoms.info.get("theory")
-        yield atoms, None if theory is None else str(theory)
-
-
-def _check(path: Path, frame: int, atoms: Atoms) -> None:
-    where = f"frame {frame} (from 0) of {path}"
-    results = {} if atoms.calc is None else atoms.calc.results
-    for name, unit in (("energy", "eV"), ("forces", "eV/Å")):
-        if name not in results:
-            raise InputError(f"Each frame of an import has energy (eV) and forces (eV/Å); {where} has no {name}.")
-        if not np.isfinite(results[name]).all():
-            raise InputError(f"Labels are finite; {name} ({unit}) of {where} is not.")
-    if not np.isfinite(atoms.positions).all():
-        raise InputError(f"Positions are finite; those of {where} are not.")
-    if atoms.pbc.any():
-        raise InputError(f"alflow labels molecules without a periodic cell; {where} is periodic.")
-    charge = atoms.info.get("charge", 0)
-    if not isinstance(charge, int | float | np.integer) or not float(charge).is_integer():
-        raise InputError(f"The total charge is a whole number of elementary charges; {where} has {charge}.")
-
-
-def _charge(atoms: Atoms) -> int:
-    return int(atoms.info.get("charge", 0))
-
-
-def _one_theory(path: Path, theory: str | None, named: Sequence[str | None]) -> str:
-    """Return the theory of all frames, which is named by the caller, by every frame, or by both alike."""
-    found = sorted({name for name in named if name is not None} | ({theory} if theory is not None else set()))
-    if len(found) > 1:
-        raise InputError(
-            f"Labels of two theories do not mix; {path} is to be imported with labels of "
-            f"{' and '.join(map(repr, found))}. Split the file, or name the theory that it is of."
-        )
-    if not found or (theory is None and None in named):
-        raise InputError(
-            f"A label belongs to a theory; frame {named.index(None)} (from 0) of {path} names none. "
-            "Name the theory, or put theory=... into the comment line of each frame."
-        )
-    return found[0]
-
-
-def _unknown(ledger: Ledger, theory: str, structures: Sequence[Atoms]) -> list[Atoms]:
-    """Return the structures that have no label yet, each once, in the order of the file."""
-    groups: dict[tuple[bytes, int], list[int]] = {}
-    for row, atoms in enumerate(structures):
-        groups.setdefault((atoms.numbers.tobytes(), _charge(atoms)), []).append(row)
-    new: list[int] = []
-    for (_, charge), rows in groups.items():
-        positions = np.array([structures[row].positions for row in rows])
-        known = ledger.lookup(theory, Frames(structures[rows[0]].numbers.astype(np.int64), positions, charge))
-        new.extend(rows[place] for place in (*known.missing, *known.failed))
-    return [structures[row] for row in sorted(new)]
-
-
-def _next_step(ledger: Ledger, iteration: int) -> int:
-    sql = "SELECT coalesce(max(step) + 1, 0) FROM origins WHERE kind = 'import' AND iteration = ?"
-    return int(ledger.query(sql, (iteration,)).fetchone()[0])

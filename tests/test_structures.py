@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.io import write
 from scipy.spatial.distance import pdist
 
 from alflow.errors import StructureError
-from alflow.structures import alkane, check_structure, closest_pair, element_number, end_carbons, fragments
-from alflow.structures import read_structure as read
+from alflow.structures import alkane, check_structure, closest_pair, end_carbons, fragments
 from alflow.types import Frames
 
 
@@ -104,29 +101,3 @@ def test_check_structure_says_what_is_wrong(numbers, positions, message):
     frames = Frames(np.array(numbers, dtype=np.int64), np.array([positions], dtype=float))
     with pytest.raises(StructureError, match=message):
         check_structure(frames, elements={1, 6} if 119 not in numbers else None)
-
-
-def test_read_structure(tmp_path):
-    hexane = alkane(6)
-    write(tmp_path / "ok.xyz", [Atoms(hexane.numbers, hexane.positions[0])] * 2)
-    frames = read(tmp_path / "ok.xyz")
-    assert len(frames) == 2
-    np.testing.assert_allclose(frames.positions[1], hexane.positions[0], atol=1e-7)
-
-
-def test_read_structure_refuses(tmp_path):
-    with pytest.raises(StructureError, match="readable by ASE"):
-        read(tmp_path / "none.xyz")
-    periodic = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
-    write(tmp_path / "periodic.extxyz", periodic)
-    with pytest.raises(StructureError, match="must not be periodic"):
-        read(tmp_path / "periodic.extxyz")
-    write(tmp_path / "two.xyz", [Atoms("H2", [[0, 0, 0], [0, 0, 0.8]]), Atoms("He")])
-    with pytest.raises(StructureError, match=r"same atoms; .*frame 1"):
-        read(tmp_path / "two.xyz")
-
-
-def test_element_number():
-    assert element_number("C") == 6
-    with pytest.raises(StructureError, match="no element 'Xx'"):
-        element_number("Xx")

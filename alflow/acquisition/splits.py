@@ -58,18 +58,34 @@ def inherited_split_of_groups(
     Raises:
         ValueError: a group has become smaller, or `best` does not cover the old rows.
     """
-    carried = _rows_now(old_sizes, new_sizes)
+    return inherited_split_of_rows(best, _rows_now(old_sizes, new_sizes), sum(new_sizes), fraction, rng)
+
+
+def inherited_split_of_rows(
+    best: Split, carried: IntArray, new_n: int, fraction: float, rng: np.random.Generator
+) -> Split:
+    """Do as `inherited_split` where old rows stand anywhere now, or are no longer there.
+
+    Args:
+        best: Split of the best member of the last iteration.
+        carried: (N,) where each old row stands now; -1 for one that was taken out.
+        new_n: Number of rows now.
+        fraction: Share of the new rows to train on.
+        rng: Where the draw comes from.
+
+    Raises:
+        ValueError: `best` does not cover the old rows.
+    """
     if len(best.train) + len(best.valid) != len(carried):
         raise ValueError(
             f"a split that is inherited covers every old row; it has {len(best.train) + len(best.valid)} rows of "
             f"{len(carried)}"
         )
-    fresh = np.setdiff1d(np.arange(sum(new_sizes), dtype=np.int64), carried)
+    kept = carried[carried >= 0]
+    fresh = np.setdiff1d(np.arange(new_n, dtype=np.int64), kept)
     drawn = _split_of(fresh, fraction, rng)
-    return Split(
-        np.sort(np.concatenate([carried[best.train], drawn.train])),
-        np.sort(np.concatenate([carried[best.valid], drawn.valid])),
-    )
+    train, valid = (rows[rows >= 0] for rows in (carried[best.train], carried[best.valid]))
+    return Split(np.sort(np.concatenate([train, drawn.train])), np.sort(np.concatenate([valid, drawn.valid])))
 
 
 def _rows_now(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> IntArray:

@@ -10,7 +10,7 @@ from alflow.campaign.plan import Plan
 from alflow.config.campaign import CampaignSettings
 from alflow.display.view import View
 from alflow.execution.graph import TaskGraph
-from alflow.farm.queue import LabelFarm
+from alflow.farm.farm import LabelFarm
 from alflow.ledger import Ledger
 from alflow.run.directory import RunDirectory
 

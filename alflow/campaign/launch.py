@@ -26,7 +26,7 @@ from alflow.errors import RunError
 from alflow.execution.cleanup import end_leftovers
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
-from alflow.farm.queue import LabelFarm
+from alflow.farm.farm import LabelFarm
 from alflow.ledger import Ledger
 from alflow.run.directory import RunDirectory, RunLock
 from alflow.run.events import EventLog
@@ -66,6 +66,8 @@ def launch(
     name = settings.labels.engine
     display.note(f"Labelling the starting structures with {name} ...{FIRST_USE.get(name, '')}")
     plan = make_plan(settings)
+    for note in plan.notes:
+        display.note(f"Note: {note}")
     engine = check_campaign(plan)
     site_file = find_site(site)
     run = RunDirectory(run_dir.resolve())

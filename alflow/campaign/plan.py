@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,8 @@ class Plan:
     molecules: tuple[Molecule, ...]
     pulls: tuple[PullSpec, ...]
     """The pulls of every iteration: molecules × rates × replicas, in this order."""
+    notes: tuple[str, ...] = ()
+    """What the structure file holds and was ignored, or looks doubtful."""
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -93,29 +95,36 @@ def make_plan(settings: CampaignSettings) -> Plan:
     Raises:
         InputError: a structure cannot be read, or does not have what the coordinate needs.
     """
-    molecules = _molecules(settings)
-    return Plan(settings, molecules, _pulls(settings, molecules))
+    molecules, notes = _molecules(settings)
+    return Plan(settings, molecules, _pulls(settings, molecules), notes)
 
 
-def _molecules(settings: CampaignSettings) -> tuple[Molecule, ...]:
+def _molecules(settings: CampaignSettings) -> tuple[tuple[Molecule, ...], tuple[str, ...]]:
+    """Return the starting structures, and sentences on what their file holds and was ignored."""
     system = settings.system
-    if system.structure is not None:
-        frames = read_structure(Path(system.structure))
-        found = [(Path(system.structure).stem, frames)]
-    else:
-        found = [(f"C{n}", alkane(n)) for n in system.carbons]
-    return tuple(_molecule(settings, name, frames) for name, frames in found)
+    if system.structure is None:
+        built = [(f"C{n}", replace(alkane(n), charge=system.charge or 0)) for n in system.carbons]
+        return tuple(_molecule(settings, name, frames) for name, frames in built), ()
+    path = Path(system.structure)
+    frames, notes = read_structure(path)
+    if system.charge not in (None, frames.charge) and frames.charge:
+        raise ConfigError(
+            f"system.charge: a molecule has one total charge; the campaign says {system.charge:+d} and {path} "
+            f"{frames.charge:+d}. Leave one of them out."
+        )
+    charged = replace(frames, charge=frames.charge or system.charge or 0)
+    return (_molecule(settings, path.stem, charged),), notes
 
 
 def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule:
     system, sampling = settings.system, settings.sampling
-    start = Frames(frames.numbers, frames.positions[:1], system.charge)
+    start = frames.take(slice(1))
     steering = SteeringReference(sampling.coordinate, sampling.coordinate_settings, start, system.pulled_atoms)
     try:
         steered = steering.bind(sampling.pull).atoms
     except StructureError as error:
         raise ConfigError(f"sampling.coordinate {sampling.coordinate!r}, {name}: {error}") from error
-    return Molecule(name, start.numbers, start.positions[0], system.charge, steering, steered)
+    return Molecule(name, start.numbers, start.positions[0], start.charge, steering, steered)
 
 
 def _pulls(settings: CampaignSettings, molecules: tuple[Molecule, ...]) -> tuple[PullSpec, ...]:

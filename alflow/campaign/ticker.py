@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from alflow.display.view import Display, View
 from alflow.errors import TerminatedError
 from alflow.execution.graph import TaskGraph
-from alflow.farm.queue import LabelFarm
+from alflow.farm.farm import LabelFarm
 from alflow.run.directory import RunDirectory, write_atomically
 
 DISPLAY_SECONDS = 0.25

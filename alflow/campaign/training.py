@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from alflow.acquisition.seeds import generator
-from alflow.acquisition.splits import inherited_split_of_groups, random_split
+from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.plan import seed_words
 from alflow.errors import CampaignError
 from alflow.potentials import join_files
-from alflow.run.directory import load_members, save_dataset, save_members
-from alflow.types import Dataset, Member, Split
+from alflow.run.directory import load_dataset, load_members, save_dataset, save_members
+from alflow.types import Dataset, IntArray, Member, Split
 from alflow.workers.result import Outcome
 from alflow.workers.tasks import TRAIN
 
@@ -52,6 +55,7 @@ def train(campaign: Campaign, iteration: int) -> Trained:
     dataset = _dataset(campaign, iteration)
     target, report = folder / "ensemble.pt", folder / "members.json"
     if not (target.exists() and report.exists()):
+        _start_anew_where_changed(folder, dataset)
         save_dataset(folder / "dataset.npz", dataset)
         members = _train_members(campaign, iteration, dataset, folder)
         save_members(report, members)
@@ -60,6 +64,14 @@ def train(campaign: Campaign, iteration: int) -> Trained:
     trained = Trained(target, load_members(report), dataset)
     campaign.seconds["train"] = time.monotonic() - started
     return trained
+
+
+def _start_anew_where_changed(folder: Path, dataset: Dataset) -> None:
+    """Forget members that an earlier run trained on other labels: some have been taken out since."""
+    stored = folder / "dataset.npz"
+    if stored.exists() and list(_keys(load_dataset(stored))) != list(_keys(dataset)):
+        for part in folder.glob("members-*"):
+            part.unlink()
 
 
 def _dataset(campaign: Campaign, iteration: int) -> Dataset:
@@ -99,8 +111,19 @@ def _split(campaign: Campaign, iteration: int, dataset: Dataset, member: int) ->
     fraction = settings.split.train_fraction
     if iteration == 0 or settings.split.kind == "random":
         return random_split(len(dataset), fraction, rng)
-    before = _dataset(campaign, iteration - 1)
-    best = best_member(load_members(campaign.run.iteration(iteration - 1) / "members.json"))
-    old = [len(group.frames) for group in before.groups]
-    new = [len(group.frames) for group in dataset.groups]
-    return inherited_split_of_groups(best.split, old, new, fraction, rng)
+    last = campaign.run.iteration(iteration - 1)
+    best = best_member(load_members(last / "members.json"))
+    return inherited_split_of_rows(best.split, _carried(last, dataset), len(dataset), fraction, rng)
+
+
+def _carried(folder: Path, dataset: Dataset) -> IntArray:
+    """Return where each row of an earlier iteration's dataset stands now; -1 for one that was taken out."""
+    now = {key: row for row, key in enumerate(_keys(dataset))}
+    return np.array([now.get(key, -1) for key in _keys(load_dataset(folder / "dataset.npz"))], dtype=np.int64)
+
+
+def _keys(dataset: Dataset) -> Iterator[bytes]:
+    """Yield what tells each row from all others: atoms, charge, positions."""
+    for group in dataset.groups:
+        head = group.frames.numbers.tobytes() + repr(group.frames.charge).encode()
+        yield from (head + positions.tobytes() for positions in group.frames.positions)

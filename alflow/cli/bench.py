@@ -10,7 +10,7 @@ import typer
 
 from alflow.cli.folder import working_folder
 from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
-from alflow.cli.terminal import terminal
+from alflow.cli.terminal import terminal, warn
 
 if TYPE_CHECKING:
     from alflow.bench.workload import Workload
@@ -104,7 +104,11 @@ def _workload(engine: str, structures: str, count: int, label_seconds: float) ->
             raise InputError(f"--label-seconds is above 0; got {label_seconds}")
         return SleepWorkload(label_seconds)
     names = ("methane", "ethane", "propane", "butane", "pentane", "hexane", "heptane", "octane", "nonane", "decane")
-    structure = alkane(names.index(structures) + 1) if structures in names else read_structure(structures)
+    if structures in names:
+        structure = alkane(names.index(structures) + 1)
+    else:
+        structure, notes = read_structure(structures)
+        warn(notes)
     return EngineWorkload.of(validate(LabelSettings, {"engine": engine}, "--engine"), structure, min(count, 10_000))
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from alflow.cli.terminal import busy, terminal
+from alflow.cli.options import EnergyKey, ForcesKey
+from alflow.cli.terminal import busy, terminal, warn
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,21 +19,27 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="File of weights that alflow wrote.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="Labelled frames: extended XYZ.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Labelled frames: any file that ASE reads.", show_default=False)],
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Figure to write; DATA with the ending .png if not given.")
     ] = None,
+    energy_key: EnergyKey = "energy",
+    forces_key: ForcesKey = "forces",
 ) -> None:
     """Print the errors of a potential on labelled frames, member by member, and draw predictions against labels."""
     from alflow.display.tables import Sheet
-    from alflow.farm.file import read_labelled
     from alflow.potentials import load_potential
     from alflow.potentials.evaluation import predict
     from alflow.report.scatter import scatter_figure
+    from alflow.structures import LabelKeys, read_dataset
 
     potential = load_potential(model)
     with busy(f"Reading {data}"):
-        dataset = read_labelled(data)
+        found = read_dataset(data, LabelKeys(energy_key, forces_key))
+    dataset = found.dataset
+    warn(found.notes)
+    for reason, count in found.left_out.items():
+        warn([f"{count} frame{'s' if count > 1 else ''} of {data} left out: {reason}."])
     table = Sheet(
         ("",),
         ("E MAE eV", "E RMSE eV", "F MAE eV/Å", "F RMSE eV/Å"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alflow.cli.terminal import terminal
+from alflow.cli.terminal import terminal, warn
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +21,10 @@ def add_to(app: typer.Typer) -> None:
 
 def label(
     source: Annotated[Path, typer.Argument(help="Structures: any file that ASE reads.", show_default=False)],
-    target: Annotated[Path, typer.Option("-o", "--output", help="Extended XYZ file to write.", show_default=False)],
+    target: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Extended XYZ file to write: .xyz or .xyz.gz.", show_default=False),
+    ],
     engine: Annotated[str, typer.Option(help="Label engine: dftb3, dftbplus, gfn2-xtb or ase.")] = "dftb3",
     settings: Annotated[
         list[str] | None,
@@ -37,32 +40,45 @@ def label(
         list[str] | None,
         typer.Option("--site-option", "-O", help="Option of the site file: -O workers=4. May be repeated."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file, and what another job left beside it.")
+    ] = False,
 ) -> None:
     """Label the frames of a file; the order is kept, frames that fail are marked.
 
     A frame's total charge is read from its "charge" entry. Each label is computed in a process that can be ended: one
-    that hangs, crashes or takes all memory is one failed frame.
+    that hangs, crashes or takes all memory is one failed frame. Labels are kept in OUTPUT.part as they arrive: after
+    Ctrl-C or a crash the same command goes on from there. Exit code 1 if no frame could be labelled.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from alflow.execution.sites import parse_option_pairs
     from alflow.farm.file import Guard, label_file
+    from alflow.farm.interrupts import InterruptedWorkError
+    from alflow.files.targets import shown
 
     console = terminal()
-    with Progress(
-        TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("labels", total=None)
-        summary = label_file(
-            source,
-            target,
-            engine,
-            read_settings(settings or []),
-            guard=Guard(timeout, memory),
-            site=site,
-            options=parse_option_pairs(site_options or ()),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    columns = (TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("labels", total=None)
+            summary = label_file(
+                source,
+                target,
+                engine,
+                read_settings(settings or []),
+                guard=Guard(timeout, memory),
+                site=site,
+                options=parse_option_pairs(site_options or ()),
+                overwrite=overwrite,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except InterruptedWorkError as end:
+        console.print(str(end))
+        raise typer.Exit(end.code) from end
+    warn(summary.notes)
+    if summary.known:
+        console.print(f"{summary.known} frames had been done before, in the run that was cut short.")
     failed = sum(summary.failures.values())
     console.print(
         f"{summary.labelled} labels, {failed} failures in {summary.wall_seconds:.1f} s: {summary.rate:.1f} labels/s "
@@ -70,7 +86,9 @@ def label(
     )
     for reason, count in summary.failures.items():
         console.print(f"  failed: {count} {reason}")
-    console.print(f"  written: {target}")
+    console.print(f"  written: {shown(target)}")
+    if not summary.labelled:
+        raise typer.Exit(1)
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``alflow ledger``: check, export, import labels."""
+"""``alflow ledger``: check, export, import and remove labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from alflow.cli.options import RunDir
-from alflow.cli.terminal import busy
+from alflow.cli.options import EnergyKey, ForcesKey, RunDir
+from alflow.cli.terminal import busy, warn
 
 if TYPE_CHECKING:
     from alflow.run.directory import RunDirectory
+
+OriginName = Literal["import", "first-data", "selected", "jitter", "reference"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     example = "Example: alflow ledger export runs/quickstart labels.xyz --format extxyz"
     group.command("export", epilog=example)(export)
     group.command("import", epilog="Example: alflow ledger import runs/quickstart mine.xyz")(import_labels)
+    group.command("remove", epilog="Example: alflow ledger remove runs/quickstart --origin import --yes")(remove)
     app.add_typer(group, name="ledger")
 
 
@@ -62,11 +65,18 @@ def export(
 
 def import_labels(
     run: RunDir,
-    source: Annotated[Path, typer.Argument(help="Extended XYZ file with energies and forces.", show_default=False)],
+    source: Annotated[
+        Path, typer.Argument(help="Any file that ASE reads, with energies and forces.", show_default=False)
+    ],
     theory: Annotated[
         str | None,
-        typer.Option(help="Theory of the labels, as a check: it must be the campaign's own, which is the default."),
+        typer.Option(
+            help="Theory of the labels, where the file does not name the campaign's: its fingerprint, or "
+            '"own" to say that it is the campaign\'s.'
+        ),
     ] = None,
+    energy_key: EnergyKey = "energy",
+    forces_key: ForcesKey = "forces",
 ) -> None:
     """Take labels that you have already into a run; the members learn from them from the next training on.
 
@@ -76,30 +86,86 @@ def import_labels(
     from alflow.errors import InputError
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
-    from alflow.ledger_io import import_extxyz
+    from alflow.ledger.imports import import_labels as take_in
     from alflow.run.directory import RunDirectory, RunLock
+    from alflow.structures import LabelKeys
 
     directory = RunDirectory(run)
     settings = directory.settings()
-    with busy(f"Reading {source}"), RunLock(directory.path):
+    with RunLock(directory.path):
         own = make_engine(settings.labels.engine, settings.labels.settings).theory
-        if theory not in (None, own):
+        if theory not in (None, "own", own):
             raise InputError(
                 f"Labels of two theories do not mix; the members of {run} learn from labels of {own!r}, and --theory "
                 f"names {theory!r}."
             )
+        plan = make_plan(settings)
         ledger = Ledger.open(directory.ledger)
         try:
             learners = _next_learners(directory)
             kept = learners > 0 and settings.training.start == "carried-over"
-            known = make_plan(settings).elements if kept else None
-            imported = import_extxyz(
-                ledger, source, own, iteration=max(learners - 1, 0), charge=settings.system.charge, elements=known
+            imported = take_in(
+                ledger,
+                source,
+                own,
+                trusted=theory is not None,
+                keys=LabelKeys(energy_key, forces_key),
+                iteration=max(learners - 1, 0),
+                charge=plan.molecules[0].charge,
+                elements=plan.elements if kept else None,
+                max_offset_ev=settings.labels.max_energy_offset_ev,
             )
         finally:
             ledger.close()
-    typer.echo(f"{imported.new} labels imported, {imported.known} were known (theory {imported.theory[:12]})")
+    warn(imported.notes)
+    failed = f", {imported.failed} frames without a label left out" if imported.failed else ""
+    typer.echo(f"{imported.new} labels imported, {imported.known} were known{failed} (theory {own[:12]})")
     typer.echo(f"The members of iteration {learners} learn from them.")
+
+
+def remove(
+    run: RunDir,
+    origin: Annotated[
+        OriginName | None, typer.Option("--origin", help="Labels that were asked for so.", show_default=False)
+    ] = None,
+    iteration: Annotated[int | None, typer.Option(help="Labels that this iteration asked for.")] = None,
+    force_above: Annotated[float | None, typer.Option(help="Labels with a force component above this, eV/Å.")] = None,
+    energy_above: Annotated[
+        float | None, typer.Option(help="Labels whose energy is this far from the median of their molecule, eV.")
+    ] = None,
+    structures: Annotated[Path | None, typer.Option(help="Labels of the structures in this file.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise they are only listed.")] = False,
+) -> None:
+    """Take labels out of a run: nothing learns from them any more, and they are not asked for again.
+
+    All that is given has to hold for a label. Iterations that learnt from them stay as they are; from the next training
+    on they are left out. An import of the same structure brings a label again.
+    """
+    from alflow.errors import InputError
+    from alflow.labeling import make_engine
+    from alflow.ledger import Ledger
+    from alflow.ledger.removal import Unwanted, find_labels
+    from alflow.run.directory import RunDirectory, RunLock
+    from alflow.structures import read_structures
+
+    chosen = read_structures(structures).structures if structures else ()
+    unwanted = Unwanted(origin, iteration, force_above, energy_above, chosen)
+    if not unwanted.says_anything:
+        raise InputError("Labels that are to be taken out are named: by --origin, --iteration, --structures, ...")
+    directory = RunDirectory(run)
+    settings = directory.settings()
+    with RunLock(directory.path):
+        theory = make_engine(settings.labels.engine, settings.labels.settings).theory
+        ledger = Ledger.open(directory.ledger)
+        try:
+            found = find_labels(ledger, theory, unwanted)
+            for row in found:
+                typer.echo(f"  {row.origin.kind} of iteration {row.origin.iteration}: {row.energy:.4f} eV")
+            if yes:
+                ledger.remove([row.key for row in found], "by `alflow ledger remove`")
+        finally:
+            ledger.close()
+    typer.echo(f"{len(found)} labels taken out." if yes else f"{len(found)} labels; --yes takes them out.")
 
 
 def _next_learners(directory: RunDirectory) -> int:

@@ -15,6 +15,8 @@ SiteOptions = Annotated[
 ]
 OldSiteOptions = Annotated[list[str] | None, typer.Option("-o", hidden=True)]
 """What `--site-option` was called; in `alflow label` and `ledger export`, -o is the output."""
+EnergyKey = Annotated[str, typer.Option("--energy-key", help="What energies are called in the file, eV.")]
+ForcesKey = Annotated[str, typer.Option("--forces-key", help="What forces are called in the file, eV/Å.")]
 RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,3 +46,9 @@ def busy(message: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Print sentences that a user should see, on stderr: what was ignored, or looks doubtful."""
+    for note in notes:
+        print(f"alflow: note: {note}", file=sys.stderr, flush=True)  # noqa: T201

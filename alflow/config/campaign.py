@@ -60,8 +60,9 @@ class SystemSettings(Settings):
     """A structure file that ASE reads, instead of built alkanes; relative to the working directory of the first run."""
     pulled_atoms: tuple[int, int] | None = None
     """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
-    charge: int = 0
-    """Total charge, elementary charges. The label engines are spin-restricted."""
+    charge: int | None = None
+    """Total charge, elementary charges; that of the structure file, or none, if not given. The label engines are
+    spin-restricted."""
 
     @field_validator("carbons")
     @classmethod

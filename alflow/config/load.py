@@ -29,8 +29,9 @@ _LABELS_MAY_CHANGE = (
     "memory_gb",
     "canary_tolerance_ev",
 )
-MAY_CHANGE = ("iterations", "stop", "task_silence_s", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
-"""Settings that a resumed campaign may change: they alter no number that was already computed."""
+MAY_CHANGE = ("iterations", "stop", "task_silence_s", "system.charge", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
+"""Settings that a resumed campaign may change: they alter no number that was already computed. (Whether the charge is
+the same is told by the fingerprint of the molecules, wherever it is written.)"""
 
 
 def load_campaign(path: Path, overrides: Iterable[str] = ()) -> CampaignSettings:

@@ -1,95 +1,95 @@
-"""The label farm: frames in, ledger rows out.
+"""The queue of labels: frames in, replies out, over the executor "cpu" of a site.
 
-A frame that the ledger knows under this theory is not paid for again. A task that dies with its worker is cut into
-single frames; a frame that kills its worker twice becomes a failure row, and the others arrive.
+Frames are cut into tasks by the time that labels are measured to take. A task that dies with its worker is tried once
+more, then cut into single frames; a frame that kills its worker twice is given up, and the others arrive.
 """
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError, FailureReason
 from alflow.execution.graph import TaskGraph, WorkerGoneError
 from alflow.farm.chunks import chunk_sizes, parts_of_lost
-from alflow.labeling.outliers import refuse_outliers
-from alflow.ledger import Ledger, Origin, label_rows
-from alflow.types import Frames, LabelBatch, LabelFailure, Labels
+from alflow.types import Frames
 from alflow.workers.models import EngineModel
-from alflow.workers.result import Outcome
+from alflow.workers.reply import LabelReply
+from alflow.workers.result import Outcome, Report
 from alflow.workers.selftest import Canary
 from alflow.workers.tasks import LABEL
 
-FEW_LABELS = 20
-"""An iteration that asks for fewer labels is judged as if it had asked for so many."""
 FIRST_GUESS_LABEL_SECONDS = 0.01
-NOTHING, ZERO, UNKNOWN = np.empty(0, dtype=np.int64), np.zeros(1), np.full(1, -1, dtype=np.int64)
+
+TagT = TypeVar("TagT")
+Reply = dict[str, Any]
+"""Of `workers.tasks.label`."""
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk(Generic[TagT]):
     """The frames of one task."""
 
     frames: Frames
-    origins: tuple[Origin, ...]
+    tags: tuple[TagT, ...]
+    """(F,) what the caller knows each frame by."""
 
-    def part(self, first: int, last: int) -> _Chunk:
-        """Return the frames from `first` up to, not including, `last`."""
-        return _Chunk(self.frames.take(slice(first, last)), self.origins[first:last])
+    def part(self, rows: slice) -> Chunk[TagT]:
+        """Return some of the frames."""
+        return Chunk(self.frames.take(rows), self.tags[rows])
 
 
-@dataclass
-class LabelFarm:
-    """Farms frames out to the executor "cpu" and writes what comes back to the ledger."""
+class LabelQueue(Generic[TagT]):
+    """Has frames labelled, and hands each reply to a sink."""
 
-    graph: TaskGraph
-    ledger: Ledger
-    model: EngineModel
-    settings: LabelSettings
-    theory: str
-    wanted: int = 0
-    done: int = 0
-    known: int = 0
-    """Found in the ledger."""
-    failed: int = 0
-    in_flight: int = 0
-    seconds: float = 0.0
-    """Worker-seconds spent on the labels that arrived."""
-    _measured: int = 0
-    _usual: dict[bytes, float] = field(default_factory=dict)
-    """Median energy of the first data of each composition, eV."""
-    _arrived: int = 0
-    """Frames of this account that came back from workers."""
-    _waited: float = 0.0
-    """For how long labels of this account were in flight, s, up to `_since`."""
-    _since: float = 0.0
-    """When labels in flight were last looked at: a time of the monotonic clock."""
+    def __init__(
+        self,
+        graph: TaskGraph,
+        model: EngineModel,
+        sink: Callable[[Chunk[TagT], LabelReply, Report | None], None],
+        *,
+        theory: str | None = None,
+        task_seconds: float = 2.0,
+        frames_per_task: int = 0,
+        detail: Callable[[Chunk[TagT]], Mapping[str, Any]] = lambda _: {},
+    ) -> None:
+        """Start empty.
 
-    def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
-        """Ask for labels of frames; those in the ledger are taken from there."""
-        known = self.ledger.lookup(self.theory, frames)
-        held = np.sort(np.concatenate([known.labelled, known.failed]))
-        self.ledger.add_origins(self.theory, frames.take(held), [origins[row] for row in held])
-        self.wanted += len(frames) - len(known.repeated)
-        self.known += len(held)
-        self.done += len(held)
-        self.failed += len(known.failed)
-        chunk = _Chunk(frames.take(known.missing), tuple(origins[row] for row in known.missing))
-        first = 0
-        for size in self._sizes(len(known.missing)):
-            self._submit(chunk.part(first, first + size))
+        Args:
+            graph: Runs the tasks.
+            model: The label engine.
+            sink: Takes each reply; the report is None where the task was given up.
+            theory: That all labels must be of; None: that of the first reply.
+            task_seconds: Length aimed at for one task, s.
+            frames_per_task: Frames of each task; 0: as many as last `task_seconds`.
+            detail: Of a task, for the event log.
+        """
+        self.model, self.theory = model, theory
+        self._graph, self._sink, self._detail = graph, sink, detail
+        self._task_seconds, self._frames_per_task = task_seconds, frames_per_task
+        self.in_flight = 0
+        self.seconds = 0.0
+        """Worker-seconds spent on the labels that arrived."""
+        self._measured = 0
+        self._arrived = 0
+        self._waited = 0.0
+        self._since = time.monotonic()
+
+    def request(self, frames: Frames, tags: Sequence[TagT], *, one_by_one: bool = False) -> None:
+        """Ask for labels.
+
+        Args:
+            frames: Of one composition.
+            tags: (F,) what the caller knows each frame by.
+            one_by_one: Whether each frame is a task of its own.
+        """
+        chunk, first = Chunk(frames, tuple(tags)), 0
+        workers, per_task = self._graph.capacity("cpu"), 1 if one_by_one else self._frames_per_task
+        for size in chunk_sizes(len(frames), workers, self.label_seconds(), self._task_seconds, per_task):
+            self._submit(chunk.part(slice(first, first + size)))
             first += size
-
-    def _sizes(self, count: int) -> tuple[int, ...]:
-        chosen = self.settings
-        workers = self.graph.capacity("cpu")
-        return chunk_sizes(count, workers, self.label_seconds(), chosen.task_seconds, chosen.frames_per_task)
 
     def label_seconds(self) -> float:
         """Return the mean time of a label measured so far, s; the driver's own before any has come."""
@@ -98,10 +98,18 @@ class LabelFarm:
         guess = FIRST_GUESS_LABEL_SECONDS if self.model.canary is None else Canary(*self.model.canary).seconds
         return max(guess, 1e-5)
 
+    def idle(self) -> bool:
+        """Say whether all that was asked for has come back."""
+        return self.in_flight == 0
+
     def rate(self) -> float:
-        """Return labels a second, counted since `new_account`, over the time that any was in flight."""
+        """Return labels a second, counted since `count_anew`, over the time that any was in flight."""
         self._count_time()
         return self._arrived / self._waited if self._waited > 0 else 0.0
+
+    def count_anew(self) -> None:
+        """Start counting the rate anew."""
+        self._arrived, self._waited, self._since = 0, 0.0, time.monotonic()
 
     def _count_time(self) -> None:
         """Add the time that has gone by, if any label was in flight."""
@@ -109,40 +117,16 @@ class LabelFarm:
         self._waited += now - self._since if self.in_flight else 0.0
         self._since = now
 
-    def idle(self) -> bool:
-        """Say whether all that was asked for has come back."""
-        return self.in_flight == 0
-
-    def tick(self) -> None:
-        """Commit what arrived: called when nothing else has, so many labels that come quickly share a commit."""
-        self.ledger.commit()
-
-    def check_failures(self, iteration: int) -> None:
-        """Raise a CampaignError if more labels failed than the settings accept; see `FEW_LABELS`."""
-        if self.failed > self.settings.max_failed_share * max(self.wanted, FEW_LABELS):
-            counted = self.ledger.failures_by_reason(self.theory, iteration)
-            reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items())
-            raise CampaignError(
-                f"At most {self.settings.max_failed_share:.0%} of the labels of one iteration may fail "
-                f"(labels.max_failed_share); in iteration {iteration} {self.failed} of {self.wanted} did: {reasons}."
-            )
-
-    def new_account(self) -> None:
-        """Start counting anew: wanted, done, known, failed, and the rate."""
-        self.wanted = self.done = self.known = self.failed = 0
-        self._arrived, self._waited, self._since = 0, 0.0, time.monotonic()
-
-    def _submit(self, chunk: _Chunk, attempt: int = 1) -> None:
+    def _submit(self, chunk: Chunk[TagT], attempt: int = 1) -> None:
         self._count_time()
         self.in_flight += len(chunk.frames)
 
-        def handle(result: Outcome[dict[str, Any]] | BaseException) -> None:
+        def handle(result: Outcome[Reply] | BaseException) -> None:
             self._count_time()
             self.in_flight -= len(chunk.frames)
             self._handle(chunk, attempt, result)
 
-        frames = chunk.frames
-        model = self.model
+        frames, model = chunk.frames, self.model
         call = LABEL(
             model.engine,
             model.settings,
@@ -153,12 +137,11 @@ class LabelFarm:
             model.memory_gb,
             model.canary,
         )
-        detail = {"frames": len(frames), "iteration": chunk.origins[0].iteration, "attempt": attempt}
-        self.graph.submit(call, handle, **detail)
+        self._graph.submit(call, handle, frames=len(frames), **self._detail(chunk), attempt=attempt)
 
-    def _handle(self, chunk: _Chunk, attempt: int, result: Outcome[dict[str, Any]] | BaseException) -> None:
+    def _handle(self, chunk: Chunk[TagT], attempt: int, result: Outcome[Reply] | BaseException) -> None:
         if isinstance(result, Outcome):
-            self._take(chunk, result)
+            self._take(chunk, LabelReply.unpack(result.value), result.report)
         elif isinstance(result, WorkerGoneError | MemoryError):
             self._isolate(chunk, attempt, result)
         elif isinstance(result, CampaignError):
@@ -166,52 +149,37 @@ class LabelFarm:
         else:
             raise CampaignError(f"A label task failed: {type(result).__name__}: {result}") from result
 
-    def _isolate(self, chunk: _Chunk, attempt: int, error: BaseException) -> None:
+    def _isolate(self, chunk: Chunk[TagT], attempt: int, error: BaseException) -> None:
         """Try the frames of a lost task once more, then one by one; give up the one that kills its worker again."""
         parts = parts_of_lost(len(chunk.frames), attempt)
         for part in parts:
-            self._submit(chunk.part(part.start, part.stop), attempt=2)
+            self._submit(chunk.part(part), attempt=2)
         if not parts:
             reason: FailureReason = "out-of-memory" if isinstance(error, MemoryError) else "engine-crash"
-            failure = LabelFailure(0, reason, str(error), socket.gethostname())
-            self._store(
-                chunk, LabelBatch(NOTHING, Labels(np.empty(0), np.empty((0, 0, 3))), (failure,), ZERO, UNKNOWN), ""
-            )
+            self._arrive(chunk, LabelReply.given_up(reason, str(error)), None)
 
-    def _take(self, chunk: _Chunk, outcome: Outcome[dict[str, Any]]) -> None:
-        value: dict[str, Any] = outcome.value
-        if value["theory"] != self.theory:
-            raise CampaignError(
-                f"Labels of one campaign have one theory; worker {outcome.report.pid} on {outcome.report.host} has "
-                f"another one (fingerprint {value['theory'][:12]}, driver {self.theory[:12]}): "
-                "its versions or parameter files differ."
-            )
-        if len(value["rows"]):  # failures may come at once
-            self.seconds += outcome.report.ended - outcome.report.started
+    def _take(self, chunk: Chunk[TagT], reply: LabelReply, report: Report) -> None:
+        require_theory(reply, self.theory, report)
+        self.theory = self.theory or reply.theory
+        if len(reply.batch.rows):  # failures may come at once
+            self.seconds += report.ended - report.started
             self._measured += len(chunk.frames)
-        labels = Labels(value["energies"], value["forces"])
-        failures = tuple(LabelFailure(*failure) for failure in value["failures"])
+        self._arrive(chunk, reply, report)
+
+    def _arrive(self, chunk: Chunk[TagT], reply: LabelReply, report: Report | None) -> None:
         self._arrived += len(chunk.frames)
-        batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"])
-        usual, host = self._usual_energy(chunk.frames), outcome.report.host
-        if usual is not None:
-            batch = refuse_outliers(batch, usual, self.settings.max_energy_offset_ev, host)
-        self._store(chunk, batch, host)
-
-    def _usual_energy(self, frames: Frames) -> float | None:
-        """Return the median energy of the first data of a composition, eV; None without any."""
-        if not self._usual:
-            first_data, _ = self.ledger.dataset(self.theory, kinds=("first-data",))
-            for group in first_data.groups:
-                self._usual[_composition(group.frames)] = float(np.median(group.labels.energies))
-        return self._usual.get(_composition(frames))
-
-    def _store(self, chunk: _Chunk, batch: LabelBatch, host: str) -> None:
-        rows = label_rows(self.theory, chunk.frames, batch, chunk.origins, host, time.time())
-        self.done += len(rows)
-        self.failed += sum(row.reason is not None for row in rows)
-        self.ledger.add(rows)
+        self._sink(chunk, reply, report)
 
 
-def _composition(frames: Frames) -> bytes:
-    return np.asarray(frames.numbers, dtype=np.int64).tobytes() + str(frames.charge).encode()
+def require_theory(reply: LabelReply, theory: str | None, report: Report) -> None:
+    """Refuse labels of another theory: a worker of another version, or with other parameters.
+
+    Raises:
+        CampaignError: the reply is of another theory.
+    """
+    if theory is not None and reply.theory != theory:
+        raise CampaignError(
+            f"Labels of one ledger or file have one theory; worker {report.pid} on {report.host} has another one "
+            f"(fingerprint {str(reply.theory)[:12]}, expected {theory[:12]}): its versions or parameter files differ. "
+            "`alflow site check` tells which."
+        )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +48,7 @@ def check_target(path: Path, what: str) -> None:
 def writing(path: Path, what: str) -> Iterator[Path]:
     """Give the file to write to in the place of `path`; it takes that name once it is whole, and goes where it is not.
 
-    A device or a pipe is written to as it is.
+    What goes to a device or a pipe, is written elsewhere and copied.
 
     Raises:
         InputError: The file cannot be written: a folder is in its place, the disk is full or takes no writes.
@@ -59,7 +61,8 @@ def writing(path: Path, what: str) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """Do what `writing` does; what the system refuses is raised as it is."""
     if _is_special(path):
-        yield path
+        with _copied(path) as part:
+            yield part
         return
     part = _part(path)
     try:
@@ -107,11 +110,21 @@ def _is_special(path: Path) -> bool:
         return False
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if stat.S_ISFIFO(mode):
-        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # one that nobody reads would be waited for without end
-    elif not os.access(path, os.W_OK):
+    if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it is read-only", str(path))
     return not stat.S_ISREG(mode)
+
+
+@contextlib.contextmanager
+def _copied(path: Path) -> Iterator[Path]:
+    """Give a file whose content is copied to a device or a pipe."""
+    with tempfile.TemporaryDirectory(prefix="alflow-") as folder:
+        part = Path(folder) / f"part{path.suffix[-LONGEST_SUFFIX:]}"
+        yield part
+        opened = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # not waiting without end for one who reads a pipe
+        os.set_blocking(opened, True)
+        with part.open("rb") as content, open(opened, "wb") as file:  # noqa: PTH123 - of a descriptor
+            shutil.copyfileobj(content, file)
 
 
 def _part(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,6 +90,21 @@ class Ledger(LedgerReader):
         self._connection.executemany("DELETE FROM labels WHERE id = ?", found)
         self._connection.execute("COMMIT")
         return len(found)
+
+    def remove(self, keys: Collection[bytes], detail: str) -> None:
+        """Take labels out: they become failures with the reason "removed", which nothing learns from or asks for again.
+
+        Args:
+            keys: Of structures that have a label.
+            detail: Why.
+        """
+        sql = (
+            "UPDATE labels SET status = 'failed', energy = NULL, forces = NULL, reason = 'removed', detail = ? "
+            "WHERE key = ? AND status = 'ok'"
+        )
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(sql, [(detail, key) for key in keys])
+        self._connection.execute("COMMIT")
 
     def commit(self) -> None:
         """Put all that waits on the disk. Quick when nothing does.

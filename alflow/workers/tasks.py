@@ -23,6 +23,7 @@ from alflow.workers.models import (
     force_model,
     prove_again,
 )
+from alflow.workers.reply import LabelReply
 from alflow.workers.result import App, Outcome, reported
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def label(
         canary: see `EngineModel`.
 
     Returns:
-        rows (N,), energies (N,) eV, forces (N, A, 3) eV/Å, failures [(frame, reason, detail, host)], seconds (F,),
-        cycles (F,), theory.
+        What `LabelReply.unpack` takes.
 
     Raises:
         CanaryError: this worker labels a known structure wrongly, far too slowly or not at all.
@@ -78,15 +78,7 @@ def label(
     batch = label_frames(worker, frames)
     if batch.failures and not len(batch.rows) and all(failure.reason in LOST for failure in batch.failures):
         prove_again(model)
-    return {
-        "rows": batch.rows,
-        "energies": batch.labels.energies,
-        "forces": batch.labels.forces,
-        "failures": [(f.frame, f.reason, f.detail, f.host) for f in batch.failures],
-        "seconds": batch.seconds,
-        "cycles": batch.cycles,
-        "theory": worker.theory,
-    }
+    return LabelReply(batch, worker.theory).pack()
 
 
 @reported

@@ -86,23 +86,6 @@ def test_an_unknown_site_and_option_are_refused(alflow, tiny_file):
     assert "worker" in refused(alflow, tiny_file, "--site", "local", "-o", "worker=3")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Run the tiny campaign once for the tests below."""
-    import os
-    import subprocess
-    import sys
-
-    from tinycampaign import TINY
-
-    folder = tmp_path_factory.mktemp("campaign")
-    (folder / "tiny.toml").write_text(TINY)
-    command = [sys.executable, "-c", "from alflow.cli import main; main()", "run", "tiny.toml", "-o", "kind=threads"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
-
-
 def test_a_campaign_ends_with_a_table_a_figure_and_where_everything_lies(finished):
     folder, out = finished
     run = RunDirectory(folder / "runs" / "tiny")

@@ -4,23 +4,22 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
-from ase.calculators.singlepoint import SinglePointCalculator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from alflow.errors import InputError
 from alflow.ledger import TRAINING_KINDS, Counts, Ledger, LedgerRow, Origin, check_ledger
-from alflow.ledger_io import EXPORT_FORMATS, Imported, export_labels, import_extxyz
-from alflow.types import Frames
+from alflow.ledger.imports import import_labels
+from alflow.ledger.removal import Unwanted, find_labels
+from alflow.ledger_io import EXPORT_FORMATS, export_labels
 from alflow.units import HARTREE_IN_EV
 
 WATER = np.array([8, 1, 1])
+THEORY = "dftb3 1.0 (sk=ab12)"
 METHANE = np.array([6, 1, 1, 1, 1])
 
 
 def row(seed, *, theory="dftb3 1.0 (sk=ab12)", numbers=WATER, failed=None, charge=0, kind="selected"):
     rng = np.random.default_rng(seed)
-    positions, forces = rng.normal(size=(2, len(numbers), 3))
+    positions, forces = rng.normal(size=(2, len(numbers), 3)) * np.array([3.0, 1.0])[:, None, None]
     label = {"reason": failed} if failed else {"energy": float(rng.normal(-100.0)), "forces": forces}
     return LedgerRow(theory, numbers, positions, charge, Origin(kind, 1, 0, seed), **label)
 
@@ -36,7 +35,7 @@ def test_extended_xyz_goes_out_and_comes_back_to_the_last_bit(tmp_path, ledger):
     path = tmp_path / "labels.xyz"
     assert export_labels(ledger, path, "extxyz") == 4
     with Ledger.open(tmp_path / "other") as other:
-        assert import_extxyz(other, path) == Imported("dftb3 1.0 (sk=ab12)", 4, 0)
+        assert counted(other, path, THEORY, trusted=False) == (4, 0)
         labelled = {found.key: found for found in ledger.rows() if found.reason is None}
         for found in other.rows():
             assert found.energy == labelled[found.key].energy
@@ -102,7 +101,7 @@ def test_charged_molecules_go_out_in_formats_that_know_charges(tmp_path):
         with pytest.raises(InputError, match="holds neutral molecules; found charge -1"):
             export_labels(ledger, tmp_path / "l.h5", "torchani-h5")
         export_labels(ledger, tmp_path / "l.xyz", "extxyz")
-        import_extxyz(other, tmp_path / "l.xyz")
+        import_labels(other, tmp_path / "l.xyz", THEORY)
         assert [found.charge for found in other.rows()] == [-1]
 
 
@@ -128,6 +127,11 @@ def test_an_export_of_two_theories_has_to_name_one(tmp_path, ledger):
     assert export_labels(ledger, tmp_path / "x", "extxyz", theory="b") == 1
 
 
+def counted(ledger, path, theory="t", *, trusted=True):
+    found = import_labels(ledger, path, theory, trusted=trusted)
+    return found.new, found.known
+
+
 def xyz(path, *comments):
     path.write_text(
         "".join(f"2\n{comment}\nH 0 0 0 0 0 1\nH 0 0 {0.7 + place} 0 0 -1\n" for place, comment in enumerate(comments))
@@ -142,9 +146,9 @@ def test_a_user_s_own_labels_come_in_once_and_only_what_is_new(tmp_path):
     with Ledger.open(tmp_path / "l") as ledger:
         first = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
         both = xyz(tmp_path / "2", f"{HEAD} energy=-31.0", f"{HEAD} energy=-30.0")
-        assert import_extxyz(ledger, first, "t") == Imported("t", 1, 0)
-        assert import_extxyz(ledger, both, "t") == Imported("t", 1, 1)
-        assert import_extxyz(ledger, both, "t") == Imported("t", 0, 2)
+        assert counted(ledger, first) == (1, 0)
+        assert counted(ledger, both) == (1, 1)
+        assert counted(ledger, both) == (0, 2)
         dataset, origins = ledger.dataset("t")
         assert dataset.groups[0].labels.energies.tolist() == [-31.0, -30.0]
         assert origins == (Origin("import", 0, step=0), Origin("import", 0, step=1))
@@ -155,7 +159,7 @@ def test_forces_of_fixed_atoms_are_taken_as_they_are(tmp_path):
     columns = "Properties=species:S:1:pos:R:3:forces:R:3:move_mask:L:1"
     (tmp_path / "fixed.xyz").write_text(f"2\n{columns} energy=-31.0\nH 0 0 0 0 0 1.5 F\nH 0 0 0.8 0 0 -1.5 T\n")
     with Ledger.open(tmp_path / "l") as ledger:
-        import_extxyz(ledger, tmp_path / "fixed.xyz", "t")
+        import_labels(ledger, tmp_path / "fixed.xyz", "t", trusted=True)
         assert np.abs(ledger.dataset("t")[0].groups[0].labels.forces[0, :, 2]).tolist() == [1.5, 1.5]
 
 
@@ -163,95 +167,80 @@ def test_a_file_that_repeats_a_frame_gives_it_once(tmp_path):
     path = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
     path.write_text(path.read_text() * 3)
     with Ledger.open(tmp_path / "l") as ledger:
-        assert import_extxyz(ledger, path, "t") == Imported("t", 1, 2)
+        assert counted(ledger, path) == (1, 2)
 
 
 @pytest.mark.parametrize(
-    ("comments", "theory", "message"),
+    ("comments", "trusted", "message"),
     [
+        ([f"{HEAD} energy=1 theory=a"], False, "the ledger's are of 't', frame 0 .* names 'a'.*--theory own"),
+        ([f"{HEAD} energy=1 theory=t", f"{HEAD} energy=1"], False, r"frame 1 \(from 0\) of .* names none"),
+        ([HEAD], True, r"frame 0 \(from 0\) of .* has no 'energy'.*--energy-key"),
+        (["Properties=species:S:1:pos:R:3:x:R:3 energy=1"], True, "has no 'forces'. It has .*'x'"),
+        ([f"{HEAD} energy=nan"], True, "one finite number, in eV; 'energy' of frame 0"),
+        ([f'{HEAD} energy=1 Lattice="9 0 0 0 9 0 0 0 9"'], True, "is periodic"),
+        ([f"{HEAD} energy=1 charge=0.5"], True, "charge = 0.5"),
         (
-            [f"{HEAD} energy=1 theory=a", f"{HEAD} energy=1 theory=b"],
-            None,
-            "Labels of two theories do not mix; .*'a' and 'b'",
+            [f"{HEAD} energy=1", f"{HEAD.replace('R:3', 'R:9')} energy=1"],
+            True,
+            r"frame 1 .* \(line 5\) must be readable",
         ),
-        ([f"{HEAD} energy=1 theory=a"], "b", "'a' and 'b'"),
-        ([f"{HEAD} energy=1 theory=a", f"{HEAD} energy=1"], None, r"frame 1 \(from 0\) of .* names none"),
-        ([f"{HEAD} energy=1"], None, r"frame 0 \(from 0\) of .* names none"),
-        ([HEAD], "a", r"frame 0 \(from 0\) of .* has no energy"),
-        (["Properties=species:S:1:pos:R:3:x:R:3 energy=1"], "a", "has no forces"),
-        ([f"{HEAD} energy=nan"], "a", r"Labels are finite; energy \(eV\) of frame 0"),
-        ([f'{HEAD} energy=1 Lattice="9 0 0 0 9 0 0 0 9"'], "a", "is periodic"),
-        ([f"{HEAD} energy=1 charge=0.5"], "a", "has 0.5"),
-        ([f"{HEAD} energy=1", f"{HEAD.replace('R:3', 'R:9')} energy=1"], "a", "cannot be read as one"),
+        ([f"{HEAD} energy=1e4"], True, "lies between"),
     ],
 )
-def test_bad_files_are_refused_with_a_sentence_and_leave_no_trace(tmp_path, comments, theory, message):
+def test_bad_files_are_refused_with_a_sentence_and_leave_no_trace(tmp_path, comments, trusted, message):
     with Ledger.open(tmp_path / "l") as ledger:
         with pytest.raises(InputError, match=message):
-            import_extxyz(ledger, xyz(tmp_path / "bad.xyz", *comments), theory)
+            import_labels(ledger, xyz(tmp_path / "bad.xyz", *comments), "t", trusted=trusted)
         assert ledger.counts() == Counts(0, 0)
 
 
-def test_files_that_are_no_xyz_are_refused(tmp_path):
+def test_files_that_are_no_structures_are_refused(tmp_path):
     (tmp_path / "empty").write_text("")
     (tmp_path / "noise").write_bytes(bytes(range(256)) * 9)
     with Ledger.open(tmp_path / "l") as ledger:
-        with pytest.raises(InputError, match="there is none at"):
-            import_extxyz(ledger, tmp_path / "absent", "t")
-        for name in ("empty", "noise"):
+        for name in ("absent", "empty", "noise"):
             with pytest.raises(InputError, match=name):
-                import_extxyz(ledger, tmp_path / name, "t")
+                import_labels(ledger, tmp_path / name, "t", trusted=True)
 
 
-def test_labels_of_another_theory_than_the_ledger_s_are_refused(tmp_path, ledger):
-    path = xyz(tmp_path / "1", f"{HEAD} energy=-31.0")
-    with pytest.raises(InputError, match=r"the ledger .* holds labels of 'dftb3 1\.0 \(sk=ab12\)'.* labels of 'b'"):
-        import_extxyz(ledger, path, "b")
+@pytest.mark.parametrize(("unit", "size"), [("Hartree", 27.211386), ("kcal/mol", 0.0433641), ("kJ/mol", 0.01036427)])
+def test_guest_energies_in_another_unit_are_named(tmp_path, unit, size):
+    own = xyz(tmp_path / "own.xyz", f"{HEAD} energy=-31000.0".replace("-31000.0", "-150.0"))
+    theirs = xyz(tmp_path / "theirs.xyz", f"{HEAD} energy={-150.5 / size!r}")
+    theirs.write_text(theirs.read_text().replace("0 0 0.7", "0 0 0.75"))
+    with Ledger.open(tmp_path / "l") as ledger:
+        import_labels(ledger, own, "t", trusted=True)
+        with pytest.raises(InputError, match=f"It would fit if it were in {unit}" if size < 1 else "must lie within"):
+            import_labels(ledger, theirs, "t", trusted=True, max_offset_ev=50.0)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    numbers=st.lists(st.sampled_from([1, 6, 7, 8, 79]), min_size=1, max_size=4),
-    seed=st.integers(0, 2**32 - 1),
-    scale=st.sampled_from([1e-300, 1e-8, 1.0, 1e8]),
-    frames=st.integers(1, 4),
-    charge=st.integers(-2, 2),
-)
-def test_any_labels_survive_export_and_import(tmp_path_factory, numbers, seed, scale, frames, charge):
-    folder, rng = tmp_path_factory.mktemp("any"), np.random.default_rng(seed)
-    numbers = np.array(numbers)
-    rows = [
-        LedgerRow(
-            "theory: 1",
-            numbers,
-            scale * rng.normal(size=(len(numbers), 3)),
-            charge,
-            Origin("jitter", 2, 1, step, 1),
-            scale * float(rng.normal()),
-            scale * rng.normal(size=(len(numbers), 3)),
-        )
-        for step in range(frames)
-    ]
-    with Ledger.open(folder / "one") as one, Ledger.open(folder / "two") as two:
-        one.add(rows)
-        export_labels(one, folder / "x.xyz", "extxyz")
-        import_extxyz(two, folder / "x.xyz")
-        positions = np.array([made.positions for made in rows])
-        found, labels = two.labels("theory: 1", Frames(numbers, positions, charge))
-        assert found.tolist() == list(range(frames))
-        assert labels.energies.tolist() == [made.energy for made in rows]
-        assert labels.forces.tobytes() == np.array([made.forces for made in rows]).tobytes()
+def test_guest_frames_that_could_not_be_labelled_are_left_out_and_counted(tmp_path):
+    path = xyz(tmp_path / "f.xyz", f"{HEAD} energy=-31.0", "Properties=species:S:1:pos:R:3:x:R:3 label_failure=timeout")
+    with Ledger.open(tmp_path / "l") as ledger:
+        found = import_labels(ledger, path, "t", trusted=True)
+        assert (found.new, found.failed) == (1, 1)
 
 
-def test_labels_that_the_potential_cannot_learn_are_refused(tmp_path):
-    water = ase.Atoms("OH2", np.eye(3), info={"charge": 1})
-    water.calc = SinglePointCalculator(water, energy=0.0, forces=np.zeros((3, 3)))
-    ase.io.write(tmp_path / "x.xyz", water)
-    ledger = Ledger.open(tmp_path / "l")
-    with pytest.raises(InputError, match=r"has the charge 1\. Nothing was imported"):
-        import_extxyz(ledger, tmp_path / "x.xyz", "a", charge=0)
-    with pytest.raises(InputError, match=r"has O\. Nothing was imported"):
-        import_extxyz(ledger, tmp_path / "x.xyz", "a", elements=("H", "C"))
-    assert ledger.counts() == Counts(0, 0)
-    assert import_extxyz(ledger, tmp_path / "x.xyz", "a", charge=1, elements=("H", "O")).new == 1
-    ledger.close()
+def test_guest_labels_that_no_potential_could_learn_are_refused(tmp_path):
+    overlap = tmp_path / "overlap.xyz"
+    overlap.write_text(f"2\n{HEAD} energy=-31.0\nH 0 0 0 0 0 1\nH 0 0 0.1 0 0 -1\n")
+    huge = tmp_path / "huge.xyz"
+    huge.write_text(f"2\n{HEAD} energy=-31.0\nH 0 0 0 0 0 1e30\nH 0 0 0.8 0 0 -1\n")
+    with Ledger.open(tmp_path / "l") as ledger:
+        with pytest.raises(InputError, match=r"at least 0.5 Å apart.*frame 0"):
+            import_labels(ledger, overlap, "t", trusted=True)
+        with pytest.raises(InputError, match="force on an atom is at most 1000"):
+            import_labels(ledger, huge, "t", trusted=True)
+
+
+def test_guest_labels_are_taken_out_again(tmp_path, ledger):
+    rows = [row for row in ledger.rows() if row.reason is None]
+    meant = find_labels(ledger, THEORY, Unwanted(kind="reference"))
+    assert [one.key for one in meant] == [one.key for one in rows if one.origin.kind == "reference"]
+    ledger.remove([one.key for one in meant], "bad")
+    assert ledger.failures_by_reason()["removed"] == 1
+    assert len(ledger.dataset(THEORY)[0]) == len(rows) - 1
+    assert check_ledger(ledger).sound
+    largest = max(float(np.abs(one.forces).max()) for one in rows if one.origin.kind != "reference")
+    assert len(find_labels(ledger, THEORY, Unwanted(force_above_ev_per_angstrom=0.999 * largest))) == 1

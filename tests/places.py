@@ -1,0 +1,113 @@
+"""Places where files cannot be written, and names that are seldom: what commands meet on other people's machines."""
+
+import contextlib
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+LONG = "n" * 300
+BAD = (
+    "read-only folder",
+    "full disk",
+    "a folder of that name",
+    "a file for a folder",
+    "name too long",
+    "folder's name too long",
+    "/proc",
+    "a full device",
+    "a pipe without a reader",
+)
+GOOD = (
+    "plain",
+    "missing folders",
+    "blanks",
+    "a line break",
+    "markup",
+    "no ASCII",
+    "not UTF-8",
+    "255 bytes",
+    "a link that dangles",
+    "a link to a file elsewhere",
+)
+
+
+@contextlib.contextmanager
+def mounted(folder, *options):
+    """Mount a file system in memory; root only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", ",".join(("size=1m", *options)), "alflow-places", str(folder)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+def fill(folder):
+    """Leave no byte on a disk."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def can_mount(folder):
+    """Say whether this process may mount file systems."""
+    try:
+        with mounted(folder):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def bad_place(kind, folder, disks, name):
+    """Make a place of a kind that nothing can be written to, and return the path of the file that is wanted there."""
+    disk = {"read-only folder": "read-only", "full disk": "full"}.get(kind)
+    if disk is not None:
+        return disks[disk] / name
+    path = {
+        "a folder of that name": folder / name,
+        "a file for a folder": folder / "file" / name,
+        "name too long": folder / (LONG + name),
+        "folder's name too long": folder / LONG / name,
+        "/proc": Path("/proc") / name,
+        "a full device": folder / name,
+        "a pipe without a reader": folder / name,
+    }[kind]
+    if kind == "a folder of that name":
+        (path / "inside").mkdir(parents=True)
+    elif kind == "a file for a folder":
+        (folder / "file").write_text("")
+    elif kind == "a pipe without a reader":
+        os.mkfifo(path)
+    elif (
+        kind == "a full device"
+    ):  # one of its own: the machine's /dev/full is not to be hurt by a command that is wrong
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    return path
+
+
+def good_place(kind, folder, name):
+    """Make a place of a kind that a file can be written to, and return its path."""
+    if kind == "not UTF-8":
+        return Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe-" + name.encode()))
+    path = {
+        "plain": folder / name,
+        "missing folders": folder / "not" / "there" / name,
+        "blanks": folder / f"two  blanks {name}",
+        "a line break": folder / f"line\nbreak-{name}",
+        "markup": folder / f"[red]a[/b]{name}",
+        "no ASCII": folder / f"Å±é-{name}",
+        "255 bytes": folder / f"{'m' * (255 - len(name))}{name}",
+        "a link that dangles": folder / name,
+        "a link to a file elsewhere": folder / name,
+    }[kind]
+    if kind.startswith("a link"):
+        elsewhere = folder / "elsewhere" / f"other-{name}"
+        elsewhere.parent.mkdir()
+        if kind == "a link to a file elsewhere":
+            elsewhere.write_text("before")
+        path.symlink_to(elsewhere)
+    return path
