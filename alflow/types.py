@@ -210,28 +210,6 @@ class Segment:
 _RECORDED = ("steps", "time", "target", "coordinate", "energy", "work", "spread", "temperature")
 
 
-class LabelEngine(Protocol):
-    """A physical model that gives energies and forces. Made once a worker, used for many structures."""
-
-    @property
-    def theory(self) -> str:
-        """Fingerprint: engine, version, hashes of its parameters, every setting that changes a number."""
-        ...
-
-    def compute(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Evaluation:
-        """Return energy and forces of one structure.
-
-        The result depends on the arguments alone, never on what was computed before: the same
-        structure has the same bits on every worker.
-
-        Raises:
-            LabelError: the structure cannot be labelled.
-        """
-        ...
-
-
 class ForceModel(Protocol):
     """What drives a trajectory: a label engine, one member, or the mean of all, bound to one composition."""
 

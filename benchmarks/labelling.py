@@ -26,8 +26,6 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings  # noqa: E402
-from alflow.config.engines import XTBSettings  # noqa: E402
 from alflow.dftb.coulomb import charge_interactions  # noqa: E402
 from alflow.dftb.energy import solve  # noqa: E402
 from alflow.dftb.hamiltonian import add_matrix_gradient, build_matrices  # noqa: E402
@@ -35,6 +33,8 @@ from alflow.dftb.molecule import WARMTH, Molecule  # noqa: E402
 from alflow.dftb.scc import self_consistency  # noqa: E402
 from alflow.labeling import make_engine  # noqa: E402
 from alflow.labeling.engines.dftb3 import DFTB3Engine  # noqa: E402
+from alflow.labeling.kinds.ase import XTBSettings  # noqa: E402
+from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
 from alflow.types import FloatArray, IntArray, LabelEngine  # noqa: E402
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV  # noqa: E402
@@ -44,7 +44,7 @@ JITTER_ANGSTROM = 0.05
 FIRST_LABEL = """
 import time
 began = time.perf_counter()
-from alflow.config.dftb import DFTB3Settings
+from alflow.labeling.kinds.dftb import DFTB3Settings
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.structures import alkane
 atoms = alkane(6)

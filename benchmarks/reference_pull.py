@@ -15,9 +15,9 @@ import numpy as np
 from scipy.stats import t
 
 from alflow.acquisition.seeds import generator
-from alflow.config.dftb import DFTB3Settings
 from alflow.config.sampling import PullSettings, RelaxSettings
 from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.kinds.dftb import DFTB3Settings
 from alflow.paper.numbers import dftb_pull
 from alflow.report.figures import WorkCurve, draw_work_curves
 from alflow.sampling.coordinates.distance import Distance

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alflow.config.testing import SleepSettings
 from alflow.errors import CanaryError, InputError, LabelError
 from alflow.labeling.engines.sleep import SleepEngine
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 from alflow.types import Evaluation
 from alflow.workers import models as forcemodels

@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
-from alflow.config.dftb import DFTB3Settings
 from alflow.errors import LabelError, StructureError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.kinds.dftb import DFTB3Settings
 
 
 class DFTB3(Calculator):

@@ -21,20 +21,20 @@ from alflow.campaign.plan import Plan, make_plan
 from alflow.campaign.preflight import check_campaign
 from alflow.campaign.ticker import Ticker
 from alflow.config.campaign import CampaignSettings
+from alflow.config.plugins import ENGINES, find
 from alflow.display.view import Display, View
 from alflow.errors import RunError
 from alflow.execution.cleanup import end_leftovers
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
+from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
 from alflow.run.directory import RunDirectory, RunLock
 from alflow.run.events import EventLog
-from alflow.types import LabelEngine
 from alflow.workers.models import EngineModel
 from alflow.workers.selftest import make_canary
 
-FIRST_USE = {"dftb3": " (the first time, its parameters are fetched and its kernels compiled: a minute or so)"}
 LIMITS = ("timeout_s", "memory_gb", "guard")
 """Settings of labels: where they have changed, the iteration that is not committed asks again for what they ended."""
 
@@ -63,8 +63,9 @@ def launch(
         CampaignError: the campaign had to end.
         TerminatedError: SIGTERM came; what was done is committed.
     """
-    name = settings.labels.engine
-    display.note(f"Labelling the starting structures with {name} ...{FIRST_USE.get(name, '')}")
+    first = find(ENGINES, settings.labels.engine).first_use
+    when = f" (the first time, {first})" if first else ""
+    display.note(f"Labelling the starting structures with {settings.labels.engine} ...{when}")
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")

@@ -8,7 +8,8 @@ from alflow.errors import ConfigError
 from alflow.labeling import make_engine
 from alflow.labeling.frames import label_frames
 from alflow.labeling.guard import GuardedEngine
-from alflow.types import Frames, LabelEngine
+from alflow.labeling.protocol import LabelEngine
+from alflow.types import Frames
 
 
 def check_campaign(plan: Plan) -> LabelEngine:

@@ -22,10 +22,9 @@ from pydantic_core import CoreSchema
 
 from alflow.config.acquisition import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.base import Settings
-from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
-from alflow.config.engines import ASECalculatorSettings, XTBSettings
 from alflow.config.plugins import (
     COORDINATES,
+    ENGINES,
     POTENTIALS,
     NameOf,
     SettingsOf,
@@ -37,16 +36,7 @@ from alflow.config.plugins import (
     with_settings_of_kind,
 )
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.config.testing import SleepSettings
 
-EngineSettings = DFTB3Settings | DFTBPlusSettings | XTBSettings | ASECalculatorSettings | SleepSettings
-ENGINE_SETTINGS: dict[str, type[Settings]] = {
-    "dftb3": DFTB3Settings,
-    "dftbplus": DFTBPlusSettings,
-    "gfn2-xtb": XTBSettings,
-    "ase": ASECalculatorSettings,
-    "sleep": SleepSettings,
-}
 SILENCE_S = 1800.0
 """An epoch, a force evaluation or a label takes less, s."""
 
@@ -98,10 +88,12 @@ class SystemSettings(Settings):
 class LabelSettings(Settings):
     """The physical model that the potential learns."""
 
-    engine: Literal["dftb3", "dftbplus", "gfn2-xtb", "ase", "sleep"] = "dftb3"
-    """Label engine; `sleep` is none, but stands in for one in benchmarks and rehearsals."""
-    settings: EngineSettings = Field(default_factory=dict, validate_default=True)
-    """Settings of that engine; `dftbplus` takes those of `dftb3` and two more."""
+    engine: Annotated[str, NameOf(ENGINES)] = "dftb3"
+    """Kind of label engine; `alflow plugins` lists them. `sleep` stands in for one in benchmarks and rehearsals."""
+    settings: Annotated[SerializeAsAny[Settings], SettingsOf(ENGINES)] = Field(
+        default_factory=dict, validate_default=True
+    )
+    """Settings of that engine."""
     frames_per_task: int = Field(default=0, ge=0)
     """Frames that one label task carries; 0: as many as last `task_seconds`, from measured label times."""
     task_seconds: float = Field(default=3.0, gt=0)
@@ -126,8 +118,7 @@ class LabelSettings(Settings):
     @field_validator("settings", mode="before")
     @classmethod
     def _settings_of_engine(cls, given: Any, info: ValidationInfo) -> Any:
-        model = ENGINE_SETTINGS.get(info.data.get("engine", ""))
-        return model.model_validate(given) if model is not None and isinstance(given, dict) else given
+        return settings_of(ENGINES, name_before(info, "engine"), given)
 
 
 class FirstDataSettings(Settings):

@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from alflow.config.campaign import ENGINE_SETTINGS
-from alflow.config.load import validate
-from alflow.errors import ConfigError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.interrupts import saying_what_is_kept
 from alflow.farm.partial import FrameLabel, LabelJob, PartialOutput, check_output
 from alflow.farm.queue import Chunk, LabelQueue, require_theory
+from alflow.labeling import engine_settings
 from alflow.labeling.frames import theory_hash
 from alflow.run.events import EventLog
 from alflow.structures import Structure, group_rows, read_structures
@@ -144,7 +142,7 @@ def label_file(
     """
     check_output(target, overwrite=overwrite)
     found = read_structures(source, finite=False)
-    checked = validate(ENGINE_SETTINGS[_known(engine)], settings, f"--engine {engine}").model_dump(mode="json")
+    checked = engine_settings(engine, settings, f"--engine {engine}").model_dump(mode="json")
     model = EngineModel(engine, checked, guard.timeout_s, guard.memory_gb)
     with PartialOutput(target, _job(found.structures, model), overwrite=overwrite) as partial:
         work, known, started = _Work(found.structures, model, partial, progress), len(partial.labels), time.monotonic()
@@ -160,12 +158,6 @@ def label_file(
     return LabelSummary(
         labelled, dict(failures), wall, work.spent, work.workers, known, work.computed, notes=found.notes
     )
-
-
-def _known(engine: str) -> str:
-    if engine not in ENGINE_SETTINGS:
-        raise ConfigError(f"--engine: an engine is one of {', '.join(ENGINE_SETTINGS)}; found {engine!r}.")
-    return engine
 
 
 def _job(structures: Sequence[Structure], model: EngineModel) -> LabelJob:

@@ -1,34 +1,38 @@
-"""Label engines: one name each, imported only when one is made."""
+"""Label engines behind one protocol, found by their names and imported only when one is made."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast
+from collections.abc import Mapping
+from typing import Any
 
 from alflow.config.base import Settings
-from alflow.errors import ConfigError
-from alflow.labeling.frames import compute_checked, label_frames
-from alflow.types import LabelEngine
+from alflow.config.load import validate
+from alflow.config.plugins import ENGINES, find_installed
+from alflow.labeling.protocol import EngineKind, LabelEngine
 
-__all__ = ["ENGINES", "compute_checked", "label_frames", "make_engine"]
-
-ENGINES: dict[str, tuple[str, str]] = {
-    "dftb3": ("alflow.labeling.engines.dftb3", "DFTB3Engine"),
-    "dftbplus": ("alflow.labeling.engines.dftbplus", "DFTBPlusEngine"),
-    "gfn2-xtb": ("alflow.labeling.engines.xtb", "XTBEngine"),
-    "ase": ("alflow.labeling.engines.ase", "ASEEngine"),
-    "sleep": ("alflow.labeling.engines.sleep", "SleepEngine"),
-}
-"""Module and class of each engine; the class takes its settings."""
+__all__ = ["EngineKind", "LabelEngine", "engine_settings", "make_engine"]
 
 
-def make_engine(name: str, settings: Settings) -> LabelEngine:
+def make_engine(name: str, settings: Settings | Mapping[str, Any]) -> LabelEngine:
     """Make the engine of that name.
+
+    Args:
+        name: of its kind.
+        settings: of the kind, or plain data that are validated.
 
     Raises:
         InputError: no such engine, or one that its settings do not allow to be made.
     """
-    if name not in ENGINES:
-        raise ConfigError(f"A label engine is one of {', '.join(sorted(ENGINES))}; there is none named {name!r}.")
-    module, engine = ENGINES[name]
-    return cast("LabelEngine", getattr(import_module(module), engine)(settings))
+    kind: EngineKind[Any] = find_installed(ENGINES, name)
+    return kind.make(settings if isinstance(settings, Settings) else kind.settings.model_validate(settings))
+
+
+def engine_settings(name: str, given: Mapping[str, Any], place: str) -> Settings:
+    """Return the settings of an engine from plain data; `place` is named in errors.
+
+    Raises:
+        InputError: no such engine, one that is not installed, or a setting that breaks its rule.
+    """
+    kind: EngineKind[Any] = find_installed(ENGINES, name)
+    found: Settings = validate(kind.settings, given, place)
+    return found

@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import JsonValue
 
 from alflow.errors import LabelError
+from alflow.labeling.protocol import LabelEngine
 from alflow.structures import closest_pair
-from alflow.types import Evaluation, FloatArray, Frames, IntArray, LabelBatch, LabelEngine, LabelFailure, Labels
+from alflow.types import Evaluation, FloatArray, Frames, IntArray, LabelBatch, LabelFailure, Labels
 
 CLOSEST_ANGSTROM = 0.5
 """No engine is asked for two atoms closer than this: no jittered or broken molecule has them, and engines misbehave."""

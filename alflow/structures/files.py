@@ -14,11 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import ase.db
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype, get_compression, ioformats, open_with_compression
 
 from alflow.errors import StructureError
 from alflow.files.targets import cause, shown
@@ -151,6 +148,9 @@ def _check(atoms: Atoms, place: str, *, finite: bool) -> None:
 
 def _images(path: Path, notes: list[str]) -> list[Atoms]:
     """Read a file by its format, whatever its name looks like."""
+    from ase.io import read  # noqa: PLC0415 - slow to import
+    from ase.io.formats import get_compression  # noqa: PLC0415
+
     form = _format(path)
     try:
         if form in XYZ:
@@ -161,7 +161,7 @@ def _images(path: Path, notes: list[str]) -> list[Atoms]:
             link.symlink_to(path.resolve())
             if form in DATABASES:
                 return list(_rows(link, form))
-            return list(ase.io.read(str(link), ":", format=form))
+            return list(read(str(link), ":", format=form))
     except StructureError:
         raise
     except Exception as error:
@@ -175,6 +175,8 @@ def _format(path: Path) -> str:
     Raises:
         StructureError: there is no such file, or its format is not known.
     """
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats  # noqa: PLC0415 - slow to import
+
     try:
         with path.open("rb") as file:
             first = file.readline(100).strip()
@@ -192,6 +194,8 @@ def _format(path: Path) -> str:
 
 
 def _xyz_frames(path: Path, notes: list[str]) -> Iterator[Atoms]:
+    from ase.io.formats import open_with_compression  # noqa: PLC0415 - slow to import
+
     try:
         with open_with_compression(str(path.resolve()), "rb") as file:
             text = file.read().decode("utf-8")
@@ -207,7 +211,9 @@ def _xyz_frames(path: Path, notes: list[str]) -> Iterator[Atoms]:
 
 def _rows(path: Path, form: str) -> Iterator[Atoms]:
     """Read a database of ASE with the entries of its rows."""
-    with ase.db.connect(str(path), type=form, serial=True) as database:
+    from ase.db import connect  # noqa: PLC0415 - slow to import
+
+    with connect(str(path), type=form, serial=True) as database:
         theory = database.metadata.get("theory")
         for row in database.select():
             atoms = row.toatoms()

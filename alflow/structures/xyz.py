@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import ase.io
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
-from ase.io.extxyz import key_val_str_to_dict
 
 from alflow.errors import StructureError
 
@@ -106,7 +104,9 @@ def read_frame(frame: XYZFrame, place: str, notes: list[str]) -> Atoms:
 
 
 def _by_ase(lines: Sequence[str]) -> Atoms:
-    (atoms,) = ase.io.read(io.StringIO("\n".join(lines) + "\n"), ":", format="extxyz")
+    from ase.io import read  # noqa: PLC0415 - slow to import
+
+    (atoms,) = read(io.StringIO("\n".join(lines) + "\n"), ":", format="extxyz")
     return atoms
 
 
@@ -125,6 +125,8 @@ def _plain_words(frame: XYZFrame, place: str, notes: list[str]) -> tuple[str, ..
 
 def _species_column(comment: str) -> int | None:
     """Return which word of an atom's line is its species; None if none is."""
+    from ase.io.extxyz import key_val_str_to_dict  # noqa: PLC0415 - slow to import
+
     try:
         described = str(key_val_str_to_dict(comment).get("Properties", "species:S:1:pos:R:3")).split(":")
     except Exception:  # noqa: BLE001 - a comment that nobody can read: the frame's own error says so

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from alflow.labeling.guard.parent_death import die_with
-from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
+from alflow.labeling.protocol import LabelEngine
+from alflow.types import Evaluation, FloatArray, ForceModel, IntArray
 
 AGAIN_S = 1.0
 """Setting the watch anew takes some microseconds: not more often than this, s."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alflow.errors import EngineLostError, InputError, LabelError
-from alflow.types import Evaluation, FloatArray, ForceModel, IntArray, LabelEngine
+from alflow.labeling.protocol import LabelEngine
+from alflow.types import Evaluation, FloatArray, ForceModel, IntArray
 from alflow.workers import heartbeat as lifeline
 from alflow.workers.selftest import Canary, prove, refused
 
@@ -117,13 +118,12 @@ def insist(
 
 
 def _make_engine(model: EngineModel) -> LabelEngine:
-    from alflow.config.campaign import ENGINE_SETTINGS  # noqa: PLC0415
     from alflow.labeling import make_engine  # noqa: PLC0415
     from alflow.labeling.guard import GuardedEngine  # noqa: PLC0415
 
     if model.timeout_s:
         return GuardedEngine(model.engine, model.settings, model.timeout_s, model.memory_gb)
-    return make_engine(model.engine, ENGINE_SETTINGS[model.engine].model_validate(model.settings))
+    return make_engine(model.engine, model.settings)
 
 
 def _keep() -> _Kept:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from alflow.errors import CanaryError, LabelError
 from alflow.labeling.frames import compute_checked
-from alflow.types import FloatArray, IntArray, LabelEngine
+from alflow.labeling.protocol import LabelEngine
+from alflow.types import FloatArray, IntArray
 
 TOLERANCE_EV = 1e-6
 SLOWEST = 20.0

@@ -69,7 +69,7 @@ def label(
     Raises:
         CanaryError: this worker labels a known structure wrongly, far too slowly or not at all.
     """
-    from alflow.labeling import label_frames  # noqa: PLC0415
+    from alflow.labeling.frames import label_frames  # noqa: PLC0415
     from alflow.types import Frames  # noqa: PLC0415
 
     model = EngineModel(engine, settings, timeout_s, memory_gb, canary)

@@ -20,12 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import BAD, GOOD, bad_place, can_mount, fill, good_place, mounted
 
-from alflow.config.engines import ASECalculatorSettings
 from alflow.errors import InputError
 from alflow.farm import file as labelrun
 from alflow.farm.file import Guard, label_file
 from alflow.farm.interrupts import InterruptedWorkError
 from alflow.labeling import make_engine
+from alflow.labeling.kinds.ase import ASECalculatorSettings
 
 COUNTING = {"calculator": "labelcalculators.Counting"}
 EMT = ("--engine", "ase", "--set", "calculator=ase.calculators.emt.EMT", "--timeout", "0")

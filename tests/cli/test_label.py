@@ -6,8 +6,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from alflow.config.testing import SleepSettings
 from alflow.labeling.engines.sleep import fate_of
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from alflow.config.dftb import DFTB3Settings
 from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.kinds.dftb import DFTB3Settings
 
 SLICE = Path(__file__).parent.parent / "data" / "dftb3_reference.extxyz"
 

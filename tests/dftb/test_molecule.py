@@ -5,9 +5,9 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from alflow.config.dftb import DFTB3Settings
 from alflow.errors import LabelError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
+from alflow.labeling.kinds.dftb import DFTB3Settings
 
 ZINC = Atoms(
     "ZnO2H2SP",

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from alflow.config.campaign import LabelSettings
-from alflow.config.testing import SleepSettings
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
 from alflow.labeling.engines.sleep import SleepEngine, fate_of
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.ledger import Ledger, Origin
 from alflow.run.events import EventLog
 from alflow.structures import alkane

@@ -17,7 +17,7 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from alflow.config.dftb import DFTB3Settings
+from alflow.labeling.kinds.dftb import DFTB3Settings
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.labeling import make_engine
 from alflow.labeling.engines.sleep import pair_model

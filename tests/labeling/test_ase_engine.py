@@ -5,10 +5,10 @@ from ase.calculators.calculator import Calculator, SCFError, all_changes
 from ase.calculators.emt import EMT
 from pydantic import ValidationError
 
-from alflow.config.engines import ASECalculatorSettings
 from alflow.errors import InputError, LabelError
 from alflow.labeling import make_engine
 from alflow.labeling.engines.ase import ASEEngine
+from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.structures import alkane
 
 

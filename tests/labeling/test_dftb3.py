@@ -6,12 +6,12 @@ from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed
 
 from alflow.ase.dftb3 import DFTB3
-from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.dftb.parameters import locate
 from alflow.errors import ConfigError, LabelError, ParameterError, StructureError
 from alflow.labeling.engines import dispersion
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.frames import label_frames
+from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.types import Frames
 
 METHANE = molecule("CH4")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from alflow.config.dftb import DFTB3Settings, DFTBPlusSettings
 from alflow.dftb.parameter_sets import THREE_OB
 from alflow.errors import ConfigError, LabelError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.engines.dftbplus import DFTBPlusEngine, dftbplus_input
+from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings
 
 STAND_IN = """
 import re, sys, time

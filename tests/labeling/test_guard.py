@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alflow.config.testing import SleepSettings
 from alflow.errors import InputError, LabelError
 from alflow.labeling.engines.sleep import SleepEngine, fate_of
 from alflow.labeling.frames import label_frames
 from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.messages import pack_evaluation, pack_request, unpack_evaluation, unpack_request
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 from alflow.types import Evaluation, Frames
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from alflow.config.testing import SleepSettings
 from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 
 

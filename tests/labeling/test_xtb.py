@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from alflow.config.engines import XTBSettings
 from alflow.errors import LabelError
 from alflow.labeling.engines.xtb import XTBEngine
+from alflow.labeling.kinds.xtb import XTBSettings
 from alflow.structures import alkane
 
 

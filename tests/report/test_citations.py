@@ -1,7 +1,9 @@
 import pytest
 
 from alflow.config.load import validate_campaign
-from alflow.report.citations import D3, DFTB3, METHOD, TBLITE, citations
+from alflow.report.citations import METHOD, citations
+
+DFTB3, TBLITE, D3 = "DFTB3: ", "tblite: ", ("D3: ", "D3(BJ): ")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ from alflow.report.citations import D3, DFTB3, METHOD, TBLITE, citations
 def test_what_is_used_is_cited_and_nothing_else(labels, named, absent):
     found = citations(validate_campaign({"name": "x", "labels": labels}, "here"))
     assert METHOD in found
-    assert named in found
-    assert absent not in found
+    assert any(line.startswith(named) for line in found)
+    assert not any(line.startswith(absent) for line in found)
     assert any("TorchANI" in line for line in found)
     assert any("Parsl" in line for line in found)

@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, CalculationFailed, PropertyNotImplementedError, SCFError
 
-from alflow.config.engines import ASECalculatorSettings
 from alflow.errors import InputError, LabelError
 from alflow.labeling.frames import theory_hash
+from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.types import Evaluation, FloatArray, IntArray
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from alflow.config.dftb import DFTB3Settings
 from alflow.dftb.molecule import Details, Molecule
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate, read_pair
@@ -17,6 +16,7 @@ from alflow.dftb.tables import build_tables
 from alflow.errors import LabelError
 from alflow.labeling.engines.dispersion import d3bj, require_dftd3
 from alflow.labeling.frames import theory_hash
+from alflow.labeling.kinds.dftb import DFTB3Settings
 from alflow.types import Evaluation, FloatArray, IntArray
 
 NUMERICS = "1"

@@ -23,11 +23,11 @@ from ase import Atoms
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
-from alflow.config.dftb import DFTBPlusSettings
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate
 from alflow.errors import ConfigError, LabelError
 from alflow.labeling.frames import require_plausible, theory_hash
+from alflow.labeling.kinds.dftb import DFTBPlusSettings
 from alflow.types import Evaluation, FloatArray, IntArray
 
 _OUTPUT = "dftb+.out"

@@ -18,9 +18,9 @@ import time
 import numpy as np
 from ase.data import covalent_radii
 
-from alflow.config.testing import SleepSettings
 from alflow.errors import LabelError
 from alflow.labeling.frames import theory_hash
+from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.types import Evaluation, FloatArray, IntArray
 
 WELL_EV = 4.0

@@ -9,9 +9,9 @@ import numpy as np
 from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
 from tblite.interface import Calculator
 
-from alflow.config.engines import XTBSettings
 from alflow.errors import FailureReason, LabelError
 from alflow.labeling.frames import theory_hash
+from alflow.labeling.kinds.xtb import XTBSettings
 from alflow.types import Evaluation, FloatArray, IntArray
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV
 

@@ -21,12 +21,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from alflow.config.campaign import ENGINE_SETTINGS
+from alflow.config.plugins import ENGINES, find
 from alflow.errors import InputError, LabelError
-from alflow.labeling import ENGINES, make_engine
+from alflow.labeling import make_engine
 from alflow.labeling.guard.messages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
 from alflow.labeling.guard.parent_death import die_with
-from alflow.types import LabelEngine
+from alflow.labeling.protocol import LabelEngine
 
 PID = struct.Struct("<q")
 _FIRST_TO_END = "500"
@@ -40,9 +40,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     length = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
     order = json.loads(control.recv(length, socket.MSG_WAITALL))
-    if order["engine"] in ENGINES:
-        with contextlib.suppress(ImportError):  # the fork says what is missing
-            import_module(ENGINES[order["engine"]][0])
+    with contextlib.suppress(ImportError, InputError):  # the fork says what is missing
+        for module in find(ENGINES, order["engine"]).forks():
+            import_module(module)
     while command := control.recv(1):
         if command == b"s":
             start_fork(control, order)
@@ -79,7 +79,7 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     _silence()
     _limit(order["memory_limit_gb"])
     try:
-        engine = _make(order["engine"], order["settings"])
+        engine = make_engine(order["engine"], order["settings"])
         send(answers, Kind.READY, engine.theory.encode())
     except InputError as error:
         send(answers, Kind.REFUSED, str(error).encode())
@@ -122,13 +122,6 @@ def _limit(gigabytes: float | None) -> None:
     if gigabytes is not None:
         size = int(gigabytes * 1e9)
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
-
-
-def _make(name: str, settings: Mapping[str, Any]) -> LabelEngine:
-    if name not in ENGINE_SETTINGS:
-        known = ", ".join(sorted(ENGINE_SETTINGS))
-        raise InputError(f"A label engine is one of {known}; there is none named {name!r}.")
-    return make_engine(name, ENGINE_SETTINGS[name].model_validate(settings))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Settings of the engine that stands in for a real one in benchmarks and rehearsals."""
+"""The engine `sleep`, which stands in for a real one in benchmarks and rehearsals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from alflow.config.base import Settings
+from alflow.labeling.protocol import EngineKind, LabelEngine
 
 
 class SleepSettings(Settings):
@@ -51,3 +52,22 @@ class SleepSettings(Settings):
         """Return the share of each kind of failure, in a fixed order."""
         names = ("hang", "crash", "not_converged", "nan", "outlier", "error", "eat_memory")
         return {name: float(getattr(self, f"{name}_share")) for name in names}
+
+
+class SleepKind(EngineKind[SleepSettings]):
+    """Labels that take a given time, some of which fail in given ways."""
+
+    settings = SleepSettings
+
+    def make(self, settings: SleepSettings) -> LabelEngine:
+        """Return an engine."""
+        from alflow.labeling.engines.sleep import SleepEngine  # noqa: PLC0415 - heavy
+
+        return SleepEngine(settings)
+
+    def forks(self) -> tuple[str, ...]:
+        """Return its module."""
+        return ("alflow.labeling.engines.sleep",)
+
+
+KIND = SleepKind()

@@ -1,0 +1,102 @@
+"""The engines `dftb3` and `dftbplus`: DFTB3 embedded, and by the program DFTB+."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from alflow.config.base import Settings
+from alflow.dftb.parameter_sets import parameter_set
+from alflow.labeling.protocol import EngineKind, LabelEngine
+
+
+class DFTB3Settings(Settings):
+    """Spin-restricted DFTB3 for molecules."""
+
+    parameters: Literal["3ob-3-1"] = "3ob-3-1"
+    """Name of the parameter set."""
+    parameters_dir: str | None = None
+    """Folder with Slater-Koster files of one's own to use in place of the installed set's."""
+    electronic_temperature_k: float = Field(default=1000.0, gt=0.0, le=1e6)
+    """Electronic temperature of the Fermi filling, K."""
+    scc_tolerance: float = Field(default=1e-7, gt=0.0, le=1e-2)
+    """Largest difference between the charges that enter and leave a cycle, electrons; the energy's error is quadratic
+    in it."""
+    max_cycles: int = Field(default=60, ge=1)
+    """Most self-consistency cycles of one attempt."""
+    hydrogen_damping_zeta: float | None = Field(default=4.0, gt=0.0)
+    """Exponent of the damping of charge interactions between pairs with hydrogen; None, from Python, for no damping."""
+    third_order: bool = True
+    """Whether charges act to third order, through the Hubbard derivatives."""
+    dispersion: Literal["none", "d3bj"] = "none"
+    """Dispersion correction: none, or D3 with Becke-Johnson damping and the parameters of the set."""
+
+
+class DFTBPlusSettings(DFTB3Settings):
+    """The same theory by an external DFTB+ binary."""
+
+    command: str = "dftb+"
+    """The binary: a name on the PATH or a path."""
+    timeout_s: float = Field(default=120.0, gt=0.0)
+    """How long DFTB+ may stay silent before it counts as hung, s."""
+
+
+def _references(settings: DFTB3Settings) -> tuple[str, ...]:
+    found = ["DFTB3: M. Gaus, Q. Cui, M. Elstner, J. Chem. Theory Comput. 2011, 7, 931-948"]
+    found += parameter_set(settings.parameters).references
+    if settings.dispersion == "d3bj":
+        found += [
+            "D3: S. Grimme, J. Antony, S. Ehrlich, H. Krieg, J. Chem. Phys. 2010, 132, 154104",
+            "D3(BJ): S. Grimme, S. Ehrlich, L. Goerigk, J. Comput. Chem. 2011, 32, 1456-1465",
+        ]
+    return tuple(found)
+
+
+class DFTB3Kind(EngineKind[DFTB3Settings]):
+    """Embedded DFTB3."""
+
+    settings = DFTB3Settings
+    packages: ClassVar[tuple[str, ...]] = ("numba", "scipy")
+    first_use = "its parameters are fetched and its kernels compiled: a minute or so"
+
+    def references(self, settings: DFTB3Settings) -> tuple[str, ...]:
+        """Return what to cite."""
+        return _references(settings)
+
+    def make(self, settings: DFTB3Settings) -> LabelEngine:
+        """Return an engine."""
+        from alflow.labeling.engines.dftb3 import DFTB3Engine  # noqa: PLC0415 - heavy
+
+        return DFTB3Engine(settings)
+
+    def forks(self) -> tuple[str, ...]:
+        """Return its module."""
+        return ("alflow.labeling.engines.dftb3",)
+
+
+class DFTBPlusKind(EngineKind[DFTBPlusSettings]):
+    """DFTB3 by the program DFTB+."""
+
+    settings = DFTBPlusSettings
+
+    def references(self, settings: DFTBPlusSettings) -> tuple[str, ...]:
+        """Return what to cite."""
+        return (
+            *_references(settings),
+            "DFTB+: B. Hourahine, B. Aradi, V. Blum et al., J. Chem. Phys. 2020, 152, 124101",
+        )
+
+    def make(self, settings: DFTBPlusSettings) -> LabelEngine:
+        """Return an engine."""
+        from alflow.labeling.engines.dftbplus import DFTBPlusEngine  # noqa: PLC0415 - heavy
+
+        return DFTBPlusEngine(settings)
+
+    def forks(self) -> tuple[str, ...]:
+        """Return its module."""
+        return ("alflow.labeling.engines.dftbplus",)
+
+
+DFTB3 = DFTB3Kind()
+DFTBPLUS = DFTBPlusKind()

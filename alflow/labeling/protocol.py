@@ -1,0 +1,52 @@
+"""Protocols of a label engine, and of the kind that makes one."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from alflow.config.base import Settings
+from alflow.config.plugins import Kind
+from alflow.types import Evaluation, FloatArray, IntArray
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class LabelEngine(Protocol):
+    """A physical model that gives energies and forces. Made once a worker, used for many structures."""
+
+    @property
+    def theory(self) -> str:
+        """Fingerprint: engine, version, hashes of its parameters, every setting that changes a number."""
+        ...
+
+    def compute(
+        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
+    ) -> Evaluation:
+        """Return energy and forces of one structure.
+
+        The result depends on the arguments alone, never on what was computed before: the same
+        structure has the same bits on every worker.
+
+        Raises:
+            LabelError: the structure cannot be labelled.
+        """
+        ...
+
+
+class EngineKind(Kind[SettingsT]):
+    """A kind of label engine."""
+
+    first_use: str = ""
+    """What the first use on a machine does besides, in a few words."""
+
+    def make(self, settings: SettingsT) -> LabelEngine:
+        """Return an engine.
+
+        Raises:
+            InputError: the settings do not allow one to be made here.
+        """
+        raise NotImplementedError
+
+    def forks(self) -> tuple[str, ...]:
+        """Return the modules that a process imports once before it is forked for engines of this kind."""
+        return ()
