@@ -44,6 +44,11 @@ def mounted(folder, *options):
         subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
 
 
+def read_only(folder):
+    """Let nothing be written to a mounted file system any more."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True, capture_output=True)
+
+
 def fill(folder):
     """Leave no byte on a disk."""
     with (folder / "filler").open("wb", buffering=0) as file:

@@ -20,7 +20,7 @@ ROOMS = (
     ("ase",),
     ("run",),
     ("workers",),
-    ("ledger", "ledger_io"),
+    ("ledger",),
     ("execution",),
     ("farm",),
     ("display",),

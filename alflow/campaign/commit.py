@@ -30,7 +30,7 @@ def commit(
     campaign.graph.run_until(references.done)
     campaign.enter(iteration, "commit")
     name = "spread_ev" if campaign.settings.selection.spread_of == "energy" else "spread_ev_per_angstrom"
-    picked = [(pull.spec.molecule.numbers, pull.selected) for pull in pulls]
+    picked = [(pull.spec.steering.molecule, pull.selected) for pull in pulls]
     write_selected(campaign.run.iteration(iteration) / "selected.xyz", picked, name)
     record = _record(campaign, references, iteration, ensemble, pulls)
     campaign.run.commit(record)

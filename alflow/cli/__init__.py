@@ -10,7 +10,7 @@ import sys
 import typer
 
 from alflow.cli import bench, campaign, config, evaluate, label, ledger, report, site, status
-from alflow.cli.ending import Ending, SentenceGroup, tolerant_streams, write_out
+from alflow.cli.ending import Ending, SentenceGroup, sentences, tolerant_streams
 
 app = typer.Typer(
     name="alflow",
@@ -37,8 +37,9 @@ def main() -> None:
     """Run the command line; what the user got wrong is a sentence and exit code 2."""
     tolerant_streams()
     try:
-        code = _run()
-        write_out()
+        with sentences():
+            code = _run()
+            sys.stdout.flush()
     except Ending as ending:
         for line in str(ending).splitlines():
             typer.echo(f"alflow: {line}", err=True)

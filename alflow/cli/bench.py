@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.folder import working_folder
-from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
+from alflow.cli.options import OldSiteOptions, Overwrite, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import terminal, warn
 
 if TYPE_CHECKING:
     from alflow.bench.workload import Workload
 
 bench = typer.Typer(help="Measurements on a site.", no_args_is_help=True, rich_markup_mode=None)
+
+USUAL_JSON, USUAL_FIGURE = Path("bench-label.json"), Path("bench-label.svg")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,18 +44,21 @@ def label(  # noqa: PLR0917 - one an option
     campaign: Annotated[
         str | None, typer.Option(help="Campaign file: say what it would cost here, with the label time measured.")
     ] = None,
-    json: Annotated[Path, typer.Option(help="Where the numbers are written.")] = Path("bench-label.json"),
-    figure: Annotated[Path, typer.Option(help="Where the figure is drawn.")] = Path("bench-label.svg"),
+    json: Annotated[Path, typer.Option(help="Where the numbers are written.")] = USUAL_JSON,
+    figure: Annotated[Path, typer.Option(help="Where the figure is drawn.")] = USUAL_FIGURE,
+    overwrite: Overwrite = False,
     old_options: OldSiteOptions = None,
 ) -> None:
     """Measure labels a second, and where the time of held workers goes."""
     from alflow.bench.label import bench_label
     from alflow.bench.report import BenchCase
     from alflow.bench.show import bench_table, draw_bench, save_bench
-    from alflow.files.targets import check_target
+    from alflow.files.targets import check_new, check_target
     from alflow.report.saving import check_figure
 
     console, chosen = terminal(), site_options(options, old_options)
+    check_new(json, overwrite=overwrite or json == USUAL_JSON)
+    check_new(figure, overwrite=overwrite or figure == USUAL_FIGURE)
     check_target(json, "The numbers")
     check_figure(figure)
     cases = [BenchCase(some, size) for some in _numbers(workers, "--workers") for size in _numbers(chunks, "--chunks")]

@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from typer.core import TyperGroup
@@ -49,15 +51,28 @@ class SentenceGroup(TyperGroup):
         """Run a command.
 
         Raises:
-            Ending: it ended by an error that is no mistake of alflow's own.
+            Ending: see `sentences`.
         """
-        try:
+        with sentences():
             return super().invoke(ctx)
-        except (Exception, KeyboardInterrupt) as error:
-            ending = ending_of(error)
-            if ending is None:
-                raise
-            raise ending from error
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Let what ends a command end it well.
+
+    Raises:
+        Ending: it was an error that is no mistake of alflow's own.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        ending = error if isinstance(error, Ending) else ending_of(error)
+        if ending is None:
+            raise
+        if isinstance(error, OSError):
+            _drop_output()
+        raise ending from error
 
 
 def ending_of(error: BaseException) -> Ending | None:
@@ -96,16 +111,9 @@ def tolerant_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def write_out() -> None:
-    """Write what is left of the output.
-
-    Raises:
-        Ending: the output takes no more: a full disk, a pipe that was closed.
-    """
+def _drop_output() -> None:
+    """Drop what an output that is full or closed does not take: the interpreter would try again at its end."""
     try:
         sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries, and says it, again
-        ending = ending_of(error)
-        assert ending is not None
-        raise ending from error
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alflow.cli.options import EnergyKey, ForcesKey
+from alflow.cli.options import EnergyKey, ForcesKey, Overwrite
 from alflow.cli.terminal import busy, terminal, warn
 
 
@@ -25,14 +25,18 @@ def evaluate(
     ] = None,
     energy_key: EnergyKey = "energy",
     forces_key: ForcesKey = "forces",
+    overwrite: Overwrite = False,
 ) -> None:
     """Print the errors of a potential on labelled frames, member by member, and draw predictions against labels."""
     from alflow.display.tables import Sheet
+    from alflow.files.targets import check_new
     from alflow.potentials import load_potential
     from alflow.potentials.evaluation import predict
     from alflow.report.scatter import scatter_figure
     from alflow.structures import LabelKeys, read_dataset
 
+    if figure is not None:
+        check_new(figure, overwrite=overwrite)
     potential = load_potential(model)
     with busy(f"Reading {data}"):
         found = read_dataset(data, LabelKeys(energy_key, forces_key))

@@ -22,8 +22,8 @@ def working_folder(given: Path | None, prefix: str) -> Iterator[Path]:
     with refused(given or here, "Logs"):
         folder = given or Path(tempfile.mkdtemp(prefix=prefix, dir=here))
         folder.mkdir(parents=True, exist_ok=True)
-    check_target(folder / "events.jsonl", "Logs")
     try:
+        check_target(folder / "events.jsonl", "Logs")
         yield folder
     finally:
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alflow.cli.terminal import terminal, warn
+from alflow.cli.terminal import terminal
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,12 +71,12 @@ def label(
                 site=site,
                 options=parse_option_pairs(site_options or ()),
                 overwrite=overwrite,
+                say=lambda note: console.print(f"Note: {note}"),
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except InterruptedWorkError as end:
         console.print(str(end))
         raise typer.Exit(end.code) from end
-    warn(summary.notes)
     if summary.known:
         console.print(f"{summary.known} frames had been done before, in the run that was cut short.")
     failed = sum(summary.failures.values())

@@ -49,13 +49,14 @@ def export(
     run: RunDir,
     target: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
     form: Annotated[
-        Literal["extxyz", "ase-db", "torchani-h5", "npz"], typer.Option("--format", help="Form of the file.")
-    ] = "extxyz",
+        str | None,
+        typer.Option("--format", help="Format; as the name ends if not given. `alflow plugins` lists them."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write all labels to a file that other programs read."""
     from alflow.ledger import LedgerReader
-    from alflow.ledger_io import export_labels
+    from alflow.ledger.export import export_labels
     from alflow.run.directory import RunDirectory
 
     with busy(f"Writing the labels of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:

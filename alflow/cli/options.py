@@ -17,6 +17,8 @@ OldSiteOptions = Annotated[list[str] | None, typer.Option("-o", hidden=True)]
 """What `--site-option` was called; in `alflow label` and `ledger export`, -o is the output."""
 EnergyKey = Annotated[str, typer.Option("--energy-key", help="What energies are called in the file, eV.")]
 ForcesKey = Annotated[str, typer.Option("--forces-key", help="What forces are called in the file, eV/Å.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over files that are named here and exist.")]
+"""Without it, a file that the user names is not written over; one whose name alflow chooses is."""
 RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
 
 

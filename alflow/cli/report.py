@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alflow.cli.options import OldSiteOptions, RunDir, SiteName, SiteOptions, site_options
+from alflow.cli.options import OldSiteOptions, Overwrite, RunDir, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import busy, terminal
 
 
@@ -22,11 +22,15 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write; report.html in the run directory if not given.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the report of a run, finished or not: one HTML page that opens offline."""
+    from alflow.files.targets import check_new
     from alflow.report.report import write_report
     from alflow.run.directory import RunDirectory
 
+    if output is not None:
+        check_new(output, overwrite=overwrite)
     with busy(f"Writing the report of {run}"):
         written = write_report(RunDirectory(run.resolve()), output)
     typer.echo(str(written))

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from alflow.cli.folder import working_folder
-from alflow.cli.options import OldSiteOptions, SiteOptions, site_options
+from alflow.cli.options import OldSiteOptions, Overwrite, SiteOptions, site_options
 from alflow.cli.terminal import terminal
 
 SiteName = Annotated[str, typer.Argument(help="A name from `alflow site list`, or a Python file.", show_default=False)]
+USUAL_JSON = Path("site-check.json")
 
 site = typer.Typer(help="Machines to run on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -57,18 +58,20 @@ def check(
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-d", help="Folder that workers see too; a new one if not given.")
     ] = None,
-    json: Annotated[Path, typer.Option(help="Where the result is written.")] = Path("site-check.json"),
+    json: Annotated[Path, typer.Option(help="Where the result is written.")] = USUAL_JSON,
     limit: Annotated[float, typer.Option(help="Longest time to wait for workers, minutes.")] = 30.0,
+    overwrite: Overwrite = False,
     old_options: OldSiteOptions = None,
 ) -> None:
     """Start one block of each executor, look at every worker, and say what is wrong. Exit code 1 if anything is."""
     from alflow.config.campaign import LabelSettings
     from alflow.config.load import validate
-    from alflow.files.targets import check_target
+    from alflow.files.targets import check_new, check_target
     from alflow.sitecheck.check import check_site, save_check
     from alflow.sitecheck.show import check_tables
 
     console, chosen = terminal(), site_options(options, old_options)
+    check_new(json, overwrite=overwrite or json == USUAL_JSON)
     check_target(json, "The result")
     with working_folder(run_dir, "site-check-") as folder:
         labels = validate(LabelSettings, {"engine": engine}, "--engine")

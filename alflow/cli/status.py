@@ -33,8 +33,9 @@ def status(
     from alflow.run.status import read_status
 
     console, now = terminal(), read_status(run)
-    if not watch:
+    if not watch or not console.is_terminal:
         console.print(status_table(run, now))
+    if not watch:
         return
     with Live(status_table(run, now), console=console, auto_refresh=False) as live:
         while now.state == "running":

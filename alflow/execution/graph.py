@@ -11,9 +11,10 @@ import contextlib
 import datetime as dt
 import itertools
 import queue
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -92,7 +93,8 @@ class TaskGraph:
         self._finished: queue.SimpleQueue[Task[Any]] = queue.SimpleQueue()
         self._pending: dict[int, Task[Any]] = {}
         self.counts: Counter[str] = Counter()
-        self._dfk = DataFlowKernel(config)
+        with _deaf_children():
+            self._dfk = DataFlowKernel(config)
         sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
         self._watch = ExecutorWatch(sites, events.write, say, config.max_idletime)
         self._with_interchange = {label for label, executor in sites.items() if has_interchange(executor)}
@@ -201,6 +203,19 @@ class TaskGraph:
         """Tell a worker that was lost at once from one that was ended for its silence: that may be the task's fault."""
         elapsed = (dt.datetime.now() - record["try_time_launched"]).total_seconds()  # noqa: DTZ005 - as Parsl does
         return 1.0 if elapsed < self._silence_s else INFRASTRUCTURE_RETRIES / (SILENT_TRIES - 0.5)
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that are started inside not hear Ctrl-C, which reaches all of a terminal's: their driver ends them.
+
+    One that has not got as far as to ignore it would die of it with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def supervise_pools(config: Config) -> None:

@@ -46,8 +46,6 @@ class LabelSummary:
     """Frames that an earlier run of the same job had done."""
     computed: int
     """Labels of this run."""
-    notes: tuple[str, ...] = ()
-    """What the source holds and was ignored, or looks doubtful."""
 
     @property
     def rate(self) -> float:
@@ -116,6 +114,7 @@ def label_file(
     options: dict[str, str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> LabelSummary:
     """Label every frame of a file, and write extended XYZ in the order of the input.
 
@@ -133,6 +132,7 @@ def label_file(
         options: of the site.
         overwrite: whether `target` may exist, and what is left beside it of another job be replaced.
         progress: called with the frames done and all frames.
+        say: called with sentences on what of the source was ignored, or looks doubtful.
 
     Raises:
         InputError: the file cannot be read or `target` not be written, a frame is no molecule, a setting or option
@@ -142,6 +142,8 @@ def label_file(
     """
     check_output(target, overwrite=overwrite)
     found = read_structures(source, finite=False)
+    for note in found.notes:
+        say(note)
     checked = engine_settings(engine, settings, f"--engine {engine}").model_dump(mode="json")
     model = EngineModel(engine, checked, guard.timeout_s, guard.memory_gb)
     with PartialOutput(target, _job(found.structures, model), overwrite=overwrite) as partial:
@@ -155,9 +157,7 @@ def label_file(
             wall = time.monotonic() - started
             failures = partial.finish()
     labelled = len(found.structures) - failures.total()
-    return LabelSummary(
-        labelled, dict(failures), wall, work.spent, work.workers, known, work.computed, notes=found.notes
-    )
+    return LabelSummary(labelled, dict(failures), wall, work.spent, work.workers, known, work.computed)
 
 
 def _job(structures: Sequence[Structure], model: EngineModel) -> LabelJob:
@@ -165,7 +165,7 @@ def _job(structures: Sequence[Structure], model: EngineModel) -> LabelJob:
     name = model.engine if calculator is None else f"{model.engine} {calculator}"
     limits = f"{model.timeout_s:g} s, {model.memory_gb or 'any'} GB"
     settings = theory_hash({"engine": model.engine, **model.settings})[:16]
-    return LabelJob([one.atoms for one in structures], [one.charge for one in structures], name, settings, limits)
+    return LabelJob(structures, name, settings, limits)
 
 
 def _label_here(work: _Work) -> None:

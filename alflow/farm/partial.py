@@ -23,14 +23,15 @@ import numpy as np
 from ase import Atoms
 
 from alflow.errors import InputError
-from alflow.files.targets import check_target, refused, shown
+from alflow.files.targets import check_new, check_target, refused, shown
 from alflow.structures.extxyz import RESULTS, extxyz_frame, one_line
+from alflow.structures.files import FAILURE, Structure
 from alflow.structures.writing import check_name, writing_extxyz
 from alflow.types import FloatArray
 
 WHAT = "The output"
-FAILURE, DETAIL = "label_failure", "label_failure_detail"
-"""Entries of a frame that has no label: the reason, and what the engine said, on one line."""
+DETAIL = "label_failure_detail"
+"""Entry of a frame that has no label: what the engine said, on one line; the reason stands under `FAILURE`."""
 ROW, SOURCE, SETTINGS, LIMITS = "label_row", "label_source", "label_settings", "label_limits"
 """Marks of a frame in a partial output: its place in the source, and what its job was."""
 OWN = RESULTS | {FAILURE, DETAIL, ROW, SOURCE, SETTINGS, LIMITS, "theory", "engine"}
@@ -61,9 +62,7 @@ class FrameLabel:
 class LabelJob:
     """What is labelled, and by what."""
 
-    images: Sequence[Atoms]
-    charges: Sequence[int]
-    """Total charge of each."""
+    structures: Sequence[Structure]
     engine: str
     """Name for people."""
     settings: str
@@ -74,10 +73,10 @@ class LabelJob:
     def source(self) -> str:
         """Return a fingerprint of all that the labels depend on but the engine."""
         digest = hashlib.sha256()
-        for image, charge in zip(self.images, self.charges, strict=True):
-            digest.update(f"{len(image)} {charge} ".encode())
-            digest.update(np.asarray(image.numbers, dtype="<i8").tobytes())
-            digest.update(np.asarray(image.positions, dtype="<f8").tobytes())
+        for one in self.structures:
+            digest.update(f"{len(one.atoms)} {one.charge} ".encode())
+            digest.update(np.asarray(one.atoms.numbers, dtype="<i8").tobytes())
+            digest.update(np.asarray(one.atoms.positions, dtype="<f8").tobytes())
         return digest.hexdigest()[:16]
 
     def frame(self, row: int, label: FrameLabel, theory: str | None, marks: Mapping[str, Any]) -> str:
@@ -89,12 +88,12 @@ class LabelJob:
             theory: fingerprint of the theory; None where no label has told it.
             marks: further entries.
         """
-        image = self.images[row]
-        info = {key: value for key, value in image.info.items() if key not in OWN}
-        info |= {"charge": self.charges[row], "engine": self.engine}
+        one = self.structures[row]
+        info = {key: value for key, value in one.atoms.info.items() if key not in OWN}
+        info |= {"charge": one.charge, "engine": self.engine}
         info |= {"theory": theory} if theory is not None else {}
         info |= {FAILURE: label.reason, DETAIL: one_line(label.detail)} if label.reason else {}
-        return extxyz_frame(image, label.energy, label.forces, {**info, **marks})
+        return extxyz_frame(one.atoms, label.energy, label.forces, {**info, **marks})
 
 
 def check_output(target: Path, *, overwrite: bool) -> None:
@@ -105,10 +104,7 @@ def check_output(target: Path, *, overwrite: bool) -> None:
     """
     check_target(target, WHAT)
     check_name(target, WHAT)
-    if target.is_file() and not overwrite:
-        raise InputError(
-            f"Labels are not written over a file; {shown(target)} exists. Name another, or allow it with --overwrite."
-        )
+    check_new(target, overwrite=overwrite)
 
 
 class PartialOutput:
@@ -167,8 +163,8 @@ class PartialOutput:
         if not self.labels:
             return "No label had been computed."
         return (
-            f"{len(self.labels)} of {len(self._job.images)} frames are done and kept in {shown(self.path)}; the same "
-            "command goes on from there."
+            f"{len(self.labels)} of {len(self._job.structures)} frames are done and kept in {shown(self.path)}; "
+            "the same command goes on from there."
         )
 
     def finish(self) -> Counter[str]:
@@ -179,7 +175,7 @@ class PartialOutput:
         """
         try:
             with writing_extxyz(self._target, WHAT) as file:
-                for row in range(len(self._job.images)):
+                for row in range(len(self._job.structures)):
                     file.write(self._job.frame(row, self.labels[row], self.theory, {}))
         except InputError as error:
             raise InputError(f"{error} {self.kept()}") from error
@@ -241,7 +237,7 @@ class PartialOutput:
 
     def _other(self, frame: Atoms) -> str:
         """Say in what a frame is not of this job; empty if it is."""
-        if frame.info[SOURCE] != self._marks[SOURCE] or len(frame) != len(self._job.images[frame.info[ROW]]):
+        if frame.info[SOURCE] != self._marks[SOURCE] or len(frame) != len(self._job.structures[frame.info[ROW]].atoms):
             return "holds labels of other structures"
         if frame.info[SETTINGS] != self._marks[SETTINGS]:
             return f"holds labels of another engine or other settings ({frame.info['engine']})"

@@ -44,6 +44,25 @@ def check_target(path: Path, what: str) -> None:
             part.unlink(missing_ok=True)
 
 
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a file that is there, unless the user allows it.
+
+    Args:
+        path: The file.
+        overwrite: Whether it may be there.
+
+    Raises:
+        InputError: It is there.
+    """
+    there = False
+    with contextlib.suppress(OSError):  # what else is wrong with it, `check_target` says
+        there = path.is_file()
+    if there and not overwrite:
+        raise InputError(
+            f"No file is written over unasked; {shown(path)} exists. Name another, or allow it with --overwrite."
+        )
+
+
 @contextlib.contextmanager
 def writing(path: Path, what: str) -> Iterator[Path]:
     """Give the file to write to in the place of `path`; it takes that name once it is whole, and goes where it is not.
@@ -82,7 +101,10 @@ def refused(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        raise InputError(f"{what} must be written somewhere; {shown(path)} cannot be: {cause(error)}.") from error
+        room = "Make room, or name" if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) else "Name"
+        raise InputError(
+            f"{what} must be written somewhere; {shown(path)} cannot be: {cause(error)}. {room} another place."
+        ) from error
 
 
 def shown(path: Path) -> str:

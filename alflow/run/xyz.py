@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
-from alflow.types import IntArray, Segment, SelectedFrame
+from alflow.files.targets import replacing
+from alflow.structures.extxyz import extxyz_frame
+from alflow.types import Frames, Segment, SelectedFrame
 
 TRAJECTORY_STRIDE = 10
 """Recorded frames per frame written; all of them are in the segments' ``.npz`` files."""
@@ -17,16 +18,15 @@ TRAJECTORY_STRIDE = 10
 
 def write_trajectory(path: Path, segments: Sequence[Segment], stride: int = TRAJECTORY_STRIDE) -> None:
     """Write a trajectory: every `stride`-th record, and the last one. Energies in eV, distances in Å."""
-    images = [_image(segment, int(row)) for segment in segments for row in np.flatnonzero(segment.steps % stride == 0)]
+    frames = [_frame(segment, int(row)) for segment in segments for row in np.flatnonzero(segment.steps % stride == 0)]
     last = next((segment for segment in reversed(segments) if len(segment.steps)), None)
     if last is not None and last.steps[-1] % stride:
-        images.append(_image(last, -1))
-    _write(path, images)
+        frames.append(_frame(last, -1))
+    _write(path, frames)
 
 
-def _image(segment: Segment, row: int) -> Atoms:
-    atoms = Atoms(numbers=segment.frames.numbers, positions=segment.frames.positions[row])
-    atoms.info = {
+def _frame(segment: Segment, row: int) -> str:
+    info = {
         "step": int(segment.steps[row]),
         "time_fs": float(segment.time[row]),
         "target_distance_angstrom": float(segment.target[row]),
@@ -35,39 +35,36 @@ def _image(segment: Segment, row: int) -> Atoms:
         "work_ev": float(segment.work[row]),
         "spread_ev": float(segment.spread[row]),
         "temperature_k": float(segment.temperature[row]),
+        "charge": segment.frames.charge,
     }
-    return atoms
+    return extxyz_frame(Atoms(segment.frames.numbers, segment.frames.positions[row]), info=info)
 
 
 def write_selected(
-    path: Path, picked: Iterable[tuple[IntArray, Sequence[SelectedFrame]]], spread: str = "spread_ev"
+    path: Path, picked: Iterable[tuple[Frames, Sequence[SelectedFrame]]], spread: str = "spread_ev"
 ) -> None:
     """Write the frames that were selected in an iteration, and why: their spread, under a name that says its unit.
 
     Args:
         path: of the file.
-        picked: (A,) atomic numbers and frames of each pull.
+        picked: the molecule (any frames of it) and the selected frames of each pull.
         spread: name of the spread.
     """
-    images = []
-    for numbers, frames in picked:
-        for frame in frames:
-            atoms = Atoms(numbers=numbers, positions=frame.positions)
-            atoms.info = {
-                "pull": frame.replica,
-                "step": frame.step,
-                "potential_energy_ev": frame.energy,
-                "distance_angstrom": frame.coordinate,
-                spread: frame.spread,
-            }
-            images.append(atoms)
-    _write(path, images)
+    _write(path, [_selected(molecule, frame, spread) for molecule, frames in picked for frame in frames])
 
 
-def _write(path: Path, images: list[Atoms]) -> None:
-    temporary = path.with_name("." + path.name)
-    if images:
-        write(temporary, images, format="extxyz")
-    else:
-        temporary.write_text("")
-    temporary.replace(path)
+def _selected(molecule: Frames, frame: SelectedFrame, spread: str) -> str:
+    info = {
+        "pull": frame.replica,
+        "step": frame.step,
+        "potential_energy_ev": frame.energy,
+        "distance_angstrom": frame.coordinate,
+        spread: frame.spread,
+        "charge": molecule.charge,
+    }
+    return extxyz_frame(Atoms(molecule.numbers, frame.positions), info=info)
+
+
+def _write(path: Path, frames: Sequence[str]) -> None:
+    with replacing(path) as part:
+        part.write_text("".join(frames), encoding="utf-8", newline="\n")

@@ -29,6 +29,8 @@ RESERVED_KEYS = RESULTS | {"Properties", "Lattice", "pbc"}
 """Keys of the comment line that mean something else than a user's own entry."""
 RESERVED_COLUMNS = RESULTS | {"species", "symbols", "pos", "positions", "Z", "numbers", "charge", "move_mask"}
 """Names of columns that mean something else than a user's own array."""
+OF_ATOMS = ("initial_charges", "initial_magmoms")
+"""Arrays that ASE takes for part of the structure: with other than numbers in them, it finds no label of it."""
 TRUTHS = frozenset({"T", "F", "true", "false", "True", "False", "TRUE", "FALSE"})
 """Words that ASE's reader takes for booleans."""
 LONGEST_TEXT = 2000
@@ -102,7 +104,7 @@ def _columns(fixed: Mapping[str, AnyArray], given: Mapping[str, AnyArray]) -> tu
 
 
 def _is_column(name: str, array: AnyArray) -> bool:
-    if name == "initial_charges" and (array.ndim != 1 or array.dtype.kind not in "iuf"):
+    if name in OF_ATOMS and (array.ndim != 1 or array.dtype.kind not in "iuf" or not np.isfinite(array).all()):
         return False
     return name not in RESERVED_COLUMNS and re.sub("[-.+]", "_", name).isidentifier()
 
@@ -188,6 +190,8 @@ def _numbers(array: AnyArray) -> str:
 
 def _word(value: Any) -> str:
     """Return what stands behind the equals sign."""
+    if isinstance(value, list | tuple) and all(type(one) in (int, float) for one in value):
+        value = np.array(value)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.size > 1:
         if value.dtype.kind == "f":
             return _quoted(_numbers(value))

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 
-from alflow.errors import StructureError
+from alflow.config.plugins import FORMATS, find, find_installed, names
+from alflow.errors import PluginError, StructureError
 from alflow.files.targets import cause, shown
 from alflow.structures.charges import odd_electrons, total_charge
 from alflow.structures.geometry import check_structure
@@ -148,6 +149,9 @@ def _check(atoms: Atoms, place: str, *, finite: bool) -> None:
 
 def _images(path: Path, notes: list[str]) -> list[Atoms]:
     """Read a file by its format, whatever its name looks like."""
+    own = _own_format(path)
+    if own is not None and path.is_file():
+        return _by_own_format(own, path)
     from ase.io import read  # noqa: PLC0415 - slow to import
     from ase.io.formats import get_compression  # noqa: PLC0415
 
@@ -167,6 +171,26 @@ def _images(path: Path, notes: list[str]) -> list[Atoms]:
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise StructureError(f"Structures must be in a file that ASE reads; {shown(path)} is not: {said}.") from error
+
+
+def _own_format(path: Path) -> Any:
+    """Return the kind of format of alflow's registry whose files have names like this, if it reads them itself."""
+    for name in names(FORMATS):
+        try:
+            kind = find(FORMATS, name)
+        except PluginError:
+            continue
+        if kind.reads and kind.matches(path):
+            return find_installed(FORMATS, name)
+    return None
+
+
+def _by_own_format(kind: Any, path: Path) -> list[Atoms]:
+    try:
+        return list(kind.read(path))
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise StructureError(f"A file holds what its name promises; {shown(path)} cannot be read: {said}.") from error
 
 
 def _format(path: Path) -> str:

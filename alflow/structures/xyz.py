@@ -22,6 +22,7 @@ ISOTOPES = {"D": "H", "T": "H"}
 """Symbols of isotopes, and the elements whose electrons they have."""
 FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
 """The letter of the exponent in a number as Fortran writes it."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _LABELLED = re.compile(r"([A-Za-z]{1,2})[\d_+'*-][\w+'*-]*")
 """An element and the number or name of the atom: O1, C_ar, H2'."""
 
@@ -42,7 +43,7 @@ def cut_frames(text: str, place: str) -> Iterator[XYZFrame]:
     Raises:
         StructureError: a line is not what it has to be, or the last frame is cut off.
     """
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = _LINE_END.split(text.removeprefix("\ufeff").rstrip("\r\n"))
     first = 0
     while first < len(lines):
         if not lines[first].strip():

@@ -22,10 +22,13 @@ from places import BAD, GOOD, bad_place, can_mount, fill, good_place, mounted
 
 from alflow.errors import InputError
 from alflow.farm import file as labelrun
+from alflow.farm import partial as labelfile
 from alflow.farm.file import Guard, label_file
 from alflow.farm.interrupts import InterruptedWorkError
 from alflow.labeling import make_engine
 from alflow.labeling.kinds.ase import ASECalculatorSettings
+from alflow.structures import charges, read_structures
+from alflow.structures.extxyz import RESERVED_KEYS, extxyz_frame
 
 COUNTING = {"calculator": "labelcalculators.Counting"}
 EMT = ("--engine", "ase", "--set", "calculator=ase.calculators.emt.EMT", "--timeout", "0")
@@ -116,7 +119,7 @@ def test_guest_output_is_not_overwritten_unless_allowed(alflow, tmp_path):
     (tmp_path / "out.xyz").write_text("mine")
     code, _, err = alflow("label", "in.xyz", "-o", "out.xyz", *EMT)
     assert code == 2
-    assert "not written over a file; out.xyz exists" in err
+    assert "No file is written over unasked; out.xyz exists" in err
     assert (tmp_path / "out.xyz").read_text() == "mine"
     assert alflow("label", "in.xyz", "-o", "out.xyz", *EMT, "--overwrite")[0] == 0
     assert len(read(tmp_path / "out.xyz")) == 1
@@ -161,6 +164,38 @@ def test_round_trip_of_what_structures_carry(alflow, tmp_path):
         assert (found.info["note"], found.info["path"], found.info["charge"]) == ("two\nlines", "C:\\x y", 1)
         assert found.info["label_failure"] == "bad-charge"
         assert found.info["theory"] != "another"
+
+
+values = st.one_of(
+    st.text(max_size=8), st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.lists(st.integers()),
+    st.sampled_from(["two\nlines", "T", "12", "", 'a="b"', "back\\slash", "\u2028", "水", "_JSON x"]),
+)  # fmt: skip
+names = st.one_of(st.text(min_size=1, max_size=6), st.sampled_from(["my key", "a=b", "total", "Ladung", '"'])).filter(
+    lambda name: name.isprintable() and name not in labelfile.OWN | RESERVED_KEYS | {"virial", "uid"}
+    and name.lower() not in charges.NAMES
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.dictionaries(names, values, max_size=4), min_size=1, max_size=3), st.sampled_from(["traj", "xyz"]))
+def test_round_trip_of_any_entries_through_label(tmp_path_factory, infos, ending):
+    folder = tmp_path_factory.mktemp("entries")
+    images = methanes(len(infos), failing={1})
+    for image, info in zip(images, infos, strict=True):
+        image.info = info
+    source = folder / f"in.{ending}"
+    if ending == "xyz":
+        source.write_bytes("".join(map(extxyz_frame, images)).encode())
+    else:
+        ase.io.write(source, images)
+    summary = run_counting(folder, source=source)
+    assert (summary.labelled, sum(summary.failures.values())) == (len(infos) - (len(infos) > 1), int(len(infos) > 1))
+    for found, given_info, image in zip(read_structures(folder / "out.xyz").structures, infos, images, strict=True):
+        assert found.atoms.positions.tobytes() == image.positions.tobytes()
+        assert found.charge == 0
+        for name, value in given_info.items():
+            kept = found.atoms.info[name]
+            assert kept.tolist() == value if isinstance(kept, np.ndarray) else kept == value
 
 
 def test_guest_theory_and_engine_stand_in_every_frame(alflow, tmp_path):

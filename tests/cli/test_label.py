@@ -118,7 +118,7 @@ def test_workers_that_labels_kill_cost_those_frames_alone(alflow, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--engine", "gaussian"], ["--engine", "dftb3", "'gaussian'"]),
+        (["--engine", "gaussian"], ["A label engine is one of", "dftb3", "'gaussian'"]),
         (["--set", "colour=red"], ["colour", "unknown"]),
         (["--set", "colour"], ["key=value"]),
         (["-o", "."], ["must be written somewhere", "is a folder"]),

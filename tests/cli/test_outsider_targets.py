@@ -1,30 +1,17 @@
 """Every command that writes, every place that it may be told to write to: a whole file, or one sentence and code 2."""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import ase.io
 import numpy as np
 import pytest
-from places import BAD, GOOD, bad_place, can_mount, fill, good_place, mounted
+from places import BAD, GOOD, bad_place, good_place
 
 from alflow.bench.measure import Interval, account
 from alflow.bench.report import BenchCase, BenchReport, BenchRow
 
 FORMS = {"extxyz": "out.xyz", "ase-db": "out.db", "torchani-h5": "out.h5", "npz": "out.npz"}
-
-
-@pytest.fixture(scope="session")
-def disks(tmp_path_factory):
-    """Give a read-only and a full file system."""
-    folder = tmp_path_factory.mktemp("disks")
-    if not can_mount(folder / "try"):
-        pytest.skip("file systems are mounted by root")
-    with mounted(folder / "read-only") as read_only, mounted(folder / "full") as full:
-        shutil.os.system(f"mount -o remount,ro {read_only}")
-        fill(full)
-        yield {"read-only": read_only, "full": full}
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +71,21 @@ def is_export(form):
     return check
 
 
+OVER = "--overwrite"
 COMMANDS = {
-    "report": ("page.html", lambda run, labels, path: ("report", run.path, "--output", path), is_html),
-    "evaluate": ("a.png", lambda run, labels, path: ("evaluate", run.model, labels, "--figure", path), is_png),
+    "report": ("page.html", lambda run, labels, path: ("report", run.path, "--output", path, OVER), is_html),
+    "evaluate": (
+        "a.png",
+        lambda run, labels, path: ("evaluate", run.model, labels, "--figure", path, "--overwrite"),
+        is_png,
+    ),
     "bench json": ("b.json", lambda run, labels, path: (*BENCH, "--json", path, "--figure", "here.png"), is_json),
     "bench figure": ("b.png", lambda run, labels, path: (*BENCH, "--figure", path, "--json", "here.json"), is_png),
-    "site check": ("c.json", lambda run, labels, path: ("site", "check", "local", "--json", path), is_json),
+    "site check": (
+        "c.json",
+        lambda run, labels, path: ("site", "check", "local", "--json", path, "--overwrite"),
+        is_json,
+    ),
     **{
         f"export {form}": (
             name,
@@ -99,7 +95,7 @@ COMMANDS = {
         for form, name in FORMS.items()
     },
 }
-BENCH = ("bench", "label", "--engine", "sleep", "-O", "kind=threads")
+BENCH = ("bench", "label", "--overwrite", "--engine", "sleep", "-O", "kind=threads")
 
 
 @pytest.fixture
@@ -159,3 +155,19 @@ def test_outsider_a_target_of_any_name_is_written_whole(given, tmp_path, command
     assert "\x1b" not in out
     if kind == "markup":
         assert str(path) in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_outsider_a_file_that_is_named_and_there_is_not_written_over_unasked(
+    alflow, given, run_of, labels, tmp_path, command, measured
+):
+    path = tmp_path / COMMANDS[command][0]
+    path.write_text("mine")
+    words = COMMANDS[command][1](run_of, labels, path)
+    code, _, err = alflow(*(word for word in words if word != OVER))
+    is_one_sentence(code, err)
+    assert f"{path} exists" in err
+    assert path.read_text() == "mine"
+    assert measured == []
+    assert given(command, path)[0] == 0
+    COMMANDS[command][2](path)

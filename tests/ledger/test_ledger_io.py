@@ -5,13 +5,15 @@ import ase.io
 import numpy as np
 import pytest
 
+from alflow.config.plugins import FORMATS, names
 from alflow.errors import InputError
 from alflow.ledger import TRAINING_KINDS, Counts, Ledger, LedgerRow, Origin, check_ledger
+from alflow.ledger.export import export_labels
 from alflow.ledger.imports import import_labels
 from alflow.ledger.removal import Unwanted, find_labels
-from alflow.ledger_io import EXPORT_FORMATS, export_labels
 from alflow.units import HARTREE_IN_EV
 
+ENDING = {"extxyz": ".xyz", "ase-db": ".db", "torchani-h5": ".h5", "npz": ".npz"}
 WATER = np.array([8, 1, 1])
 THEORY = "dftb3 1.0 (sk=ab12)"
 METHANE = np.array([6, 1, 1, 1, 1])
@@ -65,6 +67,7 @@ def test_ase_database(tmp_path, ledger):
     assert (found.forces == row(2, numbers=METHANE).forces).all()
     assert (found.positions == row(2, numbers=METHANE).positions).all()
     assert (found.origin, found.iteration, found.step, found.total_charge) == ("selected", 1, 2, 0)
+    assert found.data["theory"] == "dftb3 1.0 (sk=ab12)"
     assert database.count(origin="reference") == 1
 
 
@@ -105,26 +108,26 @@ def test_charged_molecules_go_out_in_formats_that_know_charges(tmp_path):
         assert [found.charge for found in other.rows()] == [-1]
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("form", names(FORMATS))
 def test_an_export_does_not_overwrite_unless_told_and_leaves_nothing_half_written(tmp_path, ledger, form):
-    path = tmp_path / "out" / "labels.db"
+    path = tmp_path / "out" / f"labels{ENDING[form]}"
     path.parent.mkdir()
     path.write_text("mine")
-    with pytest.raises(InputError, match="does not overwrite a file"):
+    with pytest.raises(InputError, match="No file is written over unasked"):
         export_labels(ledger, path, form)
     assert path.read_text() == "mine"
     with pytest.raises(InputError, match="'b' is named"):
         export_labels(ledger, path, form, theory="b", overwrite=True)
     assert path.read_text() == "mine"
     assert export_labels(ledger, path, form, overwrite=True) == 4
-    assert [file.name for file in path.parent.iterdir()] == ["labels.db"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_an_export_of_two_theories_has_to_name_one(tmp_path, ledger):
     ledger.add([row(9, theory="b")])
     with pytest.raises(InputError, match=r"one theory; none is named, .* holds dftb3 1\.0 \(sk=ab12\), b"):
-        export_labels(ledger, tmp_path / "x", "extxyz")
-    assert export_labels(ledger, tmp_path / "x", "extxyz", theory="b") == 1
+        export_labels(ledger, tmp_path / "x.xyz", "extxyz")
+    assert export_labels(ledger, tmp_path / "x.xyz", "extxyz", theory="b") == 1
 
 
 def counted(ledger, path, theory="t", *, trusted=True):

@@ -1,0 +1,1 @@
+"""File formats that labels go out in, one module a format."""

@@ -1,0 +1,33 @@
+"""Extended XYZ: eV and Å, numbers to the last bit; charge, theory and origin in each comment line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from ase import Atoms
+
+from alflow.ledger.formats.protocol import FormatKind, LabelSelection, place
+from alflow.structures.extxyz import extxyz_frame
+from alflow.structures.writing import COMPRESSED, SUFFIXES, writing_extxyz
+
+
+class ExtXYZ(FormatKind):
+    """Extended XYZ, compressed as the name says."""
+
+    endings: ClassVar[tuple[str, ...]] = SUFFIXES
+    compressed: ClassVar[tuple[str, ...]] = tuple(COMPRESSED)
+
+    def write(self, labels: LabelSelection, path: Path) -> int:
+        """Write labels."""
+        written = 0
+        with writing_extxyz(path, "The export") as file:
+            for row in labels:
+                origin = row.origin
+                info = {"charge": row.charge, "theory": row.theory, "origin": origin.kind, **place(origin)}
+                file.write(extxyz_frame(Atoms(row.numbers, row.positions), row.energy, row.forces, info))
+                written += 1
+        return written
+
+
+KIND = ExtXYZ()
