@@ -89,7 +89,8 @@ class Evaluation:
     forces: FloatArray
     """(A, 3) eV/Å."""
     spread: float = 0.0
-    """Standard deviation of the energy over the members, eV; 0 for a label engine."""
+    """Standard deviation of the energy over the members (of those M, not of all there could be), eV; 0 for a label
+    engine."""
     start: FloatArray | None = None
     """What this engine can start the next, similar structure from (DFTB3: charges); None for a cold start."""
     cycles: int = -1

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from alflow.cli import bench, campaign, config, evaluate, label, ledger, report, site, status
+from alflow.cli import bench, campaign, config, evaluate, label, ledger, plugins, report, site, status
 from alflow.cli.ending import Ending, SentenceGroup, sentences, tolerant_streams
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 config.add_to(app)
+plugins.add_to(app)
 campaign.add_to(app)
 status.add_to(app)
 label.add_to(app)

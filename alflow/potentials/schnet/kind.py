@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
 from alflow.potentials.schnet.settings import SchNetSettings
@@ -16,6 +16,13 @@ class SchNetKind(PotentialKind[SchNetSettings]):
 
     settings = SchNetSettings
     format: ClassVar[str] = "alflow-schnet-1"
+    example: ClassVar[Mapping[str, Any]] = {
+        "features": 8,
+        "gaussians": 6,
+        "interactions": 2,
+        "epochs": 4,
+        "checkpoint_every_s": 0.0,
+    }
     packages: ClassVar[tuple[str, ...]] = ("torch", "torch_geometric", "numba")
     modules: ClassVar[tuple[str, ...]] = ("torch_geometric",)
     extra: ClassVar[str] = "alflow[schnet]"

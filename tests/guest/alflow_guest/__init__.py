@@ -1,0 +1,1 @@
+"""What a guest brings to alflow: one module a kind."""
