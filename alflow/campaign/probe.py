@@ -15,8 +15,8 @@ from alflow.campaign.plan import Molecule
 from alflow.config.campaign import CampaignSettings
 from alflow.config.plugins import POTENTIALS, find_installed
 from alflow.errors import LabelError
-from alflow.labeling import make_engine
 from alflow.labeling.frames import compute_checked
+from alflow.labeling.guard import single_engine
 from alflow.potentials import PotentialKind, Training
 from alflow.types import Dataset, Frames, Group, Labels
 
@@ -27,7 +27,7 @@ PROBE_STEPS = 50
 
 def probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float, Group]:
     """Label jittered copies of a molecule for a while; return the time of one label, s, and the labels."""
-    engine = make_engine(settings.labels.engine, settings.labels.settings)
+    engine = single_engine(settings.labels.engine, settings.labels.settings)
     rng = generator(settings.seed, 0, "probe")
     positions = jitter(molecule.positions, PROBE_FRAMES, 0.05, rng)
     compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)

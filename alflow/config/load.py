@@ -28,6 +28,10 @@ _LABELS_MAY_CHANGE = (
     "guard",
     "memory_gb",
     "canary_tolerance_ev",
+    "settings.scratch_dir",
+    "settings.kept_failures",
+    "settings.kept_megabytes",
+    "settings.failures_dir",
 )
 MAY_CHANGE = ("iterations", "stop", "task_silence_s", "system.charge", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
 """Settings that a resumed campaign may change: they alter no number that was already computed. (Whether the charge is

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from alflow.dftb.flaws import find_flaws
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.skf import SlaterKosterFile, parse_skf
 from alflow.errors import ParameterError
@@ -162,6 +163,8 @@ def _install(name: str, source: Path | None, say: Callable[[str], None], *, repl
     say(known.licence)
     for reference in known.references:
         say(f"  {reference}")
+    for line in told_flaws(known, target):
+        say(line)
     return target
 
 
@@ -177,6 +180,17 @@ def _scratch_beside(target: Path) -> Iterator[str]:
             f"Parameters are installed into a folder that can be written; {target} cannot be: {cause(error)}. "
             "The environment variable ALFLOW_DATA names another one."
         ) from error
+
+
+def told_flaws(known: ParameterSet, folder: Path) -> list[str]:
+    """Return a sentence for each pair of elements for which a set has no meaning at some distances.
+
+    Raises:
+        ParameterError: A file is missing, or not a Slater-Koster file.
+    """
+    files = {(a, b): read_pair(known, folder, (a, b), check=False) for a in known.symbols for b in known.symbols}
+    flaws = (flaw for of_pair in find_flaws(files, known.symbols).values() for flaw in of_pair)
+    return [f"  broken, and refused: {flaw.why}" for flaw in flaws]
 
 
 def _put_in_place(fresh: Path, target: Path, old: Path, *, replace: bool) -> None:

@@ -19,7 +19,10 @@ COLUMNS = ("dd0", "dd1", "dd2", "pd0", "pd1", "pp0", "pp1", "sd0", "sp0", "ss0")
 _EXTENDED_COLUMNS = (7, 8, 9, 12, 13, 14, 15, 17, 18, 19)
 """Where those ten stand among the twenty of an extended line (which also has f)."""
 
-_REPEAT = re.compile(r"^(\d+)\*(.*)$")
+_REPEAT = re.compile(r"^(\d{1,4})\*(.*)$")
+_FORTRAN_EXPONENT = str.maketrans("Dd", "Ee")
+SHORTEST_TABLE = 8
+"""Rows: the interpolation takes eight at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ class SlaterKosterFile:
 
 
 def _numbers(line: str) -> list[float]:
-    """Read a line as Fortran does: blanks or commas between numbers, ``3*0.0`` for a repeated one."""
+    """Read a line as Fortran does: blanks or commas between numbers, ``3*0.0`` for a repeated one, ``1D-3``."""
     values: list[float] = []
-    for token in line.replace(",", " ").split():
+    for token in line.translate(_FORTRAN_EXPONENT).replace(",", " ").split():
         repeat = _REPEAT.match(token)
         values += [float(repeat[2])] * int(repeat[1]) if repeat else [float(token)]
     return values
@@ -82,14 +85,21 @@ def _spline(lines: list[str]) -> RepulsiveSpline:
     """Read the block that follows the line "Spline"."""
     pieces = int(_numbers(lines[0])[0])
     head = np.array(_numbers(lines[1])[:3])
+    rows = lines[2 : 2 + pieces]
+    if pieces < 1 or len(rows) < pieces or head.size < 3:
+        raise ValueError(f"a repulsion of {pieces} pieces was announced, {len(rows)} found after a head of {head.size}")
     starts, coefficients = np.zeros(pieces), np.zeros((pieces, 6))
     end = 0.0
-    for row, line in enumerate(lines[2 : 2 + pieces]):
+    for row, line in enumerate(rows):
         start, next_start, *powers = _numbers(line)
+        wanted = 6 if row == pieces - 1 else 4
         if row and abs(start - end) > 1e-8:
             raise ValueError(f"repulsive pieces do not join: one ends at {end}, the next starts at {start} Bohr")
-        powers = powers[: 6 if row == pieces - 1 else 4]
-        starts[row], coefficients[row, : len(powers)], end = start, powers, next_start
+        if not 0.0 <= start < next_start:
+            raise ValueError(f"a repulsive piece must grow from its start; one goes from {start} to {next_start} Bohr")
+        if len(powers) < wanted:
+            raise ValueError(f"the repulsive piece from {start} Bohr has {len(powers)} of {wanted} coefficients")
+        starts[row], coefficients[row, :wanted], end = start, powers[:wanted], next_start
     return RepulsiveSpline(head, starts, coefficients, end)
 
 
@@ -104,7 +114,7 @@ def _parse(text: str, *, homonuclear: bool) -> SlaterKosterFile:
     table = (
         np.array([_numbers(row) for row in rows])
         if any("*" in row for row in rows)
-        else np.array(" ".join(rows).replace(",", " ").split(), dtype=np.float64).reshape(len(rows), -1)
+        else np.array(_plain(rows).split(), dtype=np.float64).reshape(len(rows), -1)
     )
     width = 20 if extended else 10
     if table.shape != (int(points) - 1, 2 * width):
@@ -114,7 +124,29 @@ def _parse(text: str, *, homonuclear: bool) -> SlaterKosterFile:
     if spline_at is None:
         raise ValueError('there is no line "Spline" (files with a polynomial repulsion are not supported)')
     repulsion = _spline(lines[spline_at + 1 :])
-    return SlaterKosterFile(spacing, table[:, take], table[:, width:][:, take], atom, repulsion)
+    file = SlaterKosterFile(spacing, table[:, take], table[:, width:][:, take], atom, repulsion)
+    _check(file)
+    return file
+
+
+def _plain(rows: list[str]) -> str:
+    return " ".join(rows).replace(",", " ").translate(_FORTRAN_EXPONENT)
+
+
+def _check(file: SlaterKosterFile) -> None:
+    """Refuse values that no file has."""
+    atom, spline = file.atom, file.repulsion
+    if not 0.0 < file.spacing < np.inf or len(file.overlap) < SHORTEST_TABLE:
+        raise ValueError(
+            f"the table must have {SHORTEST_TABLE} rows or more at distances that grow; it has {len(file.overlap)} "
+            f"with a spacing of {file.spacing} Bohr"
+        )
+    if atom is not None and {atom.onsite.size, atom.hubbard.size, atom.occupations.size} != {3}:
+        raise ValueError("the line of the free atom is too short")
+    lines = () if atom is None else (atom.onsite, atom.hubbard, atom.occupations)
+    values = (file.hamiltonian, file.overlap, spline.head, spline.starts, spline.coefficients, [spline.cutoff], *lines)
+    if not all(np.isfinite(part).all() for part in values):
+        raise ValueError("a number is NaN or infinite")
 
 
 def parse_skf(text: str, *, name: str, homonuclear: bool) -> SlaterKosterFile:
@@ -132,7 +164,7 @@ def parse_skf(text: str, *, name: str, homonuclear: bool) -> SlaterKosterFile:
     """
     try:
         return _parse(text, homonuclear=homonuclear)
-    except (ValueError, IndexError, TypeError) as cause:
+    except (ValueError, IndexError, TypeError, OverflowError) as cause:
         raise ParameterError(
             f"A Slater-Koster file must follow the published format; {name} does not ({cause}). "
             "Install the parameters again, or give another folder."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
 
 from alflow.config.base import Settings
 from alflow.config.plugins import Kind
@@ -36,8 +37,10 @@ class LabelEngine(Protocol):
 class EngineKind(Kind[SettingsT]):
     """A kind of label engine."""
 
-    first_use: str = ""
+    first_use: ClassVar[str] = ""
     """What the first use on a machine does besides, in a few words."""
+    writes_files: ClassVar[bool] = False
+    """Whether its engines write files: each then works in a process and a folder of its own (`make_in`)."""
 
     def make(self, settings: SettingsT) -> LabelEngine:
         """Return an engine.
@@ -46,6 +49,20 @@ class EngineKind(Kind[SettingsT]):
             InputError: the settings do not allow one to be made here.
         """
         raise NotImplementedError
+
+    def make_in(self, settings: SettingsT, work: Path | None) -> LabelEngine:
+        """Return an engine that may write files.
+
+        Args:
+            settings: of the engine.
+            work: folder of this process alone, whose working directory is the engine's to change; None where the
+                process has other threads.
+
+        Raises:
+            InputError: as `make`.
+        """
+        del work
+        return self.make(settings)
 
     def forks(self) -> tuple[str, ...]:
         """Return the modules that a process imports once before it is forked for engines of this kind."""

@@ -19,8 +19,8 @@ from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.files.targets import writing
-from alflow.labeling import make_engine
 from alflow.labeling.frames import compute_checked
+from alflow.labeling.guard import single_engine
 from alflow.run.directory import write_atomically
 from alflow.run.environment import versions
 from alflow.run.events import EventLog
@@ -133,7 +133,7 @@ def _remote(config: Any) -> frozenset[str]:
 def _known_energy(labels: LabelSettings) -> tuple[float, str]:
     """Return energy (eV) and theory of the known structure, ethane, at the driver."""
     structure = alkane(2)
-    engine = make_engine(labels.engine, labels.settings)
+    engine = single_engine(labels.engine, labels.settings)
     return compute_checked(engine, structure.numbers, structure.positions[0]).energy, engine.theory
 
 

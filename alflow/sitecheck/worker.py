@@ -70,12 +70,13 @@ def _shared(folder: Path) -> dict[str, str]:
 
 
 def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions: FloatArray) -> dict[str, Any]:
-    from alflow.labeling import make_engine  # noqa: PLC0415
+    from alflow.labeling import engine_settings  # noqa: PLC0415
     from alflow.labeling.frames import compute_checked  # noqa: PLC0415
+    from alflow.labeling.guard import single_engine  # noqa: PLC0415
 
     began = time.perf_counter()
     try:
-        made = make_engine(engine, settings)
+        made = single_engine(engine, engine_settings(engine, settings, "the check"))
         evaluation = compute_checked(made, np.asarray(numbers, dtype=np.int64), np.asarray(positions))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here is what the check reports
         return {"energy": None, "theory": "", "label_error": f"{type(error).__name__}: {error}"}

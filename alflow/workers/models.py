@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alflow.errors import EngineLostError, InputError, LabelError
+from alflow.labeling.frames import sound
 from alflow.labeling.protocol import LabelEngine
 from alflow.types import Evaluation, FloatArray, ForceModel, IntArray
 from alflow.workers import heartbeat as lifeline
@@ -103,12 +104,12 @@ def insist(
         LabelError: what the engine says of the structure.
     """
     try:
-        return engine.compute(numbers, positions, charge, start)
+        return sound(engine.compute(numbers, positions, charge, start), numbers)
     except LabelError as error:
         if error.reason not in LOST:
             raise
     try:
-        return engine.compute(numbers, positions, charge, start)
+        return sound(engine.compute(numbers, positions, charge, start), numbers)
     except LabelError as error:
         if error.reason not in LOST:
             raise

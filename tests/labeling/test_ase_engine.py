@@ -79,7 +79,9 @@ def test_a_charge_must_be_in_the_arguments():
         ("ase.calculators.emt.NoSuch", {}, "cannot be imported"),
         ("no_such_package.Calculator", {}, "cannot be imported"),
         ("ase.atoms.Atoms", {"positions": 3}, "refused"),
-        ("ase.units.create_units", {}, "follows ASE's interface"),
+        ("ase.units.create_units", {}, "refused"),
+        ("ase.units.create_units", {"codata_version": "2014"}, "follows ASE's interface"),
+        ("ase.units.kB", {}, "what a function returns"),
         ("ase.calculators.tip3p.TIP3P", {"nonsense": 3}, "refused .*nonsense"),
     ],
 )

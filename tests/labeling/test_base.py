@@ -70,5 +70,5 @@ def test_theory_hash_sees_values_but_not_order():
 
 def test_make_engine():
     assert make_engine("gfn2-xtb", XTBSettings()).theory == make_engine("gfn2-xtb", XTBSettings()).theory
-    with pytest.raises(PluginError, match=r"none named 'gfn3'\. Did you mean gfn2-xtb\?"):
-        make_engine("gfn3", XTBSettings())
+    with pytest.raises(PluginError, match=r"none named 'gfn-xtb'\. Did you mean gfn2-xtb\?"):
+        make_engine("gfn-xtb", XTBSettings())

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from rows import PEROXIDE, WATER, frames, row
 
+from alflow.errors import FAILURE_REASONS
 from alflow.ledger import (
     Counts,
     Ledger,
     LedgerReader,
     Origin,
+    check_ledger,
     label_rows,
     structure_key,
     structure_keys,
@@ -243,3 +245,12 @@ def test_failures_of_some_reasons_are_forgotten_where_nothing_earlier_asked_for_
     assert list(ledger.lookup("a", frames(old, new, other, shared)).missing) == [1]
     assert ledger.counts() == Counts(1, 3)
     assert ledger.forget_failures("b", ("timeout",), 0) == 0
+
+
+@pytest.mark.parametrize("reason", FAILURE_REASONS)
+def test_every_reason_of_a_failure_is_kept_and_passes_the_check(tmp_path, reason):
+    with Ledger.open(tmp_path / "l") as ledger:
+        ledger.add([row(1), row(2, failed=reason)])
+    with LedgerReader.open(tmp_path / "l") as ledger:
+        assert [found.reason for found in ledger.rows()] == [None, reason]
+        assert check_ledger(ledger).sound

@@ -8,6 +8,7 @@ from alflow.config.sampling import MDSettings, RelaxSettings
 from alflow.errors import LabelError, RelaxationError, StructureError
 from alflow.sampling.md import equilibrate, initial_state, relax, run_md
 from alflow.types import Evaluation, MDState
+from alflow.workers.models import insist
 
 
 def harmonic(positions, start=None):
@@ -155,3 +156,24 @@ def test_threads_share_the_library(network, butane):
     for seed, frames in enumerate(together):
         assert np.array_equal(frames.positions, run(seed).positions)
         assert frames.charge == 1
+
+
+def test_outsider_label_beyond_the_bounds_ends_a_trajectory_in_words():
+    """What no molecule has is no step of a trajectory, and never a frame of the first data."""
+
+    class Absurd:
+        theory = ""
+
+        def compute(self, numbers, positions, charge=0, start=None):
+            stretch = float(positions[1, 0]) - 1.0
+            return Evaluation(1e6 if stretch > 0.05 else -1.0, np.array([[-5.0, 0, 0], [5.0, 0, 0]]))
+
+    def forces(positions, start=None):
+        return insist(Absurd(), numbers, positions, 0, start)
+
+    numbers, x = np.array([6, 6]), np.array([[0.0, 0, 0], [1.0, 0, 0]])
+    settings = MDSettings(temperature_k=1.0, stride=1)
+    segment = run_md(forces, numbers, MDState(0, x, np.zeros_like(x)), settings, steps=200, seed=1)
+    assert "implausible-label" in segment.stopped
+    assert 0 < len(segment.steps) < 200
+    assert set(segment.energy) == {-1.0}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alflow.dftb.flaws import Flaw, find_flaws, refuse_flawed
 from alflow.dftb.molecule import Details, Molecule
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate, read_pair
@@ -46,6 +47,7 @@ class DFTB3Engine:
             }
         )
         self._files: dict[tuple[int, int], SlaterKosterFile] = {}
+        self._flaws: dict[tuple[int, int], tuple[Flaw, ...]] = {}
         self._molecules: OrderedDict[tuple[bytes, int], Molecule] = OrderedDict()
 
     @property
@@ -79,7 +81,9 @@ class DFTB3Engine:
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         if not np.isfinite(positions).all():
             raise LabelError("implausible-structure", "Coordinates must be finite numbers; some are not.")
-        details = self.molecule(numbers, charge).compute(positions, start)
+        molecule = self.molecule(numbers, charge)
+        refuse_flawed(self._flaws, numbers, positions, str(self._own_folder or self._set.name))
+        details = molecule.compute(positions, start)
         if self._settings.dispersion == "none":
             return details
         energy, forces = d3bj(numbers, positions, self._set.dispersion)
@@ -109,14 +113,16 @@ class DFTB3Engine:
                 "unknown-element",
                 f"{self._set.name} knows {', '.join(self._set.symbols.values())}; found atomic number {unknown[0]}.",
             )
+        files = {(a, b): self._file(a, b) for a in kinds for b in kinds}
+        self._flaws |= find_flaws(files, self._set.symbols)
         tables = build_tables(
             numbers,
-            {(a, b): self._file(a, b) for a in kinds for b in kinds},
+            files,
             self._set.elements,
             third_order=self._settings.third_order,
             hydrogen_damping_zeta=self._settings.hydrogen_damping_zeta,
         )
-        _check_charge(charge, float(tables.valence.sum()), 2 * tables.onsite.size)
+        check_charge(charge, float(tables.valence.sum()), 2 * tables.onsite.size)
         return Molecule(
             tables,
             int(charge),
@@ -132,7 +138,7 @@ class DFTB3Engine:
         return self._files[a, b]
 
 
-def _check_charge(charge: float, valence: float, room: int) -> None:
+def check_charge(charge: float, valence: float, room: int) -> None:
     """Refuse a charge that is no whole number or leaves no electron, or more than the orbitals hold."""
     if charge != round(charge):
         raise LabelError("bad-charge", f"A total charge must be a whole number; it is {charge}.")

@@ -23,9 +23,11 @@ from ase import Atoms
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
+from alflow.dftb.flaws import Flaw, find_flaws, refuse_flawed
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
-from alflow.dftb.parameters import digest, locate
+from alflow.dftb.parameters import digest, locate, read_pair
 from alflow.errors import ConfigError, LabelError
+from alflow.labeling.engines.dftb3 import check_charge
 from alflow.labeling.frames import require_plausible, theory_hash
 from alflow.labeling.kinds.dftb import DFTBPlusSettings
 from alflow.types import Evaluation, FloatArray, IntArray
@@ -75,6 +77,15 @@ def dftbplus_input(
         lines += [f"  Dispersion = SimpleDftD3 {{ s6 = {d3.s6}; s8 = {d3.s8}; a1 = {d3.a1}; a2 = {d3.a2} }}"]
     lines += ["}", "Analysis { CalculateForces = Yes }", "Options { WriteDetailedOut = No }"]
     return "\n".join([*lines, "ParserOptions { ParserVersion = 12 }", ""])
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What the files of some elements say."""
+
+    flaws: dict[tuple[int, int], tuple[Flaw, ...]]
+    valence: dict[int, float]
+    """Electrons of the neutral atoms."""
 
 
 @dataclass
@@ -134,8 +145,10 @@ class DFTBPlusEngine:
     DFTB+ starts each self-consistency from its last charges, so results repeat within `scc_tolerance`, not to the bit.
     """
 
-    def __init__(self, settings: DFTBPlusSettings) -> None:
+    def __init__(self, settings: DFTBPlusSettings, work: Path | None = None) -> None:
+        """Find the binary; `work` is where its folder is made, None for the temporary folder."""
         self._settings = settings
+        self._work = work
         self._set = parameter_set(settings.parameters)
         self._own_folder = Path(settings.parameters_dir).resolve() if settings.parameters_dir else None
         self._command = _find_binary(settings.command)
@@ -147,6 +160,7 @@ class DFTBPlusEngine:
                 **settings.model_dump(mode="json", exclude={"parameters_dir", "max_cycles", "command", "timeout_s"}),
             }
         )
+        self._pairs: dict[tuple[int, ...], _Pairs] = {}
         self._server: _Server | None = None
 
     @property
@@ -172,8 +186,12 @@ class DFTBPlusEngine:
         Raises:
             LabelError: What DFTB+ cannot do; "timeout" where it was silent for too long.
         """
-        _check(self._set, numbers, charge)
+        _check(self._set, numbers)
         require_plausible(positions)
+        pairs = self._pairs_of(numbers)
+        room = 2 * sum((self._set.elements[int(number)].max_angular_momentum + 1) ** 2 for number in numbers)
+        check_charge(charge, sum(pairs.valence[int(number)] for number in numbers), room)
+        refuse_flawed(pairs.flaws, numbers, positions, str(self._own_folder or self._set.name))
         atoms = Atoms(numbers=numbers, positions=positions)
         server = self._serve(atoms, charge)
         silent = threading.Event()
@@ -202,6 +220,17 @@ class DFTBPlusEngine:
             self._server.close()
             self._server = None
 
+    def _pairs_of(self, numbers: IntArray) -> _Pairs:
+        kinds = tuple(sorted({int(number) for number in numbers}))
+        if kinds not in self._pairs:
+            own = self._own_folder
+            folder = own or locate(self._set.name)
+            files = {(a, b): read_pair(self._set, folder, (a, b), check=own is None) for a in kinds for b in kinds}
+            atoms = {kind: files[kind, kind].atom for kind in kinds}
+            valence = {kind: float(atom.occupations.sum()) for kind, atom in atoms.items() if atom is not None}
+            self._pairs[kinds] = _Pairs(find_flaws(files, self._set.symbols), valence)
+        return self._pairs[kinds]
+
     def _serve(self, atoms: Atoms, charge: int) -> _Server:
         key = atoms.numbers.tobytes(), charge
         if self._server is None or self._server.key != key:
@@ -210,7 +239,7 @@ class DFTBPlusEngine:
         return self._server
 
     def _launch(self, atoms: Atoms, charge: int, key: tuple[bytes, int]) -> _Server:
-        folder = tempfile.mkdtemp(prefix="alflow-dftbplus-")
+        folder = tempfile.mkdtemp(prefix="alflow-dftbplus-", dir=self._work)
         parameters = self._own_folder or locate(self._set.name)
         text = dftbplus_input(self._settings, self._set, parameters, atoms.numbers, charge, socket_name(folder))
         (Path(folder) / "dftb_in.hsd").write_text(text)
@@ -243,15 +272,13 @@ def _version(command: list[str]) -> str:
     return lines[0] if lines and not done.returncode else "unknown"
 
 
-def _check(known: ParameterSet, numbers: IntArray, charge: float) -> None:
+def _check(known: ParameterSet, numbers: IntArray) -> None:
     unknown = [int(number) for number in numbers if int(number) not in known.elements]
     if unknown:
         raise LabelError(
             "unknown-element",
             f"{known.name} knows {', '.join(known.symbols.values())}; found atomic number {unknown[0]}.",
         )
-    if charge != round(charge):
-        raise LabelError("bad-charge", f"A total charge must be a whole number; it is {charge}.")
 
 
 def _tail(path: Path, lines: int = 8) -> str:

@@ -28,7 +28,8 @@ WIDTH_ANGSTROM = 0.35
 REPULSION_EV = 20.0
 RANGE_ANGSTROM = 0.5
 MODEL_VERSION = 1
-ABSURD_EV = 1e9
+ABSURD_EV = -2000.0
+"""Of an outlier: no sane label of an organic molecule, yet within the bounds of any theory."""
 
 
 class SleepEngine:

@@ -17,6 +17,8 @@ from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV
 
 HEAVIEST_ELEMENT = 86
 """The parametrisations end with radon."""
+LARGEST_CHARGE_ERROR = 1e-3
+"""Of the sum of the atoms' charges, electrons; it is 1e-9 where all is well."""
 KEPT_CALCULATORS = 8
 """Compositions whose calculators are kept; the one not used for longest goes."""
 
@@ -62,9 +64,11 @@ class XTBEngine:
             result = calculator.singlepoint()
             energy = float(result.get("energy"))
             gradient = np.asarray(result.get("gradient"), dtype=np.float64)
+            carried, electrons = float(result.get("charges").sum()), float(result.get("orbital-occupations").sum())
         except (TBLiteRuntimeError, TBLiteValueError) as error:
             self._calculators.pop(_key(numbers, charge), None)
             raise LabelError(_reason(str(error)), f"tblite: {error}") from error
+        _check_electrons(charge, carried, electrons)
         return Evaluation(energy * HARTREE_IN_EV, gradient * (-HARTREE_IN_EV / BOHR_IN_ANGSTROM))
 
     def _calculator(self, numbers: IntArray, positions_bohr: FloatArray, charge: int) -> Calculator:
@@ -107,5 +111,17 @@ def _check(numbers: IntArray, charge: int) -> None:
         )
 
 
+def _check_electrons(charge: int, carried: float, electrons: float) -> None:
+    """Refuse a result without valence electrons, or with fewer than asked for: tblite drops what no orbital takes."""
+    if abs(carried - charge) > LARGEST_CHARGE_ERROR or electrons < 0.5:
+        raise LabelError(
+            "bad-charge",
+            f"A molecule keeps at least one valence electron, and its orbitals must take all of them; of the charge "
+            f"{charge:+d}, {carried:+.3g} was computed, with {electrons:.3g} valence electrons.",
+        )
+
+
 def _reason(message: str) -> FailureReason:
+    if "number of electrons" in message.lower():
+        return "bad-charge"
     return "not-converged" if "converge" in message.lower() else "engine-error"

@@ -6,22 +6,20 @@ process. It dies with the one that started it, and is the first that the kernel 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import weakref
 from collections.abc import Mapping
-from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from pydantic import JsonValue
 
+from alflow.config.base import Settings
+from alflow.config.load import validate
+from alflow.config.plugins import ENGINES, find_installed
 from alflow.errors import FAILURE_REASONS, FailureReason, InputError, LabelError
+from alflow.labeling import make_engine
+from alflow.labeling.engines.folders import Keeping, WorkFolder, label_folders, remove, scratch
+from alflow.labeling.guard.forkserver import START_TIMEOUT_S, Child, Nursery, kernel_kills
 from alflow.labeling.guard.messages import (
     EndedError,
     Kind,
@@ -32,13 +30,9 @@ from alflow.labeling.guard.messages import (
     send,
     unpack_evaluation,
 )
+from alflow.labeling.kinds.ase import FolderSettings
+from alflow.labeling.protocol import LabelEngine
 from alflow.types import Evaluation, FloatArray, IntArray
-
-START_TIMEOUT_S = 600.0
-"""Longest time that importing and making an engine may take, s (a cold parallel file system is slow)."""
-END_TIMEOUT_S = 10.0
-TOLD_CHARACTERS = 400
-"""Of what an engine said to stderr before it crashed."""
 
 
 class GuardedEngine:
@@ -66,11 +60,14 @@ class GuardedEngine:
             InputError: the engine cannot be made.
         """
         self._name = name
+        self._writes_files = find_installed(ENGINES, name).writes_files
         self._timeout = timeout_s
         self._memory_limit_gb = memory_limit_gb
         self._order = {"engine": name, "settings": dict(settings), "memory_limit_gb": memory_limit_gb}
-        self._nursery: _Nursery | None = None
-        self._child: _Child | None = None
+        self._folders = _folder_settings(name, settings)
+        self._work: WorkFolder | None = None
+        self._nursery: Nursery | None = None
+        self._child: Child | None = None
         self._theory = ""
         self._start()
 
@@ -102,18 +99,21 @@ class GuardedEngine:
             self._end_child()
             raise LabelError(
                 "timeout",
-                f"A label may take {self._timeout:g} s (labels.timeout_s); {self._name} had not ended by then.",
+                f"A label may take {self._timeout:g} s (labels.timeout_s); {self._name} had not ended by then."
+                f"{self._clear_up()}",
             ) from None
         except EndedError:
             raise self._crash(child) from None
         except BaseException:  # Ctrl-C: the answer that is on its way would be taken for the next structure's
             self._end_child()
+            self._clear_up(keep=False)
             raise
         if kind == Kind.EVALUATION:
             return unpack_evaluation(payload)
         reason, detail = json.loads(payload)
         if reason == "out-of-memory":
             self._end_child()
+            self._clear_up(keep=False)  # the child has named and kept its folder
         raise LabelError(_listed(reason), detail)
 
     def close(self) -> None:
@@ -122,8 +122,11 @@ class GuardedEngine:
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.close()
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()
 
-    def _running(self) -> _Child:
+    def _running(self) -> Child:
         """Return the child; start one where there is none or it went away between two structures."""
         if self._child is not None and not is_closed(self._child.answers):
             return self._child
@@ -133,9 +136,11 @@ class GuardedEngine:
         except InputError as error:
             raise LabelError("engine-crash", f"After a crash the engine could not be made again: {error}") from error
 
-    def _start(self) -> _Child:
+    def _start(self) -> Child:
+        if self._writes_files and self._work is None:
+            self._work = WorkFolder(scratch(self._folders))
         if self._nursery is None or not self._nursery.alive():
-            self._nursery = _Nursery(self._order)
+            self._nursery = Nursery({**self._order, "work": str(self._work.path) if self._work else None})
         try:
             child = self._child = self._nursery.start_child()
             kind, payload = receive(child.answers, START_TIMEOUT_S)
@@ -149,109 +154,55 @@ class GuardedEngine:
         self._theory = payload.decode()
         return child
 
+    def _clear_up(self, *, keep: bool = True) -> str:
+        """Keep, or remove, the folder of the label that ended the child; return words that name it."""
+        if self._work is None:
+            return ""
+        words = ""
+        for folder in label_folders(self._work.path):
+            words += Keeping.of(self._folders).keep(folder) if keep else ""
+            remove(folder)
+        return words
+
     def _end_child(self) -> int | None:
         """Kill the child and what it started; return how it ended."""
         child, self._child = self._child, None
         return child.end() if child is not None else None
 
-    def _crash(self, child: _Child) -> LabelError:
+    def _crash(self, child: Child) -> LabelError:
         """Say how the child ended."""
         said = child.nursery.last_words()
         code = self._end_child()
-        by_kernel = code == -signal.SIGKILL and _kernel_kills() > child.kernel_kills
+        by_kernel = code == -signal.SIGKILL and kernel_kills() > child.kernel_kills
         if by_kernel or _speaks_of_memory(said):
             limit = f"{self._memory_limit_gb:g} GB" if self._memory_limit_gb else "what the node has"
-            return LabelError("out-of-memory", f"A label may take {limit}; {self._name} wanted more. {said}".strip())
-        return LabelError("engine-crash", f"{self._name} ended its process: {_manner(code)}. {said}".strip())
+            detail = f"A label may take {limit}; {self._name} wanted more. {said}".strip()
+            return LabelError("out-of-memory", detail + self._clear_up())
+        detail = f"{self._name} ended its process: {_manner(code)}. {said}".strip()
+        return LabelError("engine-crash", detail + self._clear_up())
 
 
-class _Nursery:
-    """The interpreter that has imported the engine and forks children."""
+def single_engine(name: str, settings: Settings) -> LabelEngine:
+    """Make an engine for a few labels in this process: guarded if it writes files, which then go where they belong.
 
-    def __init__(self, order: Mapping[str, object]) -> None:
-        self._socket, theirs = socket.socketpair()
-        self._said = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the process
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
-                [sys.executable, "-m", "alflow.labeling.guard.child", str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-                pass_fds=[theirs.fileno()],
-            )
-        self.close = weakref.finalize(self, _end_process, self._process, self._socket, self._said)
-        text = json.dumps(order).encode()
-        with contextlib.suppress(OSError):
-            self._socket.sendall(len(text).to_bytes(8, "little") + text)
-
-    def alive(self) -> bool:
-        return bool(self.close.alive) and self._process.poll() is None
-
-    def start_child(self) -> _Child:
-        """Return a new child, which makes its engine."""
-        self._said.truncate(0)
-        self._said.seek(0)
-        self._socket.settimeout(START_TIMEOUT_S)
-        try:
-            self._socket.sendall(b"s")
-            pid, pipes, _, _ = socket.recv_fds(self._socket, 8, 2)
-        except OSError as error:
-            raise EndedError from error
-        if len(pipes) != 2:
-            raise EndedError
-        return _Child(self, int.from_bytes(pid, "little"), *pipes)
-
-    def wait_for(self, pid: int) -> int | None:
-        """Return the exit code of a child that ends; None where the nursery itself is gone."""
-        self._socket.settimeout(END_TIMEOUT_S)
-        try:
-            self._socket.sendall(b"w" + pid.to_bytes(8, "little"))
-            answer = self._socket.recv(8, socket.MSG_WAITALL)
-        except OSError:
-            self.close()
-            return None
-        return int.from_bytes(answer, "little", signed=True) if len(answer) == 8 else None
-
-    def last_words(self) -> str:
-        """Return the end of what was said to stderr."""
-        if self._said.closed:
-            return ""
-        size = self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, size - TOLD_CHARACTERS))
-        said = self._said.read().decode(errors="replace")
-        self._said.seek(0, os.SEEK_END)
-        return " ".join(said.split())
+    Raises:
+        InputError: it cannot be made.
+    """
+    if find_installed(ENGINES, name).writes_files:
+        return GuardedEngine(name, settings.model_dump(mode="json"))
+    return make_engine(name, settings)
 
 
-class _Child:
-    """A process that computes, and the pipes to it."""
+def _folder_settings(name: str, settings: Mapping[str, JsonValue]) -> FolderSettings:
+    """Return those of an engine's settings that say where it works; an engine without them keeps nothing.
 
-    def __init__(self, nursery: _Nursery, pid: int, requests: int, answers: int) -> None:
-        self.nursery, self.pid, self.requests, self.answers = nursery, pid, requests, answers
-        self.kernel_kills = _kernel_kills()
-        self._close = weakref.finalize(self, _close_pipes, requests, answers)
-
-    def end(self) -> int | None:
-        """Kill it and what it started, if it has not ended; return its exit code, negative for a signal."""
-        self._close()
-        if not self.nursery.alive():
-            return None
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(self.pid, signal.SIGKILL)
-        return self.nursery.wait_for(self.pid)
-
-
-def _close_pipes(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _end_process(process: subprocess.Popen[bytes], control: socket.socket, said: IO[bytes]) -> None:
-    control.close()
-    process.kill()
-    process.wait()
-    said.close()
+    Raises:
+        InputError: one breaks its rule.
+    """
+    if not issubclass(find_installed(ENGINES, name).settings, FolderSettings):
+        return FolderSettings(kept_failures=0)
+    given = {key: value for key, value in settings.items() if key in FolderSettings.model_fields}
+    return validate(FolderSettings, given, f"settings of {name}")
 
 
 def _listed(reason: str) -> FailureReason:
@@ -267,15 +218,6 @@ def _manner(code: int | None) -> str:
         return f"signal {signal.Signals(-code).name}"
     except ValueError:
         return f"signal {-code}"
-
-
-def _kernel_kills() -> int:
-    """Return how many processes the kernel has ended for want of memory on this host; 0 where it does not count."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _speaks_of_memory(text: str) -> bool:

@@ -24,8 +24,10 @@ from typing import Any
 from alflow.config.plugins import ENGINES, find
 from alflow.errors import InputError, LabelError
 from alflow.labeling import make_engine
+from alflow.labeling.engines.folders import remove
+from alflow.labeling.frames import own_words, sound
 from alflow.labeling.guard.messages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
-from alflow.labeling.guard.parent_death import die_with
+from alflow.labeling.guard.parent_death import adopt_orphans, die_with, end_children
 from alflow.labeling.protocol import LabelEngine
 
 PID = struct.Struct("<q")
@@ -34,21 +36,41 @@ _FIRST_TO_END = "500"
 
 
 def main() -> None:
-    """Serve the socket until it closes."""
+    """Serve the socket until it closes, or the one that started this is gone; then nothing stays behind."""
     control, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    die_with(parent)
+    signal.signal(signal.SIGTERM, _leave)
+    die_with(parent, by=signal.SIGTERM)
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    length = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
-    order = json.loads(control.recv(length, socket.MSG_WAITALL))
-    with contextlib.suppress(ImportError, InputError):  # the fork says what is missing
-        for module in find(ENGINES, order["engine"]).forks():
-            import_module(module)
+    order: dict[str, Any] = {}
+    try:
+        length = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
+        order = json.loads(control.recv(length, socket.MSG_WAITALL))
+        with contextlib.suppress(ImportError, InputError):  # the fork says what is missing
+            for module in find(ENGINES, order["engine"]).forks():
+                import_module(module)
+        serve(control, order)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_children()
+        if order.get("work") and os.getppid() != parent:
+            remove(Path(order["work"]))
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def serve(control: socket.socket, order: Mapping[str, Any]) -> None:
+    """Start a fork, or wait for one that ends, as the socket says."""
     while command := control.recv(1):
         if command == b"s":
             start_fork(control, order)
         else:
             pid = PID.unpack(control.recv(PID.size, socket.MSG_WAITALL))[0]
-            control.sendall(PID.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            end_children()
+            control.sendall(PID.pack(status))
 
 
 def start_fork(control: socket.socket, order: Mapping[str, Any]) -> None:
@@ -75,11 +97,12 @@ def start_fork(control: socket.socket, order: Mapping[str, Any]) -> None:
 def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], parent: int) -> None:
     """Make the engine, and answer one request after another until the pipe closes."""
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(parent)
     _silence()
     _limit(order["memory_limit_gb"])
     try:
-        engine = make_engine(order["engine"], order["settings"])
+        engine = make_engine(order["engine"], order["settings"], Path(order["work"]) if order["work"] else None)
         send(answers, Kind.READY, engine.theory.encode())
     except InputError as error:
         send(answers, Kind.REFUSED, str(error).encode())
@@ -87,24 +110,29 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     except Exception as error:  # noqa: BLE001 - told to the worker, who knows what to do
         send(answers, Kind.REFUSED, f"The engine {order['engine']!r} failed: {type(error).__name__}: {error}".encode())
         return
+    own = os.getpid()
     try:
         while True:
-            send(answers, *answer(engine, receive(requests)[1]))
+            said = answer(engine, receive(requests)[1])
+            if os.getpid() != own:  # a fork of the engine's that came back must not answer, too
+                return
+            send(answers, *said)
     except EndedError:
         getattr(engine, "close", lambda: None)()  # an engine that keeps a process ends it, and its files
 
 
 def answer(engine: LabelEngine, request: bytes) -> tuple[Kind, bytes]:
     """Compute one structure."""
+    numbers, positions, charge, start = unpack_request(request)
     try:
-        return Kind.EVALUATION, pack_evaluation(engine.compute(*unpack_request(request)))
+        return Kind.EVALUATION, pack_evaluation(sound(engine.compute(numbers, positions, charge, start), numbers))
     except LabelError as error:
-        reason, detail = str(error.reason), error.detail
-    except MemoryError as error:
-        reason, detail = "out-of-memory", f"The engine wanted more memory than it may take. {error}".strip()
-    except Exception as error:  # noqa: BLE001 - whatever an engine throws is data
-        reason, detail = "engine-error", f"{type(error).__name__}: {error}"
-    return Kind.FAILURE, json.dumps([reason, detail]).encode()
+        failure = error
+    except BaseException as error:  # noqa: BLE001 - whatever an engine throws is data, an exit of the interpreter too
+        failure = own_words(error)
+    finally:
+        signal.alarm(0)  # an alarm that an engine leaves would end the next label
+    return Kind.FAILURE, json.dumps([failure.reason, failure.detail]).encode()
 
 
 def _silence() -> None:

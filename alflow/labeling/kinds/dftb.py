@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -58,7 +59,7 @@ class DFTB3Kind(EngineKind[DFTB3Settings]):
 
     settings = DFTB3Settings
     packages: ClassVar[tuple[str, ...]] = ("numba", "scipy")
-    first_use = "its parameters are fetched and its kernels compiled: a minute or so"
+    first_use: ClassVar[str] = "its parameters are fetched and its kernels compiled: a minute or so"
 
     def references(self, settings: DFTB3Settings) -> tuple[str, ...]:
         """Return what to cite."""
@@ -79,6 +80,7 @@ class DFTBPlusKind(EngineKind[DFTBPlusSettings]):
     """DFTB3 by the program DFTB+."""
 
     settings = DFTBPlusSettings
+    writes_files: ClassVar[bool] = True
 
     def references(self, settings: DFTBPlusSettings) -> tuple[str, ...]:
         """Return what to cite."""
@@ -88,10 +90,14 @@ class DFTBPlusKind(EngineKind[DFTBPlusSettings]):
         )
 
     def make(self, settings: DFTBPlusSettings) -> LabelEngine:
+        """Return an engine whose folder is in the temporary one."""
+        return self.make_in(settings, None)
+
+    def make_in(self, settings: DFTBPlusSettings, work: Path | None) -> LabelEngine:
         """Return an engine."""
         from alflow.labeling.engines.dftbplus import DFTBPlusEngine  # noqa: PLC0415 - heavy
 
-        return DFTBPlusEngine(settings)
+        return DFTBPlusEngine(settings, work)
 
     def forks(self) -> tuple[str, ...]:
         """Return its module."""
