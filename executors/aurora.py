@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -18,24 +20,26 @@ mpiexec() {{ "$MPIEXEC" "$@"; }}"""
 CORES = [str(core) for core in range(104) if core not in (0, 52)]  # the first core of each socket serves the system
 GPUS = [f"{gpu}.{tile}" for gpu in range(6) for tile in range(2)]
 GPU_CORES = [f"{first}-{first + 7}" for first in (1, 9, 17, 25, 33, 41, 53, 61, 69, 77, 85, 93)]  # next to each tile
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    account: str,
-    queue: str = "prod",
-    gpu_queue: str = "debug",
-    filesystems: str = "home:flare",
-    nodes_per_block: int = 1,
-    max_blocks: int = 1,
+    account: Name,
+    queue: Name = "prod",
+    gpu_queue: Name = "debug",
+    filesystems: Name = "home:flare",
+    nodes_per_block: Count = 1,
+    max_blocks: Count = 1,
     gpus: int = 12,
-    gpu_nodes_per_block: int = 1,
-    gpu_max_blocks: int = 1,
+    gpu_nodes_per_block: Count = 1,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 60,
+    walltime_minutes: Count = 60,
     drain_minutes: float = 10.0,
-    idle_minutes: float = 5.0,
+    idle_minutes: Annotated[float, "> 0"] = 5.0,
     worker_init: str = "",
 ) -> Config:
     """Describe Aurora. https://docs.alcf.anl.gov/aurora/hardware-overview/machine-overview/.
@@ -68,7 +72,7 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Aurora shows {len(GPUS)} GPUs; got gpus={gpus}")
-    scripts = sysconfig.get_path("scripts")
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
     start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH", MPIEXEC.format(scripts=scripts)]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -19,23 +21,25 @@ $ON_EACH bash -c 'mkdir -p $COPY && tar -xf $COPY.tar -C $COPY' || exit 1
 export PATH=$COPY/bin:$PATH
 $ON_EACH conda-unpack || exit 1"""
 ONE_WORKER_A_TASK = DEFAULT_LAUNCH_CMD.replace("{max_workers_per_node}", "--max_workers_per_node=1")
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    account: str,
-    partition: str = "batch",
-    qos: str | None = None,
-    nodes_per_block: int = 1,
-    max_blocks: int = 3,
+    account: Name,
+    partition: Name = "batch",
+    qos: Name | None = None,
+    nodes_per_block: Count = 1,
+    max_blocks: Count = 3,
     gpus: int = 8,
-    gpu_max_blocks: int = 1,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 120,
+    walltime_minutes: Count = 120,
     drain_minutes: float = 10.0,
-    idle_minutes: float = 5.0,
-    environment: str | None = None,
+    idle_minutes: Annotated[float, "> 0"] = 5.0,
+    environment: Annotated[str, "path"] | None = None,
     worker_init: str = "",
 ) -> Config:
     """Describe Frontier. https://docs.olcf.ornl.gov/systems/frontier_user_guide.html.
@@ -70,10 +74,11 @@ def make_config(
     """
     if not 1 <= gpus <= 8:
         raise ValueError(f"a node of Frontier shows 8 GPUs; got gpus={gpus}")
-    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    start = [worker_init, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
     if environment is not None:
-        start += ["export COPY=/mnt/bb/$USER/alflow", f"sbcast -pf {environment} $COPY.tar || exit 1", UNPACK]
+        copy = f"sbcast -pf {shlex.quote(environment)} $COPY.tar || exit 1"
+        start += ["export COPY=/mnt/bb/$USER/alflow", copy, UNPACK]
 
     def executor(label: str, workers: int, threads: int, affinity: str, srun: str) -> HighThroughputExecutor:
         provider = SlurmProvider(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import shlex
 import sysconfig
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Annotated, Any
 
 from globus_compute_sdk import Executor
 from parsl.config import Config
@@ -34,15 +36,20 @@ class SpreadExecutor(GlobusComputeExecutor):  # type: ignore[misc]  # Parsl has 
         return super().submit(func, resource_specification, *args, **kwargs)
 
 
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
+Cores = Annotated[int, ">= 1, <= 4096"]
+
+
 def make_config(
     run_dir: pathlib.Path,
     *,
-    endpoints: list[str],
-    label_workers: int = 64,
-    gpu_workers: int = 1,
-    gpus: list[str] | None = None,
-    gpu_threads: int = 1,
-    batch_size: int = 128,
+    endpoints: list[Name],
+    label_workers: Count = 64,
+    gpu_workers: Cores = 1,
+    gpus: list[Name] | None = None,
+    gpu_threads: Cores = 1,
+    batch_size: Annotated[int, ">= 1, <= 10_000"] = 128,
 ) -> Config:
     """Describe labelling by Globus Compute. https://globus-compute.readthedocs.io/en/stable/.
 
@@ -60,7 +67,14 @@ def make_config(
     """
     if not endpoints:
         raise ValueError("endpoints names at least one Globus Compute endpoint")
-    scripts = sysconfig.get_path("scripts")
+    for endpoint in endpoints:
+        try:
+            uuid.UUID(endpoint)
+        except ValueError as error:
+            raise ValueError(f"an endpoint is named by its UUID; got {endpoint!r}") from error
+    if len(set(gpus or [])) != len(gpus or []):
+        raise ValueError(f"gpus names each GPU once; got {','.join(gpus or [])!r}")
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
     lines = [f"export PATH={scripts}:$PATH", THREADS.format(gpu_threads)]
     local = HighThroughputExecutor(
         label="gpu",

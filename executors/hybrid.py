@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -12,30 +14,33 @@ from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
+Cores = Annotated[int, ">= 1, <= 4096"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    cpu_partition: str,
-    cores_per_node: int,
-    gpu_partition: str,
-    gpu_cores_per_node: int,
+    cpu_partition: Name,
+    cores_per_node: Cores,
+    gpu_partition: Name,
+    gpu_cores_per_node: Cores,
     gpus_per_node: int,
-    threads_per_core: int = 1,
-    cpu_account: str | None = None,
-    gpu_account: str | None = None,
+    threads_per_core: Annotated[int, ">= 1, <= 16"] = 1,
+    cpu_account: Name | None = None,
+    gpu_account: Name | None = None,
     cpu_worker_init: str = "",
     gpu_worker_init: str = "",
-    cpu_walltime_minutes: int = 60,
-    gpu_walltime_minutes: int = 240,
-    nodes_per_block: int = 1,
-    max_blocks: int = 4,
-    gpu_max_blocks: int = 1,
+    cpu_walltime_minutes: Count = 60,
+    gpu_walltime_minutes: Count = 240,
+    nodes_per_block: Count = 1,
+    max_blocks: Count = 4,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
     drain_minutes: float = 5.0,
-    idle_minutes: float = 2.0,
-    address: str | None = None,
+    idle_minutes: Annotated[float, "> 0"] = 2.0,
+    address: Name | None = None,
 ) -> Config:
     """Describe two partitions of one cluster. https://slurm.schedmd.com/sbatch.html.
 
@@ -66,8 +71,12 @@ def make_config(
     """
     if gpus_per_node < 1:
         raise ValueError(f"a GPU node has at least one GPU; got gpus_per_node={gpus_per_node}. Without: --site slurm")
+    if gpus_per_node > gpu_cores_per_node:
+        raise ValueError(
+            f"a GPU worker has a core at least; got gpus_per_node={gpus_per_node} and {gpu_cores_per_node} cores"
+        )
     start = [
-        f"export PATH={sysconfig.get_path('scripts')}:$PATH",
+        f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH",
         "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER",
     ]
 

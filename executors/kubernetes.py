@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import re
+from typing import Annotated
 
 from parsl.addresses import address_by_hostname
 from parsl.config import Config
@@ -11,25 +13,29 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import KubernetesProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+MEMORY = r"0*[1-9]\d*(\.\d+)?([KMGTPE]i?|k)?"
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
+Cores = Annotated[int, ">= 1, <= 4096"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    image: str,
-    namespace: str = "default",
-    volume: str,
-    cores_per_pod: int = 4,
-    memory_per_pod: str = "8Gi",
-    max_pods: int = 4,
-    gpu_resource: str | None = "nvidia.com/gpu",
-    gpu_cores_per_pod: int = 4,
-    gpu_memory_per_pod: str = "16Gi",
-    gpu_max_pods: int = 1,
+    image: Name,
+    namespace: Name = "default",
+    volume: Name,
+    cores_per_pod: Cores = 4,
+    memory_per_pod: Name = "8Gi",
+    max_pods: Count = 4,
+    gpu_resource: Name | None = "nvidia.com/gpu",
+    gpu_cores_per_pod: Cores = 4,
+    gpu_memory_per_pod: Name = "16Gi",
+    gpu_max_pods: Count = 1,
     gpu_min_pods: int = 0,
-    idle_minutes: float = 2.0,
-    address: str | None = None,
-    service_account: str | None = None,
+    idle_minutes: Annotated[float, "> 0"] = 2.0,
+    address: Name | None = None,
+    service_account: Name | None = None,
     worker_init: str = "",
 ) -> Config:
     """Describe a Kubernetes cluster. https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/.
@@ -59,6 +65,10 @@ def make_config(
     claim, colon, mount = volume.partition(":")
     if not colon or not run_dir.is_relative_to(mount):
         raise ValueError(f"volume is claim:path, and the run directory lies in that path; got {volume!r} and {run_dir}")
+
+    for memory in (memory_per_pod, gpu_memory_per_pod):
+        if not re.fullmatch(MEMORY, memory):
+            raise ValueError(f"memory is a number with a unit, such as 8Gi or 500Mi; got {memory!r}")
 
     def executor(label: str, cores: int, memory: str, pods: int, extra: dict[str, str]) -> HighThroughputExecutor:
         workers, threads = (cores, 1) if label == "cpu" else (1, cores)

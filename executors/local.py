@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import sysconfig
-from typing import Literal
+from typing import Annotated, Literal
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
@@ -13,20 +14,23 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import LocalProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+CORES = os.cpu_count() or 1
+Cores = Annotated[int, ">= 1, <= 4096"]
+Seconds = Annotated[int, ">= 1, <= 3600"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    workers: int = os.cpu_count() or 1,
-    threads: int = 1,
-    gpu_workers: int = os.cpu_count() or 1,
-    gpu_threads: int = 1,
+    workers: Cores = CORES,
+    threads: Cores = 1,
+    gpu_workers: Cores = CORES,
+    gpu_threads: Cores = 1,
     kind: Literal["processes", "threads"] = "processes",
     encrypted: bool = True,
-    heartbeat_seconds: int = 2,
-    heartbeat_limit_seconds: int = 10,
-    numba_cache: str = "",
+    heartbeat_seconds: Seconds = 2,
+    heartbeat_limit_seconds: Seconds = 10,
+    numba_cache: Annotated[str, "path"] | None = None,
     worker_init: str = "",
 ) -> Config:
     """Describe one machine without a scheduler.
@@ -44,19 +48,19 @@ def make_config(
         encrypted: encrypt the traffic; without it any user of this machine could send tasks to the workers.
         heartbeat_seconds: time between signs of life; a killed worker is noticed within it.
         heartbeat_limit_seconds: silence after which a whole worker pool counts as lost.
-        numba_cache: folder for compiled kernels; empty: the driver's own, where its kernels lie already.
+        numba_cache: folder for compiled kernels; the driver's own, where its kernels lie already, when not given.
         worker_init: shell lines that run before the workers start.
     """
     general = {"run_dir": str(run_dir / "parsl"), "strategy": "simple", "strategy_period": 0.5, "max_idletime": 1e9}
     if kind == "threads":
         pools = [ThreadPoolExecutor("cpu", max_threads=workers), ThreadPoolExecutor("gpu", max_threads=gpu_workers)]
         return Config(executors=pools, initialize_logging=False, usage_tracking=0, **general)
-    scripts = sysconfig.get_path("scripts")
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
 
     def executor(label: str, count: int, threads_each: int) -> HighThroughputExecutor:
         lines = [f"export PATH={scripts}:$PATH", "export OMP_WAIT_POLICY=PASSIVE"]  # idle threads leave the cores
         if numba_cache:
-            lines.append(f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}")
+            lines.append(f"export NUMBA_CACHE_DIR={shlex.quote(str(pathlib.Path(numba_cache).expanduser()))}")
         lines += [THREADS.format(threads_each)]
         return HighThroughputExecutor(
             label=label,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
-from typing import Literal
+from typing import Annotated, Literal
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -16,27 +17,30 @@ THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={
 # The scheduler's mpiexec, not the one that came with this Python environment.
 MPIEXEC = """MPIEXEC=$(type -aP {command} | grep -vFm1 {scripts}/ || type -P {command})
 {command}() {{ "$MPIEXEC" "$@"; }}"""
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
+Cores = Annotated[int, ">= 1, <= 4096"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    queue: str,
-    cores_per_node: int,
-    gpu_queue: str | None = None,
-    gpu_cores_per_node: int | None = None,
+    queue: Name,
+    cores_per_node: Cores,
+    gpu_queue: Name | None = None,
+    gpu_cores_per_node: Cores | None = None,
     gpus_per_node: int = 0,
-    threads_per_core: int = 1,
-    account: str | None = None,
-    nodes_per_block: int = 1,
+    threads_per_core: Annotated[int, ">= 1, <= 16"] = 1,
+    account: Name | None = None,
+    nodes_per_block: Count = 1,
     mpi: Literal["mpich", "openmpi"] = "mpich",
-    max_blocks: int = 4,
-    gpu_max_blocks: int = 1,
+    max_blocks: Count = 4,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 60,
+    walltime_minutes: Count = 60,
     drain_minutes: float = 5.0,
-    idle_minutes: float = 2.0,
-    address: str | None = None,
+    idle_minutes: Annotated[float, "> 0"] = 2.0,
+    address: Name | None = None,
     worker_init: str = "",
     scheduler_options: str = "",
 ) -> Config:
@@ -67,7 +71,13 @@ def make_config(
         worker_init: shell lines that run before the workers start.
         scheduler_options: further #PBS lines.
     """
-    scripts = sysconfig.get_path("scripts")
+    gpu_cores = gpu_cores_per_node or cores_per_node
+    if gpus_per_node > gpu_cores:
+        raise ValueError(f"a GPU worker has a core at least; got gpus_per_node={gpus_per_node} and {gpu_cores} cores")
+    strange = [line for line in scheduler_options.splitlines() if line.strip() and not line.startswith("#PBS ")]
+    if strange:
+        raise ValueError(f"scheduler_options are lines that begin with '#PBS '; got {strange[0]!r}")
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
     start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
 
@@ -107,7 +117,6 @@ def make_config(
             block_error_handler=windowed_error_handler,
         )
 
-    gpu_cores = gpu_cores_per_node or cores_per_node
     return Config(
         executors=[
             executor("cpu", queue, cores_per_node, cores_per_node, 0, nodes_per_block),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -14,23 +16,25 @@ from parsl.providers import SlurmProvider
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 CPU_CORES = ":".join(str(core) for core in range(128))
 GPU_CORES = "48-63:32-47:16-31:0-15"  # the cores next to GPU 0, 1, 2, 3
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    account: str,
-    gpu_account: str | None = None,
-    qos: str = "regular",
-    gpu_qos: str = "regular",
-    nodes_per_block: int = 1,
-    max_blocks: int = 4,
+    account: Name,
+    gpu_account: Name | None = None,
+    qos: Name = "regular",
+    gpu_qos: Name = "regular",
+    nodes_per_block: Count = 1,
+    max_blocks: Count = 4,
     gpus: int = 4,
-    gpu_max_blocks: int = 1,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 120,
+    walltime_minutes: Count = 120,
     drain_minutes: float = 10.0,
-    idle_minutes: float = 5.0,
+    idle_minutes: Annotated[float, "> 0"] = 5.0,
     worker_init: str = "",
 ) -> Config:
     """Describe Perlmutter. https://docs.nersc.gov/systems/perlmutter/architecture/.
@@ -60,7 +64,7 @@ def make_config(
     """
     if not 1 <= gpus <= 4:
         raise ValueError(f"a GPU node of Perlmutter has 4 GPUs; got gpus={gpus}")
-    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    start = [worker_init, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
     def executor(label: str, project: str, quality: str, cores: str, gpus_used: int) -> HighThroughputExecutor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -18,24 +20,26 @@ mpiexec() {{ "$MPIEXEC" "$@"; }}"""
 CORES = [str(core) for core in range(32)]
 GPUS = ["0", "1", "2", "3"]
 GPU_CORES = ["24-31", "16-23", "8-15", "0-7"]  # the cores next to GPU 0, 1, 2, 3
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    account: str,
-    queue: str = "prod",
-    gpu_queue: str = "debug-scaling",
-    filesystems: str = "home:eagle",
-    nodes_per_block: int = 10,
-    max_blocks: int = 1,
+    account: Name,
+    queue: Name = "prod",
+    gpu_queue: Name = "debug-scaling",
+    filesystems: Name = "home:eagle",
+    nodes_per_block: Count = 10,
+    max_blocks: Count = 1,
     gpus: int = 4,
-    gpu_nodes_per_block: int = 1,
-    gpu_max_blocks: int = 1,
+    gpu_nodes_per_block: Count = 1,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 60,
+    walltime_minutes: Count = 60,
     drain_minutes: float = 10.0,
-    idle_minutes: float = 5.0,
+    idle_minutes: Annotated[float, "> 0"] = 5.0,
     worker_init: str = "",
 ) -> Config:
     """Describe Polaris. https://docs.alcf.anl.gov/polaris/hardware-overview/machine-overview/.
@@ -66,7 +70,7 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Polaris shows {len(GPUS)} GPUs; got gpus={gpus}")
-    scripts = sysconfig.get_path("scripts")
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
     start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH", MPIEXEC.format(scripts=scripts)]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 

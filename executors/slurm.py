@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -12,37 +14,42 @@ from parsl.launchers import SrunLauncher
 from parsl.providers import SlurmProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+AFFINITIES = ("block", "block-reverse", "alternating", "none")
 UNPACK = """ON_EACH="srun --nodes=$SLURM_JOB_NUM_NODES --ntasks-per-node=1"
 $ON_EACH bash -c 'mkdir -p $COPY && tar -xf $COPY.tar -C $COPY' || exit 1
 export PATH=$COPY/bin:$PATH
 $ON_EACH conda-unpack || exit 1"""
+Name = Annotated[str, "name"]
+Count = Annotated[int, ">= 1"]
+Cores = Annotated[int, ">= 1, <= 4096"]
+Seconds = Annotated[int, ">= 1, <= 3600"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    partition: str,
-    cores_per_node: int,
-    gpu_partition: str | None = None,
-    gpu_cores_per_node: int | None = None,
+    partition: Name,
+    cores_per_node: Cores,
+    gpu_partition: Name | None = None,
+    gpu_cores_per_node: Cores | None = None,
     gpus_per_node: int = 0,
-    account: str | None = None,
-    qos: str | None = None,
-    constraint: str | None = None,
-    nodes_per_block: int = 1,
-    max_blocks: int = 4,
-    gpu_max_blocks: int = 1,
+    account: Name | None = None,
+    qos: Name | None = None,
+    constraint: Annotated[str, "word"] | None = None,
+    nodes_per_block: Count = 1,
+    max_blocks: Count = 4,
+    gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
-    walltime_minutes: int = 60,
+    walltime_minutes: Count = 60,
     drain_minutes: float = 5.0,
-    idle_minutes: float = 2.0,
+    idle_minutes: Annotated[float, "> 0"] = 2.0,
     exclusive: bool = True,
-    threads_per_core: int = 1,
-    cpu_affinity: str = "block",
-    heartbeat_seconds: int = 10,
-    heartbeat_limit_seconds: int = 60,
-    address: str | None = None,
-    environment: str | None = None,
+    threads_per_core: Annotated[int, ">= 1, <= 16"] = 1,
+    cpu_affinity: Name = "block",
+    heartbeat_seconds: Seconds = 10,
+    heartbeat_limit_seconds: Seconds = 60,
+    address: Name | None = None,
+    environment: Annotated[str, "path"] | None = None,
     worker_init: str = "",
     scheduler_options: str = "",
 ) -> Config:
@@ -79,11 +86,19 @@ def make_config(
         worker_init: shell lines that run before the workers start, for example "module load python".
         scheduler_options: further #SBATCH lines.
     """
-    start = [worker_init, f"export PATH={sysconfig.get_path('scripts')}:$PATH"]
+    gpu_cores = gpu_cores_per_node or cores_per_node
+    if gpus_per_node > gpu_cores:
+        raise ValueError(f"a GPU worker has a core at least; got gpus_per_node={gpus_per_node} and {gpu_cores} cores")
+    if cpu_affinity not in AFFINITIES and not cpu_affinity.startswith("list:"):
+        raise ValueError(f"cpu_affinity is one of {', '.join(AFFINITIES)}; got {cpu_affinity!r}")
+    strange = [line for line in scheduler_options.splitlines() if line.strip() and not line.startswith("#SBATCH ")]
+    if strange:
+        raise ValueError(f"scheduler_options are lines that begin with '#SBATCH '; got {strange[0]!r}")
+    start = [worker_init, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
     if environment is not None:
-        start += ["export COPY=${TMPDIR:-/tmp}/alflow-$SLURM_JOB_ID", f"sbcast -pf {environment} $COPY.tar || exit 1"]
-        start += [UNPACK]
+        copy = f"sbcast -pf {shlex.quote(environment)} $COPY.tar || exit 1"
+        start += ["export COPY=${TMPDIR:-/tmp}/alflow-$SLURM_JOB_ID", copy, UNPACK]
 
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, blocks: int) -> HighThroughputExecutor:
         # The system numbers the first threads of all cores from 0 on, then the second ones.
@@ -121,7 +136,6 @@ def make_config(
             block_error_handler=windowed_error_handler,
         )
 
-    gpu_cores = gpu_cores_per_node or cores_per_node
     return Config(
         executors=[
             executor("cpu", partition, cores_per_node, cores_per_node, 0, max_blocks),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import sysconfig
+from typing import Annotated
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
@@ -12,17 +14,20 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.providers import LocalProvider
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
+Name = Annotated[str, "name"]
+Cores = Annotated[int, ">= 1, <= 4096"]
+Seconds = Annotated[int, ">= 1, <= 3600"]
 
 
 def make_config(
     run_dir: pathlib.Path,
     *,
-    gpus: list[str],
-    workers: int | None = None,
-    gpu_threads: int = 1,
-    heartbeat_seconds: int = 2,
-    heartbeat_limit_seconds: int = 10,
-    numba_cache: str = "~/.cache/alflow/numba",
+    gpus: list[Name],
+    workers: Cores | None = None,
+    gpu_threads: Cores = 1,
+    heartbeat_seconds: Seconds = 2,
+    heartbeat_limit_seconds: Seconds = 10,
+    numba_cache: Annotated[str, "path"] = "~/.cache/alflow/numba",
     worker_init: str = "",
 ) -> Config:
     """Describe a workstation. https://parsl.readthedocs.io/en/stable/userguide/configuration/.
@@ -42,10 +47,11 @@ def make_config(
     if not gpus or len(set(gpus)) != len(gpus):
         raise ValueError(f"gpus names at least one GPU, each once; got {','.join(gpus)!r}. Without a GPU: --site local")
     label_workers = workers or max(1, (os.cpu_count() or 1) - gpu_threads * len(gpus))
-    scripts = sysconfig.get_path("scripts")
+    cache = shlex.quote(str(pathlib.Path(numba_cache).expanduser()))
+    scripts = shlex.quote(sysconfig.get_path("scripts"))
 
     def executor(label: str, count: int, threads: int, accelerators: list[str]) -> HighThroughputExecutor:
-        lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={pathlib.Path(numba_cache).expanduser()}"]
+        lines = [f"export PATH={scripts}:$PATH", f"export NUMBA_CACHE_DIR={cache}"]
         lines += [THREADS.format(threads), worker_init]
         return HighThroughputExecutor(
             label=label,

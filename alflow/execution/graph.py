@@ -84,6 +84,9 @@ class TaskGraph:
             silence_s: a worker whose task gives no sign of life for so long is ended.
         """
         supervise_pools(config)
+        self._folder = getattr(config, "alflow_run_dir", None)
+        if self._folder is not None:
+            self._folder.make()
         config.retries = INFRASTRUCTURE_RETRIES
         config.retry_handler = self._retry_cost
         self._events = events
@@ -93,8 +96,7 @@ class TaskGraph:
         self._finished: queue.SimpleQueue[Task[Any]] = queue.SimpleQueue()
         self._pending: dict[int, Task[Any]] = {}
         self.counts: Counter[str] = Counter()
-        with _deaf_children():
-            self._dfk = DataFlowKernel(config)
+        self._dfk = _started(config)
         sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
         self._watch = ExecutorWatch(sites, events.write, say, config.max_idletime)
         self._with_interchange = {label for label, executor in sites.items() if has_interchange(executor)}
@@ -166,6 +168,8 @@ class TaskGraph:
     def close(self) -> None:
         """End all executors, in bounded time; what is still running is dropped."""
         self._watch.close(self._dfk.cleanup)
+        if self._folder is not None:
+            self._folder.remove()
 
     def _handle(self, task: Task[Any]) -> None:
         del self._pending[task.number]
@@ -203,6 +207,19 @@ class TaskGraph:
         """Tell a worker that was lost at once from one that was ended for its silence: that may be the task's fault."""
         elapsed = (dt.datetime.now() - record["try_time_launched"]).total_seconds()  # noqa: DTZ005 - as Parsl does
         return 1.0 if elapsed < self._silence_s else INFRASTRUCTURE_RETRIES / (SILENT_TRIES - 0.5)
+
+
+def _started(config: Config) -> DataFlowKernel:
+    """Start a site's executors.
+
+    Raises:
+        CampaignError: they do not start.
+    """
+    try:
+        with _deaf_children():
+            return DataFlowKernel(config)
+    except Exception as error:
+        raise CampaignError(f"The executors of a site must start; these do not: {error}.") from error
 
 
 @contextlib.contextmanager

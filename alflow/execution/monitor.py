@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -276,8 +277,20 @@ def drain_margin_s(executor: Any) -> float | None:
     )
     if drain is None or walltime is None:
         return None
-    hours, minutes, seconds = (float(part) for part in str(walltime).split(":"))
-    return 3600.0 * hours + 60.0 * minutes + seconds - float(drain)
+    return walltime_s(str(walltime)) - float(drain)
+
+
+def walltime_s(text: str) -> float:
+    """Read a walltime as batch systems write it, HH:MM:SS or D-HH:MM:SS, s.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if found is None:
+        raise ValueError(f"a walltime reads HH:MM:SS or D-HH:MM:SS; got {text!r}")
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 86400.0 * days + 3600.0 * hours + 60.0 * minutes + seconds
 
 
 def give_back(executor: Any, blocks: Iterable[str]) -> None:

@@ -12,15 +12,20 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
 import runpy
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from alflow.files.home import settle_home
+from alflow.files.scratch import plain_scratch
 
 PARSL_POOL = "parsl.executors.high_throughput.process_worker_pool"
 LOOK_SECONDS = 1.0
@@ -157,8 +162,19 @@ class Supervisor:
 def main() -> None:
     """Run Parsl's pool in this thread, and the supervisor in another."""
     began = time.time()
+    settle_home()
+    keep_sockets_in_a_short_folder()
     threading.Thread(target=_supervise, args=(began,), name="supervisor", daemon=True).start()
     runpy.run_module(PARSL_POOL, run_name="__main__", alter_sys=True)
+
+
+def keep_sockets_in_a_short_folder() -> None:
+    """Have this process and its workers make their sockets where a path to one is not too long; TMPDIR stays."""
+    before, tempfile.tempdir = tempfile.tempdir, plain_scratch()
+    try:
+        multiprocessing.util.get_temp_dir()  # made once, and handed to children
+    finally:
+        tempfile.tempdir = before
 
 
 def _supervise(began: float) -> None:

@@ -213,7 +213,7 @@ class PartialOutput:
         size = _whole(data)
         if not data:
             return 0
-        other = self._take(data[:size].decode(errors="replace")) if size else STRANGE
+        other = self._take(data[:size].decode(errors="replace")) if size else "" if _is_torn(data) else STRANGE
         if other and not overwrite:
             raise InputError(
                 f"Labels go on from those of the same source, engine and settings; {shown(self.path)} {other}. Name "
@@ -261,6 +261,12 @@ def _beside(target: Path) -> Path:
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = f"alflow-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part"
     return target.with_name(name)
+
+
+def _is_torn(data: bytes) -> bool:
+    """Say whether this is the beginning of a frame as alflow writes them: a crash cut the first one off."""
+    head, _, rest = data.partition(b"\n")
+    return head.isdigit() and any(rest[: len(start)] == start[: len(rest)] for start in (b"Properties=", b"Lattice="))
 
 
 def _whole(data: bytes) -> int:

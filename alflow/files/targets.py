@@ -132,8 +132,8 @@ def _is_special(path: Path) -> bool:
         return False
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "it is read-only", str(path))
+    if stat.S_ISREG(mode):
+        path.open("ab").close()  # what may not be written to, is not replaced either
     return not stat.S_ISREG(mode)
 
 

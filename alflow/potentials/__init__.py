@@ -8,9 +8,13 @@ from typing import Any
 
 from alflow.config.plugins import POTENTIALS, find, find_installed, names
 from alflow.errors import InputError, PluginError
+from alflow.files.caches import settle_caches
+from alflow.files.targets import shown
 from alflow.potentials.protocol import Driver, Ensemble, PotentialKind, Training
 
 __all__ = ["Driver", "Ensemble", "PotentialKind", "Training", "join_files", "kind_of", "load_potential"]
+
+settle_caches()  # before the first kernel is compiled
 
 
 def load_potential(path: Path) -> Ensemble:
@@ -59,5 +63,12 @@ def _format(path: Path) -> str:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise InputError(f"A file of weights must be one that alflow wrote; {path} is not: {error}.") from error
+        raise InputError(
+            f"A file of weights must be one that alflow wrote; {shown(path)} is not{_why(error)}."
+        ) from error
     return str(content.get("format", "")) if isinstance(content, dict) else ""
+
+
+def _why(error: Exception) -> str:
+    """Return what the system says of a file; of others, PyTorch says many lines about how it reads."""
+    return f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

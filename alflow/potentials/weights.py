@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,29 @@ def write_weights(path: Path, form: str, content: Mapping[str, Any]) -> None:
         form: says what it holds.
         content: tensors, numbers, strings, and lists and dictionaries of them.
     """
+    save({"format": form, **content}, path)
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write tensors, numbers, strings, and lists and dictionaries of them: whole or not at all.
+
+    PyTorch would not say what is wrong with a disk; so the file is made in memory.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     import torch  # noqa: PLC0415 - torch is heavy, and driving a trajectory does without
 
+    made = io.BytesIO()
+    torch.save(dict(content), made)
     part = path.with_name(path.name + ".part")
-    torch.save({"format": form, **content}, part)
-    part.replace(path)
+    try:
+        part.write_bytes(made.getbuffer())
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def read_weights(path: Path, form: str, hint: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from html import escape
@@ -77,8 +76,7 @@ def _guarded(make: Section, data: RunData) -> str:
 
 
 def _head(data: RunData) -> str:
-    status = data.run.path / "status.json"
-    state = json.loads(status.read_text(encoding="utf-8")) if status.exists() else {}
+    state = data.status
     done, planned = len(data.records), data.settings.iterations
     line = f"{done} of {planned} iterations committed. Written {time.strftime('%Y-%m-%d %H:%M:%S %Z')}."
     if state.get("state") in ("finished", "failed"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,12 @@ class RunData:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, git revision and host of the last driver."""
-        path = self.run.path / "environment.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return found
+        return _table(self.run.path / "environment.json")
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """What the last driver wrote of its state."""
+        return _table(self.run.path / "status.json")
 
     @property
     def iterations(self) -> list[int]:
@@ -70,6 +74,15 @@ class RunData:
     def tasks(self, what: str) -> list[dict[str, Any]]:
         """Return the event lines of one kind of task."""
         return [event for event in self.events if event["what"] == what and "task" in event]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Read a file of JSON; a page does without one that is not there or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def values(estimates: list[Estimate | None], width: int) -> FloatArray:

@@ -119,7 +119,7 @@ class RunDirectory:
         if not path.exists():
             return ()
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 found.append(IterationRecord.from_json(line))
             except (ValueError, TypeError, KeyError):

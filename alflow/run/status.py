@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alflow.errors import RunError
+from alflow.files.targets import cause, shown
 
 STALE_SECONDS = 10.0
 """The driver writes its status once a second; one older than this has no driver."""
@@ -76,9 +77,16 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
     Raises:
         RunError: it is not one, or nothing was started in it yet.
     """
-    now = time.time() if now is None else now
     written = _read_written(path)
-    age = max(0.0, now - float(written["time"]))
+    try:
+        return _status(path, written, time.time() if now is None else now)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        file = shown(path / "status.json")
+        raise RunError(f"A status holds numbers and tables; {file} is damaged: {cause(error)}.") from error
+
+
+def _status(path: Path, written: dict[str, Any], now: float) -> RunStatus:
+    age = max(0.0, now - _moment(written["time"]))
     state, message = _driver(written, age)
     seconds = _iteration_seconds(path / "iterations.jsonl")
     labels, pull, reference, training = (
@@ -90,7 +98,7 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
         message=message,
         host=str(written["host"]),
         pid=int(written["pid"]),
-        started=float(written["started"]),
+        started=_moment(written["started"]),
         age_seconds=age,
         iteration=int(written["iteration"]),
         iterations=int(written["iterations"]),
@@ -110,6 +118,15 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
     )
 
 
+def _moment(value: Any) -> float:
+    """Return a Unix time, s, that a calendar knows."""
+    try:
+        time.localtime(float(value))
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    return float(value)
+
+
 def _read_written(path: Path) -> dict[str, Any]:
     try:
         written = json.loads((path / "status.json").read_text(encoding="utf-8"))
@@ -118,11 +135,13 @@ def _read_written(path: Path) -> dict[str, Any]:
             raise RunError(f"A run has a status once its driver has started tasks; {path} has none yet.") from None
         raise RunError(f"A run directory holds status.json; {path} does not. Was it made by `alflow run`?") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"A status must be readable; {path / 'status.json'} is not: {error}") from error
+        raise RunError(f"A status must be readable; {shown(path / 'status.json')} is not: {cause(error)}.") from error
+    if not isinstance(written, dict):
+        raise RunError(f"A status is a table; {shown(path / 'status.json')} is damaged: it holds {written!r:.40}.")
     missing = {"state", "host", "pid", "started", "time", "iteration", "iterations", "stage"} - set(written)
     if missing:
-        raise RunError(f"A status names {', '.join(sorted(missing))}; {path / 'status.json'} does not.")
-    return dict(written)
+        raise RunError(f"A status names {', '.join(sorted(missing))}; {shown(path / 'status.json')} does not.")
+    return written
 
 
 def _driver(written: dict[str, Any], age: float) -> tuple[DriverState, str]:
@@ -195,7 +214,7 @@ def _iteration_seconds(path: Path) -> list[float]:
     if not path.exists():
         return []
     seconds = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             stages = json.loads(line)["seconds"]
             seconds.append(float(stages.get("train", 0.0)) + max(stages.get("pull", 0.0), stages.get("label", 0.0)))

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from alflow.errors import StructureError
+from alflow.files.scratch import plain_scratch
 from alflow.sampling.velocities import masses_amu
 from alflow.types import FloatArray, IntArray
 from alflow.units import FS_IN_PS
@@ -84,7 +85,7 @@ class Simulation:
 
     def _fill(self, step: int, restart: bytes) -> None:
         if restart:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(dir=plain_scratch()) as folder:
                 path = Path(folder) / "restart"
                 path.write_bytes(restart)
                 self.command(f'read_restart "{path}"')
@@ -205,7 +206,7 @@ class Simulation:
     def restart_record(self) -> bytes:
         """Return LAMMPS's restart record, with all atoms moved to the origin. Nothing can be run after this."""
         self.arrays()[0][:] = 0.0
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=plain_scratch()) as folder:
             path = Path(folder) / "restart"
             self.command(f'write_restart "{path}" noinit')
             return path.read_bytes()

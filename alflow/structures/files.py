@@ -94,7 +94,7 @@ def read_structures(
     structures = []
     for row, atoms in enumerate(images):
         place = found.place(row)
-        _check(atoms, place, finite=finite)
+        _check(atoms, place, finite=finite and FAILURE not in atoms.info)
         structures.append(_structure(atoms, place, labels, keys, notes))
     radicals = [row for row, one in enumerate(structures) if odd_electrons(one.atoms, one.charge)]
     if radicals:

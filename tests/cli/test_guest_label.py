@@ -68,7 +68,7 @@ def test_guest_error_of_several_lines_leaves_the_output_readable(alflow, tmp_pat
     assert np.isfinite([good.get_potential_energy(), also.get_potential_energy()]).all()
     for image in (bad, worse):
         assert image.calc is None
-        assert image.info["label_failure"] == "engine-error"
+        assert image.info["label_failure"] == "not-converged"
         detail = image.info["label_failure_detail"]
         assert len(detail.splitlines()) == 1
         for line in labelcalculators.MANY_WORDS.splitlines():
@@ -81,7 +81,7 @@ def test_guest_exit_code_is_1_where_nothing_could_be_labelled(alflow, tmp_path):
                           "--set", "calculator=labelcalculators.Wordy", "--timeout", "0")  # fmt: skip
     assert code == 1
     assert "0 labels, 2 failures" in out
-    assert [image.info["label_failure"] for image in read(tmp_path / "out.xyz")] == ["engine-error"] * 2
+    assert [image.info["label_failure"] for image in read(tmp_path / "out.xyz")] == ["not-converged"] * 2
 
 
 # ---- the name says the format, and nothing is overwritten ------------------------------------------------------------
@@ -276,6 +276,27 @@ def interrupted(folder, at=3, **changed):
     return folder / "out.xyz.part"
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.0, 1.0), st.sets(st.integers(0, 3)))
+def test_round_trip_of_a_partial_output_cut_anywhere(tmp_path_factory, share, failing):
+    folder = tmp_path_factory.mktemp("cut")
+    write(folder / "in.xyz", methanes(4, failing))
+    labelcalculators.asked.clear()
+    labelcalculators.interrupt_at[0] = 4
+    with pytest.raises(InterruptedWorkError):
+        run_counting(folder)
+    part = folder / "out.xyz.part"
+    whole = part.read_bytes()
+    part.write_bytes(whole[: int(share * len(whole))])
+    labelcalculators.asked.clear()
+    labelcalculators.interrupt_at[0] = 0
+    summary = run_counting(folder)
+    assert summary.known + len(labelcalculators.asked) == 4
+    assert summary.known == whole[: int(share * len(whole))].count(b"\n") // 7  # lines of a frame
+    run_counting(folder, target=folder / "undisturbed.xyz")
+    assert (folder / "out.xyz").read_bytes() == (folder / "undisturbed.xyz").read_bytes()
+
+
 def test_guest_partial_output_is_extended_xyz_of_its_own(tmp_path):
     part = interrupted(tmp_path)
     found = ase.io.read(part, ":", format="extxyz")
@@ -295,8 +316,9 @@ def test_guest_partial_output_is_extended_xyz_of_its_own(tmp_path):
         (lambda folder: (folder / "out.xyz.part").write_text("3\nmy own\nO 0 0 0\nH 0 0 1\nH 0 1 0\n") and {},
          "is no partial output"),
         (lambda folder: (folder / "out.xyz.part").write_text("my own") and {}, "is no partial output"),
+        (lambda folder: (folder / "out.xyz.part").write_text("3\nmy own\nO 0") and {}, "is no partial output"),
     ],
-    ids=["source", "settings", "structures", "text"],
+    ids=["source", "settings", "structures", "text", "torn"],
 )  # fmt: skip
 def test_guest_partial_output_of_something_else_is_refused(tmp_path, change, words):
     part = interrupted(tmp_path)
@@ -346,27 +368,31 @@ main()
     "site", [(), pytest.param(("--site", "local", "-O", "workers=1"), marks=pytest.mark.slow)], ids=["here", "site"]
 )
 def test_guest_signal_says_what_is_kept_and_the_same_command_goes_on(tmp_path, number, site):
-    write(tmp_path / "in.xyz", methanes(9))
+    write(tmp_path / "in.xyz", methanes(12))
     command = [sys.executable, "-c", START, "label", "in.xyz", "-o", "out.xyz", "--engine", "ase",
                "--set", "calculator=labelcalculators.Counting", *site]  # fmt: skip
-    environment = os.environ | {"LABEL_COUNT": str(tmp_path / "count"), "LABEL_SECONDS": "0.7"}
+    environment = os.environ | {"LABEL_COUNT": str(tmp_path / "count"), "LABEL_SECONDS": "0.4"}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     part = tmp_path / "out.xyz.part"
     until = time.monotonic() + 120
     while not (part.exists() and part.read_bytes().count(b"label_row") >= 3) and time.monotonic() < until:
         time.sleep(0.05)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches all of its processes
+    else:
+        process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     kept = part.read_bytes().count(b"label_row")
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
         assert process.returncode == 128 + number
-        assert f"Interrupted by {number.name}. {kept} of 9 frames are done and kept in out.xyz.part" in said
+        assert f"Interrupted by {number.name}. {kept} of 12 frames are done and kept in out.xyz.part" in said
         assert "Traceback" not in said
-    assert 3 <= kept < 9
+    assert 3 <= kept < 12
     frames = ase.io.read(part, ":", format="extxyz")
     paid = {repr(float(image.positions[0, 0])) for image in frames}
     again = subprocess.run(
@@ -376,7 +402,7 @@ def test_guest_signal_says_what_is_kept_and_the_same_command_goes_on(tmp_path, n
     assert f"{kept} frames had been done before" in again.stdout
     counted = (tmp_path / "count").read_text().split()
     assert all(counted.count(one) == 1 for one in paid)
-    assert len(read(tmp_path / "out.xyz")) == len(set(counted)) == 9
+    assert len(read(tmp_path / "out.xyz")) == len(set(counted)) == 12
     assert not part.exists()
 
 

@@ -1,6 +1,7 @@
 """Every command that writes, every place that it may be told to write to: a whole file, or one sentence and code 2."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import ase.io
@@ -10,6 +11,8 @@ from places import BAD, GOOD, bad_place, good_place
 
 from alflow.bench.measure import Interval, account
 from alflow.bench.report import BenchCase, BenchReport, BenchRow
+from alflow.ledger import LedgerReader
+from alflow.ledger.export import export_labels
 
 FORMS = {"extxyz": "out.xyz", "ase-db": "out.db", "torchani-h5": "out.h5", "npz": "out.npz"}
 
@@ -22,10 +25,17 @@ def run_of(finished):
     return SimpleNamespace(path=run, model=run / "iteration-001" / "ensemble.pt", campaign=folder / "tiny.toml")
 
 
+@pytest.fixture(scope="session")
+def exported(run_of, tmp_path_factory):
+    path = tmp_path_factory.mktemp("labels") / "labels.xyz"
+    with LedgerReader.open(run_of.path / "ledger.sqlite") as ledger:
+        export_labels(ledger, path)
+    return path
+
+
 @pytest.fixture
-def labels(alflow, run_of, tmp_path):
-    assert alflow("ledger", "export", run_of.path, tmp_path / "labels.xyz")[0] == 0
-    return tmp_path / "labels.xyz"
+def labels(exported, tmp_path):
+    return shutil.copy(exported, tmp_path / "labels.xyz")
 
 
 @pytest.fixture
@@ -102,6 +112,7 @@ BENCH = ("bench", "label", "--overwrite", "--engine", "sleep", "-O", "kind=threa
 def given(alflow, run_of, labels, measured, monkeypatch, tmp_path):
     """Return a function that runs a command with a target."""
     monkeypatch.setattr("alflow.sitecheck.check.check_site", checked)
+    monkeypatch.setattr("alflow.report.report.SECTIONS", ())  # drawing them takes long, and is tested elsewhere
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(command, path):

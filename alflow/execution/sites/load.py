@@ -12,8 +12,10 @@ from typing import Any
 from alflow.errors import SiteError
 from alflow.execution.monitor import drain_margin_s
 from alflow.execution.sites.files import entry_point
+from alflow.execution.sites.numbers import check_numbers
 from alflow.execution.sites.options import read_options
 from alflow.execution.sites.patience import PatientHandler
+from alflow.execution.sites.plainpath import RULE, PlainPath, plain_path
 from alflow.execution.sites.scheduler import check_scheduler
 
 EXECUTOR_LABELS = ("cpu", "gpu")
@@ -43,16 +45,19 @@ def load_site(path: Path, run_dir: Path, options: Mapping[str, str], *, check_co
     """
     make_config = entry_point(path)
     values = read_options(make_config, options, path)
+    plain = plain_path(run_dir.resolve())
     try:
-        config = make_config(run_dir.resolve(), **values)
+        config = make_config(plain.path, **values)
     except ValueError as error:
         raise SiteError(f"site {path.stem!r} refuses these options: {error}") from error
     except Exception as error:
         raise SiteError(f"site {path.stem!r} cannot be used here: {type(error).__name__}: {error}") from error
     _check_labels(config, path)
-    _settle(config, run_dir.resolve())
+    _settle(config, plain)
     for executor in config.executors:
+        check_numbers(executor, path.stem)
         _check_drain(executor, path.stem)
+        _check_reach(executor, plain, path.stem)
         if check_commands:
             check_scheduler(executor, path.stem)
     return config
@@ -67,14 +72,15 @@ def _check_labels(config: Any, path: Path) -> None:
         )
 
 
-def _settle(config: Any, run_dir: Path) -> None:
+def _settle(config: Any, plain: PlainPath) -> None:
     """Set what is the driver's and not the site's: logs, how interchanges start, patience with the scheduler.
 
     An interchange comes from the driver's own environment, and ends with the driver: otherwise the workers of a killed
     driver would hold their nodes to the walltime. A scheduler that does not answer is waited for.
     """
     if config.run_dir == PARSL_RUN_DIR:
-        config.run_dir = str(run_dir / "parsl")
+        config.run_dir = str(plain.path / "parsl")
+    config.alflow_run_dir = plain
     start = [sys.executable, "-c", DEAF_TO_CTRL_C]
     if shutil.which("setpriv"):
         start += ["setpriv", "--pdeathsig", "TERM"]
@@ -89,9 +95,22 @@ def _settle(config: Any, run_dir: Path) -> None:
             executor.interchange_launch_cmd = [*start, f"{sysconfig.get_path('scripts')}/interchange.py"]
 
 
+def _check_reach(executor: Any, plain: PlainPath, site: str) -> None:
+    """Refuse a link that the nodes of a batch system would not see."""
+    provider = getattr(executor, "provider", None)
+    if plain.here_only and provider is not None and type(provider).__name__ != "LocalProvider":
+        raise SiteError(
+            f"{RULE}; {str(plain.folder)!r} has others, and no folder above it can hold a link that the nodes of site "
+            f"{site!r} see. Choose another --run-dir"
+        )
+
+
 def _check_drain(executor: Any, site: str) -> None:
     """Refuse workers that would take tasks to the end of their job, or none at all."""
-    margin = drain_margin_s(executor)
+    try:
+        margin = drain_margin_s(executor)
+    except ValueError as error:
+        raise SiteError(f"executor {executor.label!r} of site {site!r}: {error}") from error
     if margin is not None and not 0 < margin < margin + executor.drain_period:
         raise SiteError(
             f"workers stop taking tasks some minutes before the walltime of their job (drain_minutes); executor "

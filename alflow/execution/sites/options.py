@@ -7,10 +7,11 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from alflow.errors import SiteError
-from alflow.execution.sites.files import option_parameters
+from alflow.execution.sites.bounds import number_fault, shown, text_fault
+from alflow.execution.sites.hints import option_hints, option_parameters, text_of_rules
 from alflow.files.resources import close_matches
 
 
@@ -47,44 +48,58 @@ def read_options(make_config: Callable[..., Any], options: Mapping[str, str], pa
     if missing:
         asked = " ".join(f"-o {name}=..." for name in missing)
         raise SiteError(f"site {path.stem!r} needs {', '.join(missing)}; give {asked}")
-    hints = typing.get_type_hints(make_config)
+    hints = option_hints(make_config, path)
     return {name: read_value(text, hints.get(name, str), name, path.stem) for name, text in options.items()}
 
 
-def read_value(text: str, kind: Any, name: str, site: str) -> Any:
-    """Read one option string as its annotated type: int, float, bool, str, Literal, list[...], or one of these | None.
+def read_value(text: str, kind: Any, name: str, site: str, rules: tuple[str, ...] = ()) -> Any:
+    """Read one option string as its annotated type.
+
+    Types are int, float, bool, str, Literal, list[...], one of these | None, and each of them with a rule:
+    `Annotated[int, ">= 1"]` (see `alflow.execution.sites.bounds`).
 
     Raises:
-        SiteError: the string is not of that type.
+        SiteError: the string is not of that type, or breaks a rule.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return read_value(text, arguments[0], name, site, text_of_rules(arguments[1:]))
     if origin in (typing.Union, types.UnionType):
-        if type(None) in arguments and text.lower() in ("none", ""):
+        if type(None) in arguments and text.strip().lower() in ("none", ""):
             return None
-        return read_value(text, next(item for item in arguments if item is not type(None)), name, site)
+        return read_value(text, next(item for item in arguments if item is not type(None)), name, site, rules)
     if origin in (list, tuple):
-        return origin(read_value(item.strip(), arguments[0], name, site) for item in text.split(",") if item.strip())
+        parts = [item.strip() for item in text.split(",") if item.strip()]
+        return origin(read_value(part, arguments[0], name, site) for part in parts)
     if origin is Literal:
-        if text not in arguments:
-            allowed = ", ".join(str(item) for item in arguments)
-            raise SiteError(f"option {name!r} of site {site!r} is one of: {allowed}; got {text!r}")
-        return text
-    if kind is bool:
-        values = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if text.lower() not in values:
-            raise SiteError(f"option {name!r} of site {site!r} is true or false; got {text!r}")
-        return values[text.lower()]
+        return _one_of(text, arguments, name, site)
+    return _truth(text, name, site) if kind is bool else _bounded(text, kind, name, site, rules)
+
+
+def _one_of(text: str, allowed: tuple[Any, ...], name: str, site: str) -> str:
+    if text not in allowed:
+        known = ", ".join(str(item) for item in allowed)
+        raise SiteError(f"option {name!r} of site {site!r} is one of: {known}; got {shown(text)}")
+    return text
+
+
+def _truth(text: str, name: str, site: str) -> bool:
+    for value, words in ((True, ("true", "yes", "on", "1")), (False, ("false", "no", "off", "0"))):
+        if text.lower() in words:
+            return value
+    raise SiteError(f"option {name!r} of site {site!r} is true or false; got {shown(text)}")
+
+
+def _bounded(text: str, kind: Any, name: str, site: str, rules: tuple[str, ...]) -> Any:
+    """Read a number or a text, and hold it to its rules."""
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError as error:
         rule = {int: "a whole number", float: "a number"}.get(kind, f"of type {kind}")
-        raise SiteError(f"option {name!r} of site {site!r} is {rule}; got {text!r}") from error
+        raise SiteError(f"option {name!r} of site {site!r} is {rule}; got {shown(text)}") from error
+    fault = text_fault(value, rules) if isinstance(value, str) else ""
+    if isinstance(value, int | float):
+        fault = number_fault(value, rules)
+    if fault:
+        raise SiteError(f"option {name!r} of site {site!r} is {fault}; got {shown(text)}")
+    return value

@@ -38,6 +38,7 @@ class DFTB3Engine:
         self._settings = settings
         self._set: ParameterSet = parameter_set(settings.parameters)
         self._own_folder = Path(settings.parameters_dir) if settings.parameters_dir else None
+        self._folder = self._own_folder or locate(settings.parameters)
         self._theory = theory_hash(
             {
                 "engine": "dftb3",
@@ -133,8 +134,7 @@ class DFTB3Engine:
 
     def _file(self, a: int, b: int) -> SlaterKosterFile:
         if (a, b) not in self._files:
-            folder = self._own_folder or locate(self._set.name)
-            self._files[a, b] = read_pair(self._set, folder, (a, b), check=self._own_folder is None)
+            self._files[a, b] = read_pair(self._set, self._folder, (a, b), check=self._own_folder is None)
         return self._files[a, b]
 
 

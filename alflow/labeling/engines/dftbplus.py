@@ -27,12 +27,15 @@ from alflow.dftb.flaws import Flaw, find_flaws, refuse_flawed
 from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate, read_pair
 from alflow.errors import ConfigError, LabelError
+from alflow.files.scratch import is_plain, plain_scratch
 from alflow.labeling.engines.dftb3 import check_charge
 from alflow.labeling.frames import require_plausible, theory_hash
 from alflow.labeling.kinds.dftb import DFTBPlusSettings
 from alflow.types import Evaluation, FloatArray, IntArray
 
 _OUTPUT = "dftb+.out"
+_PARAMETERS = "parameters"
+"""Link to the folder of parameters: a path in the input must have no quotes, and not be long."""
 _LARGEST_OUTPUT_BYTES = 1_000_000
 
 
@@ -152,6 +155,7 @@ class DFTBPlusEngine:
         self._set = parameter_set(settings.parameters)
         self._own_folder = Path(settings.parameters_dir).resolve() if settings.parameters_dir else None
         self._command = _find_binary(settings.command)
+        self._folder = self._own_folder or locate(settings.parameters)
         self._theory = theory_hash(
             {
                 "engine": "dftbplus",
@@ -223,9 +227,8 @@ class DFTBPlusEngine:
     def _pairs_of(self, numbers: IntArray) -> _Pairs:
         kinds = tuple(sorted({int(number) for number in numbers}))
         if kinds not in self._pairs:
-            own = self._own_folder
-            folder = own or locate(self._set.name)
-            files = {(a, b): read_pair(self._set, folder, (a, b), check=own is None) for a in kinds for b in kinds}
+            check = self._own_folder is None
+            files = {(a, b): read_pair(self._set, self._folder, (a, b), check=check) for a in kinds for b in kinds}
             atoms = {kind: files[kind, kind].atom for kind in kinds}
             valence = {kind: float(atom.occupations.sum()) for kind, atom in atoms.items() if atom is not None}
             self._pairs[kinds] = _Pairs(find_flaws(files, self._set.symbols), valence)
@@ -239,9 +242,10 @@ class DFTBPlusEngine:
         return self._server
 
     def _launch(self, atoms: Atoms, charge: int, key: tuple[bytes, int]) -> _Server:
-        folder = tempfile.mkdtemp(prefix="alflow-dftbplus-", dir=self._work)
-        parameters = self._own_folder or locate(self._set.name)
-        text = dftbplus_input(self._settings, self._set, parameters, atoms.numbers, charge, socket_name(folder))
+        own = self._work is not None and is_plain(self._work)
+        folder = tempfile.mkdtemp(prefix="alflow-dftbplus-", dir=self._work if own else plain_scratch())
+        (Path(folder) / _PARAMETERS).symlink_to(self._folder)
+        text = dftbplus_input(self._settings, self._set, Path(_PARAMETERS), atoms.numbers, charge, socket_name(folder))
         (Path(folder) / "dftb_in.hsd").write_text(text)
         write(Path(folder) / "geometry.gen", atoms, format="gen")
         server = _Server(key, self._command, folder)

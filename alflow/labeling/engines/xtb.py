@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from importlib.metadata import version
 
@@ -33,6 +34,7 @@ class XTBEngine:
     def __init__(self, settings: XTBSettings) -> None:
         self._settings = settings
         self._calculators: OrderedDict[tuple[bytes, int], Calculator] = OrderedDict()
+        weakref.finalize(self, self._calculators.clear)  # later, at the interpreter's end, tblite itself is gone
 
     @property
     def theory(self) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alflow.config.plugins import ENGINES, find
-from alflow.errors import InputError, LabelError
+from alflow.errors import AlflowError, InputError, LabelError
 from alflow.labeling import make_engine
 from alflow.labeling.engines.folders import remove
 from alflow.labeling.frames import own_words, sound
@@ -104,7 +104,7 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     try:
         engine = make_engine(order["engine"], order["settings"], Path(order["work"]) if order["work"] else None)
         send(answers, Kind.READY, engine.theory.encode())
-    except InputError as error:
+    except AlflowError as error:
         send(answers, Kind.REFUSED, str(error).encode())
         return
     except Exception as error:  # noqa: BLE001 - told to the worker, who knows what to do

@@ -15,6 +15,7 @@ import torch
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.workspace import Array
+from alflow.potentials.weights import save
 from alflow.types import Dataset, Split
 
 FORMAT = 2
@@ -66,9 +67,7 @@ def fingerprint(
 
 def write(path: Path, key: str, progress: Progress) -> None:
     """Write a checkpoint; a kill meanwhile leaves the one before."""
-    part = path.with_name(path.name + ".part")
-    torch.save({"key": key, **vars(progress)}, part)
-    part.replace(path)
+    save({"key": key, **vars(progress)}, path)
 
 
 def read(path: Path | None, key: str, device: torch.device) -> Progress | None:

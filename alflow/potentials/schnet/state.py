@@ -14,6 +14,7 @@ import torch
 from alflow.errors import TrainingError
 from alflow.potentials.schnet.network import Architecture, Parameters
 from alflow.potentials.schnet.settings import SchNetSettings
+from alflow.potentials.weights import save
 from alflow.types import Split
 
 
@@ -113,9 +114,7 @@ class Checkpoint:
         """Write the file, if the last one is old enough."""
         if self._path is None or time.monotonic() - self._last < self._every:
             return
-        part = self._path.with_name(self._path.name + ".part")
-        torch.save({**state.dump(), "key": self._key}, part)
-        part.replace(self._path)
+        save({**state.dump(), "key": self._key}, self._path)
         self._last = time.monotonic()
 
     def remove(self) -> None:
