@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from alflow.config.campaign import LabelSettings
 from alflow.execution.graph import WorkerGoneError
-from alflow.farm.queue import LabelFarm
-from alflow.farm.queue import queue as farming
+from alflow.farm import queue as farming
+from alflow.farm.farm import LabelFarm
 from alflow.ledger import Ledger, Origin
 from alflow.types import Frames
 from alflow.workers.models import EngineModel
@@ -28,7 +28,8 @@ class Clock:
         labels = LabelSettings.model_validate({"engine": "sleep", "frames_per_task": 5})
         self.farm = LabelFarm(graph, Ledger.open(path), EngineModel("sleep", {}), labels, "theory")
 
-    def _submit(self, what, engine, settings, numbers, positions, *_, handler, **__):
+    def _submit(self, call, handler, **_):
+        engine, settings, numbers, positions, *_ = call.arguments
         self.tasks.append((handler, len(positions)))
 
     def ask(self, count):
@@ -111,7 +112,7 @@ def test_outsider_the_rate_is_labels_over_the_time_that_any_was_in_flight(tmp_pa
                 clock.lose()
             elif step == "wait":
                 clock.now += 2.0
-                waited += 2.0 if clock.farm.in_flight else 0.0
+                waited += 0.0 if clock.farm.idle() else 2.0
             expected = arrived / waited if waited else 0.0
             assert clock.farm.rate() == pytest.approx(expected)
         assert clock.farm.done <= clock.farm.wanted

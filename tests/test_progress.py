@@ -4,12 +4,13 @@ import io
 from dataclasses import replace
 
 import pytest
-from alflow.campaign.stages import Stages
 from rich.console import Console
 
-from alflow.campaign.loop import launch as launching
+from alflow.campaign import launch as launching
+from alflow.campaign import pulling, ticker
 from alflow.config.load import load_campaign
-from alflow.display.progress import LiveDisplay, PlainDisplay, View, display_for, sentence, waiting
+from alflow.display.progress import LiveDisplay, PlainDisplay, display_for, sentence, waiting
+from alflow.display.view import View
 
 
 class Recorder:
@@ -30,16 +31,16 @@ class Recorder:
 
 def test_outsider_no_count_is_ever_above_what_is_wanted(tiny_file, tmp_path, monkeypatch):
     """A relaxation is waited for while pulls run, a stored pull is replayed: the plan is known before either."""
-    monkeypatch.setattr(launching, "DISPLAY_SECONDS", 0.0)
+    monkeypatch.setattr(ticker, "DISPLAY_SECONDS", 0.0)
     overrides = ["sampling.relax_with=label-engine", "sampling.replicas=2"]
     options = {"kind": "threads"}
-    start = Stages._start_pull
+    start = pulling._Pulling.start
 
-    def checked(stages, *arguments):
-        assert stages.view.steps_wanted == 120
-        return start(stages, *arguments)
+    def checked(stage, *arguments):
+        assert stage._campaign.view.steps_wanted == 120
+        return start(stage, *arguments)
 
-    monkeypatch.setattr(Stages, "_start_pull", checked)
+    monkeypatch.setattr(pulling._Pulling, "start", checked)
     for iterations in (1, 2):
         shown = Recorder()
         settings = load_campaign(tiny_file, [*overrides, f"iterations={iterations}"])

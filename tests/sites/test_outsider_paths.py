@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alflow.bench.label import BENCH_APPS
 from alflow.errors import SiteError
 from alflow.execution.cleanup import worker_pools
 from alflow.execution.graph import TaskGraph
@@ -18,6 +17,7 @@ from alflow.execution.sites import find_site, load_site
 from alflow.execution.sites.plainpath import LONGEST_PLAIN, plain_path
 from alflow.files.scratch import PLAIN
 from alflow.run.events import EventLog
+from alflow.workers.probes import NOTHING
 from alflow.workers.result import Outcome
 
 EXECUTORS = Path(__file__).resolve().parents[2] / "executors"
@@ -34,10 +34,10 @@ def started(folder):
     folder.mkdir(parents=True)
     config = load_site(find_site("local"), folder, OPTIONS)
     events = EventLog(folder / "events.jsonl")
-    graph = TaskGraph(config, events, apps=BENCH_APPS)
+    graph = TaskGraph(config, events)
     got = []
     try:
-        graph.submit("nothing", b"12345", handler=got.append)
+        graph.submit(NOTHING(b"12345"), got.append)
         graph.run_until(lambda: bool(got))
         pools = list(worker_pools(Path(config.run_dir)))
     finally:
