@@ -29,7 +29,7 @@ class Clock:
         self.farm = LabelFarm(graph, Ledger.open(path), EngineModel("sleep", {}), labels, "theory")
 
     def _submit(self, call, handler, **_):
-        engine, settings, numbers, positions, *_ = call.arguments
+        positions = call.arguments[3]
         self.tasks.append((handler, len(positions)))
 
     def ask(self, count):
