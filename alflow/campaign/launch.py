@@ -19,6 +19,7 @@ from alflow.campaign.campaign import Campaign
 from alflow.campaign.loop import Finished, run_campaign
 from alflow.campaign.plan import Plan, make_plan
 from alflow.campaign.preflight import check_campaign
+from alflow.campaign.startfile import started_from
 from alflow.campaign.ticker import Ticker
 from alflow.config.campaign import CampaignSettings
 from alflow.config.plugins import ENGINES, find
@@ -66,17 +67,21 @@ def launch(
     first = find(ENGINES, settings.labels.engine).first_use
     when = f" (the first time, {first})" if first else ""
     display.note(f"Labelling the starting structures with {settings.labels.engine} ...{when}")
+    run = RunDirectory(run_dir.resolve())
+    given, settings = settings, started_from(run, settings, display.note)
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
     engine = check_campaign(plan)
     site_file = find_site(site)
-    run = RunDirectory(run_dir.resolve())
     config = load_site(site_file, run.path, options)
     with _writable(run.path), RunLock(run.path):
         model, theory = _engine_model(plan, engine)
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
-        run.open(settings, {"theory": theory, "molecule": plan.fingerprint})
+        structure = settings.system.structure
+        run.open(given, {"theory": theory, "molecule": plan.fingerprint}, Path(structure) if structure else None)
+        kept = run.with_kept_structure(settings)
+        plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = Ticker(view, display, run)
         end_leftovers(run.path, run.events, config.executors, Path(config.run_dir))

@@ -47,10 +47,12 @@ def run(
         from alflow.campaign.forecast import forecast
         from alflow.campaign.plan import make_plan
         from alflow.campaign.preflight import check_campaign
+        from alflow.campaign.startfile import started_from
         from alflow.cli.forecasts import forecast_table
         from alflow.execution.sites import find_site, load_site, site_capacity
+        from alflow.run.directory import RunDirectory
 
-        plan = make_plan(settings)
+        plan = make_plan(started_from(RunDirectory(target.resolve()), settings, console.print))
         check_campaign(plan)
         capacity = site_capacity(load_site(find_site(site), target, chosen))
         console.print(forecast_table(forecast(plan, say=console.print), capacity))

@@ -13,7 +13,7 @@ from alflow.cli.terminal import counting, terminal
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(epilog="Example: alflow label frames.xyz -o labelled.xyz --engine dftb3 --site local")(label)
+    app.command(epilog="Example: alflow label frames.xyz --output labelled.xyz --engine dftb3 --site local")(label)
     group = typer.Typer(help="Parameter sets of the label engines.", no_args_is_help=True, rich_markup_mode=None)
     group.command("install", epilog="Example: alflow params install 3ob-3-1")(install)
     app.add_typer(group, name="params")

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-NO_END = 100_000
-"""Width where nothing has to fit: a pipe, a log file."""
 LINE_S = 15.0
 """Between two lines about work that goes on, where no terminal shows a bar."""
 PATIENCE_S = 2.0
@@ -21,15 +19,10 @@ PATIENCE_S = 2.0
 
 
 def terminal() -> Console:
-    """Return where a command prints: nothing in a text is taken for markup, and no line is broken or cut.
+    """Return where a command prints: on a terminal tables are fitted to it; elsewhere all is as wide as it is."""
+    from alflow.cli.wide import WideConsole
 
-    On a terminal, which breaks lines itself, tables are fitted to its width; in a pipe or a file they are as wide as
-    they are.
-    """
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else NO_END
-    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return WideConsole()
 
 
 @contextlib.contextmanager

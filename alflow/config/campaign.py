@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -21,7 +20,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from alflow.config.acquisition import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
-from alflow.config.base import Settings
+from alflow.config.base import Settings, absolute_path
 from alflow.config.plugins import (
     COORDINATES,
     ENGINES,
@@ -47,7 +46,8 @@ class SystemSettings(Settings):
     carbons: tuple[int, ...] = (6,)
     """Chain lengths of the n-alkanes that are built and pulled, carbon atoms."""
     structure: str | None = None
-    """A structure file that ASE reads, instead of built alkanes; relative to the working directory of the first run."""
+    """A structure file that ASE reads, instead of built alkanes; relative to the working directory. The run keeps a
+    copy."""
     pulled_atoms: tuple[int, int] | None = None
     """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
     charge: int | None = None
@@ -64,7 +64,7 @@ class SystemSettings(Settings):
     @field_validator("structure")
     @classmethod
     def _from_anywhere(cls, structure: str | None) -> str | None:
-        return None if structure is None else str(Path(structure).resolve())
+        return None if structure is None else absolute_path(structure)
 
     @model_serializer(mode="wrap")
     def _one_of_two(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -33,9 +33,22 @@ _LABELS_MAY_CHANGE = (
     "settings.kept_megabytes",
     "settings.failures_dir",
 )
-MAY_CHANGE = ("iterations", "stop", "task_silence_s", "system.charge", *(f"labels.{key}" for key in _LABELS_MAY_CHANGE))
-"""Settings that a resumed campaign may change: they alter no number that was already computed. (Whether the charge is
-the same is told by the fingerprint of the molecules, wherever it is written.)"""
+_JUDGED_BY_CONTENT = (
+    "system.structure",
+    "system.charge",
+    "labels.settings.parameters_dir",
+    "labels.settings.command",
+)
+"""A project may be moved, and a charge be written elsewhere: the fingerprints of molecules and theory, which a run
+keeps, tell whether these are the same."""
+MAY_CHANGE = (
+    "iterations",
+    "stop",
+    "task_silence_s",
+    *(f"labels.{key}" for key in _LABELS_MAY_CHANGE),
+    *_JUDGED_BY_CONTENT,
+)
+"""Settings that a resumed campaign may change: they alter no number that was already computed."""
 
 
 def load_campaign(path: Path, overrides: Iterable[str] = ()) -> CampaignSettings:

@@ -14,6 +14,8 @@ from alflow.display.tables import Sheet
 from alflow.display.view import Display, View
 from alflow.run.records import IterationRecord, estimate_text
 
+SHOWN = 5
+"""Iterations in a live display, which a terminal cuts at its height."""
 ITERATION_HEADINGS = (
     "iter.",
     "labels",
@@ -70,29 +72,27 @@ class LiveDisplay:
             TimeElapsedColumn(),
         )
         self._tasks = {
-            name: self._bars.add_task(name, total=None, extra="")
+            name: self._bars.add_task(name, total=None, extra="", visible=False)
             for name in ("iteration", "training", "pull", "reference", "labels")
         }
-        self._bars.update(self._tasks["reference"], visible=False, extra="steps with the label engine")
         self._live = Live(console=console, refresh_per_second=5, transient=True)
         self._live.start()
 
     def update(self, view: View) -> None:
         """Draw the bars and the table."""
-        bars = self._bars
-        stage = view.stage + waiting(view)
-        bars.update(self._tasks["iteration"], completed=view.iteration, total=view.iterations, extra=stage)
-        bars.update(self._tasks["training"], completed=view.epoch, total=view.epochs or None, extra="epochs")
+        self._show("iteration", view.iteration, view.iterations, view.stage + waiting(view))
+        self._show("training", view.epoch, view.epochs, "epochs")
         work = f"steps, work {view.work_ev:.2f} eV"
-        bars.update(self._tasks["pull"], completed=view.steps_done, total=view.steps_wanted or None, extra=work)
+        self._show("pull", view.steps_done, view.steps_wanted, work)
         rate = f"{per_second(view.labels_per_second)}, {view.labels_failed} failed, {view.label_tasks} tasks open"
-        bars.update(self._tasks["labels"], completed=view.labels_done, total=view.labels_wanted or None, extra=rate)
-        if view.reference_wanted:
-            bars.update(
-                self._tasks["reference"], completed=view.reference_done, total=view.reference_wanted, visible=True
-            )
-        shown = [iteration_table(view.records)] if view.records else []
-        self._live.update(Group(*shown, bars))
+        self._show("reference", view.reference_done, view.reference_wanted, "steps with the label engine")
+        self._show("labels", view.labels_done, view.labels_wanted, rate)
+        shown = [iteration_table(view.records[-SHOWN:])] if view.records else []
+        self._live.update(Group(*shown, self._bars))
+
+    def _show(self, name: str, done: int, wanted: int, extra: str) -> None:
+        """Draw a bar if there is anything to do."""
+        self._bars.update(self._tasks[name], completed=done, total=wanted or None, extra=extra, visible=wanted > 0)
 
     def note(self, message: str) -> None:
         """Print the sentence above the display."""

@@ -3,6 +3,7 @@
 ::
 
     campaign.toml environment.json   resolved settings; versions, git revision, host
+    structure/                       the structure file that it was started from, if it was from one
     lock                             who drives this run now
     ledger.sqlite                    every label
     events.jsonl                     one line a task
@@ -65,20 +66,25 @@ class RunDirectory:
         """Return the folder of an iteration."""
         return self.path / f"iteration-{iteration:03d}"
 
-    def open(self, settings: CampaignSettings, identity: Mapping[str, str] | None = None) -> None:
+    def open(
+        self, settings: CampaignSettings, identity: Mapping[str, str] | None = None, started: Path | None = None
+    ) -> None:
         """Make the directory for a campaign, or check that it is this campaign's.
 
         Args:
             settings: of the campaign.
             identity: what the settings alone do not say, by name: fingerprints of the label engine and the molecules.
+            started: structure file of that identity, of which the run keeps a copy; the one of the settings if not
+                given.
 
         Raises:
             RunError: it belongs to a campaign with other settings or of another identity, or is a folder of something
                 else.
         """
         resolved = self.path / "campaign.toml"
+        before = load_campaign(resolved) if resolved.exists() else settings
         if resolved.exists():
-            changed = differences(load_campaign(resolved), settings)
+            changed = differences(before, settings)
             if changed:
                 raise RunError(
                     f"A run directory belongs to one campaign; {self.path} was made with other settings: "
@@ -90,14 +96,40 @@ class RunDirectory:
         self._check_identity(identity or {})
         self.figures.mkdir(parents=True, exist_ok=True)
         (self.path / "reference").mkdir(exist_ok=True)
+        if before.system.structure is not None and settings.system.structure is not None:
+            self._keep(Path(before.system.structure), started or Path(settings.system.structure))
         write_atomically(resolved, to_toml(settings).encode())
         write_atomically(self.path / "environment.json", json.dumps(environment(settings), indent=1).encode())
         if identity:
             write_atomically(self.path / "identity.json", json.dumps(dict(identity), indent=1).encode())
 
+    def _keep(self, first: Path, started: Path) -> None:
+        """Keep the structure file under the name of the first one: it is the molecule's."""
+        name = first.stem + started.suffix
+        if not started.is_file():  # ASE reads folders, too
+            return
+        content = started.read_bytes()
+        kept = self.kept_structure() or self.path / "structure" / name
+        if not kept.exists() or kept.read_bytes() != content:
+            kept.parent.mkdir(exist_ok=True)
+            write_atomically(kept, content)
+
+    def kept_structure(self) -> Path | None:
+        """Return the run's own copy of the structure file that it was started from; None if it has none."""
+        folder = self.path / "structure"
+        files = sorted(path for path in folder.iterdir() if path.suffix != ".part") if folder.is_dir() else []
+        return files[0] if files else None
+
+    def with_kept_structure(self, settings: CampaignSettings) -> CampaignSettings:
+        """Return settings that name the run's own copy of the structure file, where there is one."""
+        kept = self.kept_structure()
+        if kept is None or settings.system.structure is None:
+            return settings
+        system = settings.system.model_copy(update={"structure": str(kept.resolve())})
+        return settings.model_copy(update={"system": system})
+
     def _check_identity(self, identity: Mapping[str, str]) -> None:
-        path = self.path / "identity.json"
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = self.identity()
         changed = [name for name, value in identity.items() if before.get(name, value) != value]
         if changed:
             raise RunError(
@@ -107,11 +139,19 @@ class RunDirectory:
                 "then, or choose another --run-dir."
             )
 
+    def identity(self) -> dict[str, str]:
+        """Return the fingerprints that the run was made with, by name; none where it wrote none."""
+        path = self.path / "identity.json"
+        if not path.exists():
+            return {}
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
     def settings(self) -> CampaignSettings:
-        """Return the resolved settings of this run."""
+        """Return the resolved settings of this run; a structure file is the run's own copy of it."""
         if not (self.path / "campaign.toml").exists():
             raise RunError(f"A run directory holds campaign.toml; {self.path} does not. Was it made by `alflow run`?")
-        return load_campaign(self.path / "campaign.toml")
+        return self.with_kept_structure(load_campaign(self.path / "campaign.toml"))
 
     def records(self) -> tuple[IterationRecord, ...]:
         """Return the committed iterations, in order; a line cut off by a crash does not count."""

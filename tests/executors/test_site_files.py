@@ -211,7 +211,7 @@ def test_what_the_hardware_has_not_is_refused(name, changes, words, tmp_path):
 
 @pytest.mark.parametrize("name", ["perlmutter", "frontier", "polaris", "aurora"])
 def test_a_missing_account_is_asked_for_by_name(name, tmp_path):
-    with pytest.raises(SiteError, match=r"-o account=\.\.\."):
+    with pytest.raises(SiteError, match=r"-O account=\.\.\."):
         load_site(FOLDER / f"{name}.py", tmp_path, {}, check_commands=False)
 
 

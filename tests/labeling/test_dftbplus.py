@@ -1,8 +1,12 @@
 """DFTB+ engine: its input, its process and its failures. A script that speaks i-PI stands in for the binary."""
 
+import os
 import re
 import shutil
+import signal
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,8 @@ from alflow.dftb.parameter_sets import THREE_OB
 from alflow.errors import ConfigError, LabelError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.engines.dftbplus import DFTBPlusEngine, dftbplus_input
+from alflow.labeling.guard import GuardedEngine
+from alflow.labeling.guard.parent_death import children_of
 from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings
 
 STAND_IN = """
@@ -141,6 +147,26 @@ def test_the_fingerprint_knows_the_version_and_not_the_path(stand_in, tmp_path):
     assert DFTBPlusEngine(DFTBPlusSettings(command=command.replace("works", "moved"))).theory == theory
     (tmp_path / "moved.py").write_text((tmp_path / "works.py").read_text().replace("24.1", "25.1"))
     assert DFTBPlusEngine(DFTBPlusSettings(command=command.replace("works", "moved"))).theory != theory
+
+
+def test_outsider_program_of_a_killed_child_leaves_neither_process_nor_folder(stand_in, tmp_path):
+    """The child is killed in the middle of a label: DFTB+ and its folder go with it."""
+    water = molecule("H2O")
+    engine = GuardedEngine("dftbplus", {"command": stand_in("silent")}, timeout_s=100.0)
+    work = engine._work.path
+    with ThreadPoolExecutor(1) as pool:
+        label = pool.submit(engine.compute, water.numbers, water.positions)
+        deadline = time.monotonic() + 60.0
+        while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list(work.glob("alflow-dftbplus-*"))
+        (program,) = children_of(engine._child.pid)
+        os.kill(engine._child.pid, signal.SIGKILL)
+        with pytest.raises(LabelError, match="SIGKILL"):
+            label.result()
+    engine.close()
+    assert not work.exists()
+    assert not Path(f"/proc/{program}").exists()
 
 
 @pytest.mark.dftbplus

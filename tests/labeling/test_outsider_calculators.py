@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from misbehaving import GOOD, STEP_ANGSTROM, WAYS
 from alflow.errors import FAILURE_REASONS, EngineLostError, InputError, LabelError
 from alflow.labeling.bounds import MAX_FORCE_EV_PER_ANGSTROM, label_fault
 from alflow.labeling.engines.ase import ASEEngine
+from alflow.labeling.engines.convergence import unconverged
+from alflow.labeling.engines.folders import Keeping, remove
 from alflow.labeling.engines.sleep import pair_model
 from alflow.labeling.frames import label_frames, sound
 from alflow.labeling.guard import GuardedEngine
@@ -384,3 +387,62 @@ def test_outsider_bound_of_a_force_is_on_its_length(direction) -> None:
     fault = label_fault(np.array([6, 1]), 0.0, np.array([[0.0, 0, 0], direction]))
     assert "atom 1" in fault
     assert label_fault(np.array([6]), 0.0, np.array([[999.0, 0, 0]])) == ""
+
+
+class Part:
+    """A calculator, or what holds one, with attributes of any names."""
+
+    def __init__(self, **held):
+        self.__dict__.update(held)
+
+    def get_potential_energy(self):
+        return 0.0
+
+
+FINE = st.sampled_from([{}, {"converged": True}, {"converged": None}, {"results": {"converged": np.True_}},
+                        {"scf": Part(converged=True)}, {"converged": lambda step: False}])  # fmt: skip
+BAD = st.sampled_from([{"converged": False}, {"is_converged": np.False_}, {"results": {"scf_converged": False}},
+                       {"mf": Part(converged=False)}, {"converged": lambda: False},
+                       {"converged": np.zeros(2, dtype=bool)}])  # fmt: skip
+WRAP = st.sampled_from([
+    lambda part: {"calc": part}, lambda part: {"calcs": [Part(), part]}, lambda part: {"table": {"qm": part}},
+    lambda part: {"mixer": type("Mixer", (), {"__init__": lambda self: setattr(self, "calcs", (part,))})()},
+])  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(core=FINE | BAD, wraps=st.lists(st.tuples(WRAP, FINE), max_size=4))
+def test_outsider_convergence_is_asked_for_however_deep_a_calculator_lies(core, wraps) -> None:
+    told_it = bool(unconverged(Part(**core)))
+    calculator = Part(**core)
+    for wrap, own in wraps:
+        calculator = Part(**own, **wrap(calculator))
+    calculator.itself = calculator
+    assert bool(unconverged(calculator)) == told_it
+    bad = any(key in core for key in ("is_converged", "mf")) or core.get("converged", True) is False
+    assert not bad or told_it
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    folders=st.lists(st.lists(st.integers(0, 3000), max_size=4), min_size=1, max_size=7),
+    count=st.integers(0, 3),
+    kilobytes=st.integers(0, 6),
+)
+def test_outsider_kept_folders_never_exceed_their_bounds(folders, count, kilobytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        kept, work = Path(name) / "kept", Path(name) / "work"
+        keeping = Keeping(kept, count, kilobytes / 1e3)
+        for sizes in folders:
+            work.mkdir()
+            for number, size in enumerate(sizes):
+                (work / f"file-{number}").write_bytes(bytes(size))
+            words = keeping.keep(work)
+            remove(work)
+            assert not work.exists()
+            assert bool(words) == bool(count and sizes)
+            found = list(kept.iterdir()) if kept.exists() else []
+            assert len(found) <= count
+            assert sum(file.stat().st_size for folder in found for file in folder.iterdir()) <= kilobytes * 1e3
+            if words:
+                assert kept_in(words) in found

@@ -23,7 +23,7 @@ def test_sites_are_listed_and_shown(alflow, monkeypatch):
     ("words", "said"),
     [
         (("site", "show", "fronteir"), "did you mean 'frontier'"),
-        (("site", "check", "perlmutter"), "needs account; give -o account=..."),
+        (("site", "check", "perlmutter"), "needs account; give -O account=..."),
         (("site", "check", "local", "-o", "workers"), "is written name=value"),
         (("bench", "label", "-o", "wrokers=2"), "did you mean 'workers'"),
         (("bench", "label", "--workers", "two"), "--workers is whole numbers joined by commas; got 'two'"),

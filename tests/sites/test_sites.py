@@ -81,7 +81,7 @@ def test_options_are_read_by_their_types(site, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "needs account; give -o account=..."),
+        ({}, "needs account; give -O account=..."),
         ({"account": "a", "worker": "2"}, "did you mean 'workers'"),
         ({"account": "a", "workers": "two"}, "'workers' .* a whole number; got 'two'"),
         ({"account": "a", "fast": "maybe"}, "true or false; got 'maybe'"),

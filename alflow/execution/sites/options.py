@@ -25,7 +25,7 @@ def parse_option_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise SiteError(f"a site option is written name=value; got {pair!r}. Example: -o account=abc123")
+            raise SiteError(f"a site option is written name=value; got {pair!r}. Example: -O account=abc123")
         if name.strip() in options:
             raise SiteError(f"a site option is given once; {name.strip()!r} is given twice")
         options[name.strip()] = value
@@ -46,7 +46,7 @@ def read_options(make_config: Callable[..., Any], options: Mapping[str, str], pa
         name for name, option in known.items() if option.default is inspect.Parameter.empty and name not in options
     ]
     if missing:
-        asked = " ".join(f"-o {name}=..." for name in missing)
+        asked = " ".join(f"-O {name}=..." for name in missing)
         raise SiteError(f"site {path.stem!r} needs {', '.join(missing)}; give {asked}")
     hints = option_hints(make_config, path)
     return {name: read_value(text, hints.get(name, str), name, path.stem) for name, text in options.items()}

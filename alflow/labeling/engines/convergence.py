@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import numpy as np
 
@@ -18,6 +19,8 @@ SOLVERS = ("scf", "mf", "method", "mean_field", "solver")
 """Names of attributes that hold what converges."""
 DEEPEST = 4
 """Calculators inside calculators that are looked into."""
+MOST_ITEMS = 100
+"""Of a list or table that are looked at: nobody sums more calculators."""
 
 _TOLD = re.compile(
     r"(\bnot\b|n't|\bno\b|\bnever\b|\bwithout\b|fail|unable|\bcannot\b)[^\n]{0,60}converge"
@@ -75,8 +78,8 @@ def _held(value: object) -> Iterator[object]:
 
 def _items(value: object) -> Iterable[object] | None:
     if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, (list, tuple, set)) else None
+        return list(islice(value.values(), MOST_ITEMS))
+    return list(islice(value, MOST_ITEMS)) if isinstance(value, (list, tuple, set)) else None
 
 
 def _is_calculator(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,12 +109,7 @@ class DFTB3Engine:
 
     def _make(self, numbers: IntArray, charge: int) -> Molecule:
         kinds = sorted({int(number) for number in numbers})
-        unknown = [kind for kind in kinds if kind not in self._set.elements]
-        if unknown:
-            raise LabelError(
-                "unknown-element",
-                f"{self._set.name} knows {', '.join(self._set.symbols.values())}; found atomic number {unknown[0]}.",
-            )
+        require_known(self._set, kinds)
         files = {(a, b): self._file(a, b) for a in kinds for b in kinds}
         self._flaws |= find_flaws(files, self._set.symbols)
         tables = build_tables(
@@ -136,6 +132,16 @@ class DFTB3Engine:
         if (a, b) not in self._files:
             self._files[a, b] = read_pair(self._set, self._folder, (a, b), check=self._own_folder is None)
         return self._files[a, b]
+
+
+def require_known(known: ParameterSet, numbers: Iterable[int]) -> None:
+    """Refuse elements that a set has no parameters for."""
+    unknown = [int(number) for number in numbers if int(number) not in known.elements]
+    if unknown:
+        raise LabelError(
+            "unknown-element",
+            f"{known.name} knows {', '.join(known.symbols.values())}; found atomic number {unknown[0]}.",
+        )
 
 
 def check_charge(charge: float, valence: float, room: int) -> None:

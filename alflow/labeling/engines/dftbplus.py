@@ -28,7 +28,7 @@ from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate, read_pair
 from alflow.errors import ConfigError, LabelError
 from alflow.files.scratch import is_plain, plain_scratch
-from alflow.labeling.engines.dftb3 import check_charge
+from alflow.labeling.engines.dftb3 import check_charge, require_known
 from alflow.labeling.frames import require_plausible, theory_hash
 from alflow.labeling.kinds.dftb import DFTBPlusSettings
 from alflow.types import Evaluation, FloatArray, IntArray
@@ -190,7 +190,7 @@ class DFTBPlusEngine:
         Raises:
             LabelError: What DFTB+ cannot do; "timeout" where it was silent for too long.
         """
-        _check(self._set, numbers)
+        require_known(self._set, numbers)
         require_plausible(positions)
         pairs = self._pairs_of(numbers)
         room = 2 * sum((self._set.elements[int(number)].max_angular_momentum + 1) ** 2 for number in numbers)
@@ -274,15 +274,6 @@ def _version(command: list[str]) -> str:
         return "unknown"
     lines = [line.strip(" |*") for line in done.stdout.splitlines() if "version" in line.lower() or "release" in line]
     return lines[0] if lines and not done.returncode else "unknown"
-
-
-def _check(known: ParameterSet, numbers: IntArray) -> None:
-    unknown = [int(number) for number in numbers if int(number) not in known.elements]
-    if unknown:
-        raise LabelError(
-            "unknown-element",
-            f"{known.name} knows {', '.join(known.symbols.values())}; found atomic number {unknown[0]}.",
-        )
 
 
 def _tail(path: Path, lines: int = 8) -> str:

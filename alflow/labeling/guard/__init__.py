@@ -17,6 +17,7 @@ from alflow.config.base import Settings
 from alflow.config.load import validate
 from alflow.config.plugins import ENGINES, find_installed
 from alflow.errors import FAILURE_REASONS, FailureReason, InputError, LabelError
+from alflow.files.scratch import plain_scratch
 from alflow.labeling import make_engine
 from alflow.labeling.engines.folders import Keeping, WorkFolder, label_folders, remove, scratch
 from alflow.labeling.guard.forkserver import START_TIMEOUT_S, Child, Nursery, kernel_kills
@@ -197,10 +198,16 @@ def _folder_settings(name: str, settings: Mapping[str, JsonValue]) -> FolderSett
     """Return those of an engine's settings that say where it works; an engine without them keeps nothing.
 
     Raises:
-        InputError: one breaks its rule.
+        InputError: one breaks its rule, or there is no temporary folder with a plain path for an engine without them.
     """
-    if not issubclass(find_installed(ENGINES, name).settings, FolderSettings):
+    kind = find_installed(ENGINES, name)
+    if not kind.writes_files:
         return FolderSettings(kept_failures=0)
+    if not issubclass(kind.settings, FolderSettings):
+        try:
+            return FolderSettings(kept_failures=0, scratch_dir=plain_scratch())
+        except OSError as error:
+            raise InputError(f"The label engine {name!r} needs a folder to work in: {error}.") from error
     given = {key: value for key, value in settings.items() if key in FolderSettings.model_fields}
     return validate(FolderSettings, given, f"settings of {name}")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from alflow.config.base import Settings
+from alflow.config.base import Settings, absolute_path
 from alflow.dftb.parameter_sets import parameter_set
 from alflow.labeling.protocol import EngineKind, LabelEngine
 
@@ -18,7 +19,8 @@ class DFTB3Settings(Settings):
     parameters: Literal["3ob-3-1"] = "3ob-3-1"
     """Name of the parameter set."""
     parameters_dir: str | None = None
-    """Folder with Slater-Koster files of one's own to use in place of the installed set's."""
+    """Folder with Slater-Koster files of one's own to use in place of the installed set's; relative to the working
+    directory."""
     electronic_temperature_k: float = Field(default=1000.0, gt=0.0, le=1e6)
     """Electronic temperature of the Fermi filling, K."""
     scc_tolerance: float = Field(default=1e-7, gt=0.0, le=1e-2)
@@ -33,14 +35,36 @@ class DFTB3Settings(Settings):
     dispersion: Literal["none", "d3bj"] = "none"
     """Dispersion correction: none, or D3 with Becke-Johnson damping and the parameters of the set."""
 
+    @field_validator("parameters_dir")
+    @classmethod
+    def _from_anywhere(cls, folder: str | None) -> str | None:
+        return None if folder is None else absolute_path(folder)
+
 
 class DFTBPlusSettings(DFTB3Settings):
     """The same theory by an external DFTB+ binary."""
 
     command: str = "dftb+"
-    """The binary: a name on the PATH or a path."""
+    """The binary: a name on the PATH or a path, relative to the working directory."""
     timeout_s: float = Field(default=120.0, gt=0.0)
     """How long DFTB+ may stay silent before it counts as hung, s."""
+
+    @field_validator("command")
+    @classmethod
+    def _command_from_anywhere(cls, command: str) -> str:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"a command is written as in a shell; this one cannot be read: {error}") from error
+        if not words:
+            raise ValueError("a command names a program; this one is empty")
+        found = [_absolute(word) if number == 0 or Path(word).exists() else word for number, word in enumerate(words)]
+        return command if found == words else shlex.join(found)
+
+
+def _absolute(path: str) -> str:
+    """Return a path as workers find it, who start elsewhere; a mere name is looked for on their PATH."""
+    return absolute_path(path) if "/" in path else path
 
 
 def _references(settings: DFTB3Settings) -> tuple[str, ...]:
