@@ -1,31 +1,46 @@
-# make demo   run the quickstart campaign        make test     lint, types, tests
-# make faults strike campaigns while they run
-# Each sets up a virtual environment in $(VENV) from nothing.
+# `make help` says what there is. Each target sets up a virtual environment in $(VENV) from nothing.
 VENV ?= .venv
 PYTHON ?= python3
 CAMPAIGN ?= configs/quickstart.toml
 export TORCHANI_NO_WARN_EXTENSIONS = 1
+export NO_MKDOCS_2_WARNING = 1
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types pytest faults clean
+.PHONY: help demo test lint format types pytest docs faults bench wheel clean
 
-demo: $(VENV)/.installed
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.installed  ## run the quickstart campaign, in runs/demo
 	$(BIN)/alflow run $(CAMPAIGN) --site local --run-dir runs/demo
 
-test: lint types pytest
+test: lint types pytest docs  ## what every change has to pass
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed  ## check rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.installed
+format: $(VENV)/.installed  ## mend rules and format, where a program can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed  ## check types
 	$(BIN)/mypy
 
-pytest: $(VENV)/.installed
-	$(BIN)/pytest -m "not faults" $(PYTEST_ARGS)
+pytest: $(VENV)/.installed  ## run the tests; PYTEST_ARGS chooses
+	$(BIN)/pytest -m "not faults and not bench and not wheel" $(PYTEST_ARGS)
 
-faults: $(VENV)/.installed
+docs: $(VENV)/.installed  ## build the documentation in build/site; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+faults: $(VENV)/.installed  ## strike campaigns while they run
 	$(BIN)/pytest tests/faults/test_campaign_faults.py $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed  ## run the benchmarks, quick
+	$(BIN)/pytest tests/test_benchmarks.py -k quick -s $(PYTEST_ARGS)
+
+wheel: $(VENV)/.installed  ## install the wheel into an empty environment and run the quickstart there
+	$(BIN)/pytest -m wheel $(PYTEST_ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Making a virtual environment in $(VENV) ..."
@@ -34,5 +49,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from alflow.run.directory import environment
+from alflow.run.environment import environment
 
 CAMPAIGN = """
 name = "ablation"
@@ -115,7 +115,9 @@ def summarise(variant: str, runs: Sequence[Path], iterations: int) -> Row:
         if len(records) == iterations:
             ended.append(records)
     if not ended:
-        return Row(variant, len(runs), *[float("nan")] * 9, failed=len(runs))
+        unknown = float("nan")
+        numbers = {name: unknown for name in Row.__annotations__ if name not in ("variant", "seeds", "failed")}
+        return Row(variant=variant, seeds=len(runs), failed=len(runs), **numbers)
     last = [abs(records[-1]["barrier_error_ev"]["mean"]) for records in ended]
     energy = [records[-1]["unseen_energy_mae_ev"] for records in ended]
     force = [records[-1]["unseen_force_mae_ev_per_angstrom"] for records in ended]
@@ -174,7 +176,9 @@ def main() -> None:
     started = time.monotonic()
     tasks = [(variant, seed) for seed in seeds for variant in chosen]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = dict(zip(tasks, pool.map(lambda task: run(arguments.folder, *task, iterations), tasks), strict=True))
+        runs = dict(
+            zip(tasks, pool.map(lambda task: run(arguments.folder, task[0], task[1], iterations), tasks), strict=True)
+        )
     rows = [summarise(name, [runs[name, seed] for seed in seeds], iterations) for name in chosen]
     print(table(rows))
     base = rows[0].unseen_energy_mae_ev

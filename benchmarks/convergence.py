@@ -18,7 +18,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alflow.run.directory import environment
+from alflow.run.environment import environment
 from alflow.run.events import read_events
 from alflow.units import KCAL_PER_MOL_IN_EV
 
@@ -51,7 +51,7 @@ def read(run_dir: Path, seed: int) -> list[Row]:
     """Read the iterations of a campaign."""
     events = list(read_events(run_dir / "events.jsonl"))
     began = min(event["time"] for event in events)
-    ended = {}
+    ended: dict[int, float] = {}
     for event in events:
         if event.get("iteration") is not None and "ended" in event:
             ended[event["iteration"]] = max(event["ended"], ended.get(event["iteration"], 0.0))

@@ -22,6 +22,7 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -33,10 +34,11 @@ from alflow.dftb.molecule import WARMTH, Molecule  # noqa: E402
 from alflow.dftb.scc import self_consistency  # noqa: E402
 from alflow.labeling import make_engine  # noqa: E402
 from alflow.labeling.engines.dftb3 import DFTB3Engine  # noqa: E402
-from alflow.labeling.kinds.ase import XTBSettings  # noqa: E402
 from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings  # noqa: E402
+from alflow.labeling.kinds.xtb import XTBSettings  # noqa: E402
+from alflow.labeling.protocol import LabelEngine  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
-from alflow.types import FloatArray, IntArray, LabelEngine  # noqa: E402
+from alflow.types import FloatArray, IntArray  # noqa: E402
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV  # noqa: E402
 
 TEMPERATURE_K = 1000.0
@@ -90,20 +92,20 @@ def side_by_side(
     for row in times:
         for positions in frames:
             for column, engine in enumerate(engines.values()):
-                row[column] += seconds_of(lambda e=engine, x=positions: e.compute(numbers, x)) / len(frames)
+                row[column] += seconds_of(partial(engine.compute, numbers, positions)) / len(frames)
     return dict(zip(engines, np.median(times, axis=0).tolist(), strict=True))
 
 
 def engines_here() -> dict[str, LabelEngine]:
     """Return the engines that this machine has."""
-    shared = {"electronic_temperature_k": TEMPERATURE_K}
+    warm = TEMPERATURE_K
     engines = {
-        "dftb3": make_engine("dftb3", DFTB3Settings(**shared)),
-        "gfn2-xtb": make_engine("gfn2-xtb", XTBSettings(accuracy=1.0, **shared)),
-        "gfn2-xtb, accuracy 0.1": make_engine("gfn2-xtb", XTBSettings(accuracy=0.1, **shared)),
+        "dftb3": make_engine("dftb3", DFTB3Settings(electronic_temperature_k=warm)),
+        "gfn2-xtb": make_engine("gfn2-xtb", XTBSettings(accuracy=1.0, electronic_temperature_k=warm)),
+        "gfn2-xtb, accuracy 0.1": make_engine("gfn2-xtb", XTBSettings(accuracy=0.1, electronic_temperature_k=warm)),
     }
     if shutil.which("dftb+"):
-        engines["dftb+ kept alive"] = make_engine("dftbplus", DFTBPlusSettings(**shared))
+        engines["dftb+ kept alive"] = make_engine("dftbplus", DFTBPlusSettings(electronic_temperature_k=warm))
     return engines
 
 

@@ -23,6 +23,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,8 +35,9 @@ from alflow.potentials.ani.optimisation import scheduled_rate
 from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.training import Trainer, torch_threads, train_ensemble
+from alflow.potentials.ani.training import Trainer, train_ensemble
 from alflow.potentials.ani.trainingdata import TrainingData, prepare
+from alflow.potentials.threads import torch_threads
 from alflow.structures import alkane
 from alflow.types import Dataset, Frames, Group, IntArray, Labels, Split
 from alflow.units import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
@@ -243,8 +245,9 @@ def equal_epochs(dataset: Dataset, data: TrainingData, epochs: int, seeds: int) 
 def study(dataset: Dataset, threads: int, *, quick: bool) -> list[Row]:
     """Train three members by each preset, and return their validation errors and processor seconds."""
     rows: list[Row] = []
-    for preset in ("paper", "fast"):
-        settings = ANITrainingSettings(preset=preset, **({"epochs": 3} if quick else {}))
+    presets: tuple[Literal["paper", "fast"], ...] = ("paper", "fast")
+    for preset in presets:
+        settings = ANITrainingSettings(preset=preset, epochs=3) if quick else ANITrainingSettings(preset=preset)
         began = time.process_time()
         _, members = train_ensemble(dataset, splits_of(dataset, 3), settings, ANISettings(), seed=[11], threads=threads)
         seconds = (time.process_time() - began) / 3

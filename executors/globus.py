@@ -30,10 +30,11 @@ class SpreadExecutor(GlobusComputeExecutor):  # type: ignore[misc]  # Parsl has 
 
     def submit(
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Future:
+    ) -> Future[Any]:
         """Send a task to the endpoint whose turn it is (Parsl submits from one thread at a time)."""
         self.executor.endpoint_id = next(self._turns)
-        return super().submit(func, resource_specification, *args, **kwargs)
+        submitted: Future[Any] = super().submit(func, resource_specification, *args, **kwargs)
+        return submitted
 
 
 Name = Annotated[str, "name"]

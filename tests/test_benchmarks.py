@@ -1,24 +1,77 @@
-"""The benchmarks start, and the table of the ablation says what its campaigns recorded."""
+"""The benchmarks run, and the table of the ablation says what its campaigns recorded."""
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from shortcampaigns import CONFIGS, write_short
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
+ENVIRONMENT = {**os.environ, "TORCHANI_NO_WARN_EXTENSIONS": "1"}
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+OF_CAMPAIGNS = ("ablation", "convergence")
+"""These take the campaigns that they are given; the others make what they measure."""
+LONG = ("overhead", "reference_pull", "training")
 
 
-@pytest.mark.parametrize("script", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def quick(script, folder, *options):
+    """Run a benchmark's quick version; return what it printed and what it wrote."""
+    target = folder / f"{script}.json"
+    command = [sys.executable, str(FOLDER / f"{script}.py"), "--quick", "--json", str(target), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    sys.stdout.write(done.stdout)
+    return done.stdout, json.loads(target.read_text())
+
+
+def check(found):
+    """See that a benchmark measured something: rows of finite numbers, and ratios between them."""
+    assert found["machine"]
+    assert found["rows"]
+    numbers = [value for row in found["rows"] for value in row.values() if isinstance(value, int | float)]
+    assert numbers
+    assert all(math.isfinite(number) for number in numbers)
+    assert found["ratios"]
+    assert all(math.isfinite(ratio) for ratio in found["ratios"].values())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_explains_itself(script):
-    environment = {**os.environ, "TORCHANI_NO_WARN_EXTENSIONS": "1"}
-    command = [sys.executable, str(script), "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    command = [sys.executable, str(FOLDER / f"{script}.py"), "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
     assert "--quick" in said
     assert "--json" in said
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, marks=pytest.mark.bench) if script in LONG else script
+        for script in SCRIPTS
+        if script not in OF_CAMPAIGNS
+    ],
+)
+def test_a_quick_benchmark_measures(script, tmp_path):
+    printed, found = quick(script, tmp_path)
+    check(found)
+    assert printed
+    if script == "reference_pull":  # physics, not speed: the first two barriers of docs/results
+        assert [row["barrier_ev"] for row in found["rows"]] == pytest.approx([6.378, 6.551], abs=0.01)
+
+
+def test_a_quick_convergence_of_a_short_campaign(tmp_path):
+    campaign = write_short(CONFIGS / "hexane.toml", tmp_path / "hexane.toml", "sampling.replicas=2")
+    options = ("--campaign", str(campaign), "--seeds", "3", "4", "--folder", "runs", "--figure", "figure.png")
+    printed, found = quick("convergence", tmp_path, *options)
+    check(found)
+    assert [(row["seed"], row["iteration"]) for row in found["rows"]] == [(3, 0), (3, 1)]
+    assert "seed 3: mean within 1 kcal/mol" in printed
+    assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
 @pytest.fixture
@@ -28,6 +81,21 @@ def ablation(monkeypatch):
     monkeypatch.setitem(sys.modules, "ablation", module)  # its dataclass looks itself up there
     specification.loader.exec_module(module)
     return module
+
+
+def test_a_quick_ablation_of_short_campaigns(ablation, tmp_path, monkeypatch, capsys):
+    (tmp_path / "common.toml").write_text(ablation.CAMPAIGN)
+    campaign = write_short(tmp_path / "common.toml", tmp_path / "short.toml", "sampling.replicas=2")
+    monkeypatch.setattr(ablation, "CAMPAIGN", campaign.read_text())
+    options = ["--quick", "--folder", str(tmp_path / "runs"), "--json", str(tmp_path / "ablation.json")]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *options])
+    ablation.main()
+    found = json.loads((tmp_path / "ablation.json").read_text())
+    check(found)
+    assert [(row["variant"], row["seeds"], row["failed"]) for row in found["rows"]] == [
+        (variant, 1, 0) for variant in ablation.QUICK
+    ]
+    assert ablation.QUICK[1] in capsys.readouterr().out
 
 
 def write_records(run, means):

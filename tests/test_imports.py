@@ -29,6 +29,7 @@ ROOMS = (
     ("bench",),
     ("sitecheck",),
     ("paper",),
+    ("api",),
     ("cli",),
 )
 """From the lowest to the highest: a room imports only from those below it."""

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import workertasks
 
 from alflow.execution.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
 from alflow.execution.sites import find_site, load_site
@@ -112,26 +113,16 @@ def test_structures_are_signs_of_life(monkeypatch) -> None:
     assert len(signs) == 2
 
 
-@outcome.reported
-def hang(marker: str, times: int) -> str:
-    """Hang, the first times; each is written down."""
-    with Path(marker).open("a") as file:
-        file.write("tried\n")
-    if len(Path(marker).read_text().splitlines()) <= times:
-        time.sleep(3600.0)
-    return "done"
-
-
 @pytest.mark.slow
 def test_silent_task_is_tried_again_and_given_up(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(workertasks.FOLDER), prepend=":")
     events = EventLog(tmp_path / "events.jsonl")
     site = load_site(find_site("local"), tmp_path, OPTIONS)
     graph = TaskGraph(site, events, silence_s=2.0)
     found: dict[str, object] = {}
     try:
         for name, times in (("once", 1), ("always", 1000)):
-            call = outcome.App("hang", "cpu", hang)(str(tmp_path / name), times)
+            call = outcome.App("hang", "cpu", workertasks.hang)(str(tmp_path / name), times)
             graph.submit(call, lambda one, name=name: found.update({name: one}))
         graph.run_until(lambda: len(found) == 2)
     finally:

@@ -8,10 +8,10 @@ import signal
 import threading
 import time
 import types
-from pathlib import Path
 
 import processes
 import pytest
+import workertasks
 
 from alflow.execution import pool
 from alflow.execution.graph import TaskGraph
@@ -22,15 +22,9 @@ from alflow.workers import result as outcome
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "4"}
 
 
-@outcome.reported
-def nap(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
-
-
 @pytest.fixture
 def graph(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(workertasks.FOLDER), prepend=":")
     events = EventLog(tmp_path / "events.jsonl")
     graph = TaskGraph(load_site(find_site("local"), tmp_path, OPTIONS), events)
     yield graph
@@ -42,7 +36,7 @@ def run(graph: TaskGraph, count: int, seconds: float = 0.01) -> list[object]:
     """Run tasks to their end, and return what came."""
     found: list[object] = []
     for _ in range(count):
-        graph.submit(outcome.App("nap", "cpu", nap)(seconds), found.append)
+        graph.submit(outcome.App("nap", "cpu", workertasks.nap)(seconds), found.append)
     graph.run_until(lambda: len(found) == count)
     return found
 

@@ -85,10 +85,10 @@ def label(  # noqa: PLR0917 - one an option
 def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: float) -> None:
     from alflow.campaign.forecast import forecast
     from alflow.campaign.plan import make_plan
-    from alflow.cli.config import find_campaign
     from alflow.cli.forecasts import forecast_table
     from alflow.config.load import load_campaign
     from alflow.execution.sites import find_site, load_site, site_capacity
+    from alflow.files.resources import find_campaign
 
     console = terminal()
     with tempfile.TemporaryDirectory() as folder:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alflow.cli.config import CampaignFile, Overrides, find_campaign
+from alflow.cli.config import CampaignFile, Overrides
 from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import terminal
+from alflow.files.resources import find_campaign
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from alflow.files.resources import find_campaign
 
 CampaignFile = Annotated[str, typer.Argument(help="Campaign file (TOML), or the name of one that comes with alflow.")]
 Overrides = Annotated[
@@ -34,15 +35,3 @@ def schema() -> None:
     from alflow.config.campaign import CampaignSettings
 
     typer.echo(json.dumps(CampaignSettings.model_json_schema(), indent=2))
-
-
-def find_campaign(name: str) -> Path:
-    """Find a campaign file: a path as given, a name in ./configs, or one that comes with alflow."""
-    from alflow.errors import ConfigError
-    from alflow.files.resources import close_matches, find_resource, list_resources
-
-    found = find_resource("configs", name)
-    if found is None:
-        known = sorted(list_resources("configs"))
-        raise ConfigError(f"A campaign file must exist; there is no {name!r}. {close_matches(name, known)}".strip())
-    return found

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from alflow.errors import ConfigError
+
 ResourceKind = Literal["executors", "configs"]
 _SUFFIX: dict[ResourceKind, str] = {"executors": ".py", "configs": ".toml"}
 
@@ -37,6 +39,19 @@ def find_resource(kind: ResourceKind, name_or_path: str | Path) -> Path | None:
     if _is_file(given):
         return given.resolve()
     return list_resources(kind).get(given.as_posix().removesuffix(_SUFFIX[kind]))
+
+
+def find_campaign(name: str) -> Path:
+    """Find a campaign file: a path as given, a name in ./configs, or one that comes with alflow.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = find_resource("configs", name)
+    if found is None:
+        known = sorted(list_resources("configs"))
+        raise ConfigError(f"A campaign file must exist; there is no {name!r}. {close_matches(name, known)}".strip())
+    return found
 
 
 def _is_file(path: Path) -> bool:

@@ -5,6 +5,7 @@ python tests/faults/labelfaults.py    with and without failures, side by side
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -119,6 +120,7 @@ ROUNDS = 2
 
 def main() -> None:
     """Label in turns without and with failures, and print how long the labels of each took."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     options = {"kind": "threads", "workers": "16", "gpu_workers": "1"}
     walls: dict[str, list[float]] = {"all healthy": [], "15 % fail": []}
     for _ in range(ROUNDS):
