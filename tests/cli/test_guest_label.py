@@ -36,7 +36,8 @@ EMT = ("--engine", "ase", "--set", "calculator=ase.calculators.emt.EMT", "--time
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    folder = Path(labelcalculators.__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 def methanes(count, failing=()):

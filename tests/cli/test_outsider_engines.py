@@ -13,7 +13,7 @@ from ase import Atoms
 from alflow.labeling.engines.sleep import pair_model
 from alflow.structures import alkane
 
-CALCULATORS = Path(__file__).parent.parent / "labeling"
+CALCULATORS = Path(__file__).parent.parent / "support"
 ETHANE = alkane(2)
 PCL3 = np.array([[0.0, 0, 0], [1.20503097, 1.20503097, -1.08452788], [-1.20503097, 1.20503097, -1.08452788],
                  [0.0, -1.69918052, -1.09233033]])  # fmt: skip

@@ -9,7 +9,7 @@ import commandline
 import pytest
 from shortcampaigns import CONFIGS, SHORT, campaign_files
 
-from alflow.campaign.plan import pulls, systems
+from alflow.campaign.plan import make_plan
 from alflow.config.load import load_campaign, to_toml, validate_campaign
 from alflow.files.resources import list_resources
 
@@ -48,8 +48,9 @@ def test_a_file_is_read_and_its_resolved_form_is_the_same_campaign(path):
 @FILES
 def test_a_file_plans_its_pulls(path):
     settings = load_campaign(path)
-    planned = pulls(settings)
-    assert len(planned) == len(systems(settings)) * settings.sampling.replicas
+    plan = make_plan(settings)
+    planned = plan.pulls
+    assert len(planned) == len(plan.systems) * settings.sampling.replicas
     assert [spec.index for spec in planned] == list(range(len(planned)))
     for spec in planned:
         stretch = spec.settings.steps * spec.settings.timestep_fs * 1e-3 * spec.settings.rate_angstrom_per_ps

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import misbehaving
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ from alflow.workers.models import insist
 
 ETHANE = alkane(2)
 NUMBERS = ETHANE.numbers
-HERE = Path(__file__).parent
+HERE = Path(misbehaving.__file__).parent
 NAMES = list(WAYS)
 HARMLESS = -1
 
