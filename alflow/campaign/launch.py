@@ -31,8 +31,9 @@ from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
 from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
-from alflow.run.directory import RunDirectory, RunLock
+from alflow.run.directory import RunDirectory
 from alflow.run.events import EventLog
+from alflow.run.lock import RunLock
 from alflow.workers.models import EngineModel
 from alflow.workers.selftest import make_canary
 
@@ -75,7 +76,7 @@ def launch(
     engine = check_campaign(plan)
     site_file = find_site(site)
     config = load_site(site_file, run.path, options)
-    with _writable(run.path), RunLock(run.path):
+    with _writable(run.path), RunLock(run.path, display.note) as lock:
         model, theory = _engine_model(plan, engine)
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         structure = settings.system.structure
@@ -83,7 +84,7 @@ def launch(
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
-        ticker = Ticker(view, display, run)
+        ticker = Ticker(view, display, run, lock)
         end_leftovers(run.path, run.events, config.executors, Path(config.run_dir))
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)

@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass, field
 
 from alflow.display.view import Display, View
-from alflow.errors import TerminatedError
+from alflow.errors import RunError, TerminatedError
 from alflow.execution.graph import TaskGraph
 from alflow.farm.farm import LabelFarm
 from alflow.run.directory import RunDirectory, write_atomically
+from alflow.run.lock import RunLock
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
@@ -26,6 +27,7 @@ class Ticker:
     view: View
     display: Display
     run: RunDirectory
+    lock: RunLock
     farm: LabelFarm | None = None
     graph: TaskGraph | None = None
     drawn: float = 0.0
@@ -38,9 +40,12 @@ class Ticker:
 
         Raises:
             TerminatedError: a signal asked for the end.
+            RunError: another driver took the run.
         """
         if self.terminated:
             raise TerminatedError("The driver was asked to end (SIGTERM).")
+        if self.lock.lost:
+            raise RunError(f"A run has one driver; another one took {self.run.path} while this one was silent.")
         if self.farm is None or self.graph is None:
             return
         self.farm.tick()

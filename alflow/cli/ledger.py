@@ -88,7 +88,8 @@ def import_labels(
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger.imports import import_labels as take_in
-    from alflow.run.directory import RunDirectory, RunLock
+    from alflow.run.directory import RunDirectory
+    from alflow.run.lock import RunLock
     from alflow.structures import LabelKeys
 
     directory = RunDirectory(run)
@@ -146,7 +147,8 @@ def remove(
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger.removal import Unwanted, find_labels
-    from alflow.run.directory import RunDirectory, RunLock
+    from alflow.run.directory import RunDirectory
+    from alflow.run.lock import RunLock
     from alflow.structures import read_structures
 
     chosen = read_structures(structures).structures if structures else ()

@@ -6,11 +6,11 @@ migrations, too, so that each of them runs in every test.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
 from alflow.errors import RunError
+from alflow.ledger.locks import carries_locks, reading_address, remove_stale_lock, to_rollback_journal
 
 APPLICATION_ID = 0x414C464C
 """Tells a ledger from other SQLite files ("ALFL")."""
@@ -72,12 +72,18 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
     """Open a ledger, made if there is none, brought up to date if it is of an earlier version.
 
     A commit is on the disk when it returns (write-ahead log, synchronous = FULL), so a power cut loses what was not
-    committed and nothing else.
+    committed and nothing else. Where the file system carries no locks, a rollback journal takes the place of the log.
     """
-    connection = _connect(path, read_only=False)
+    locks = carries_locks(path.parent)
+    if not locks:
+        remove_stale_lock(path)
+    connection = _connect(path, "?mode=rwc" if locks else "?mode=rwc&vfs=unix-dotfile")
     try:
         _refuse_foreign(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        if locks:
+            connection.execute("PRAGMA journal_mode = WAL")
+        else:
+            to_rollback_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection)
@@ -94,7 +100,7 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
     """Open an existing ledger of today's version, read only; another process may be writing."""
     if not path.is_file():
         raise RunError(f"A run directory holds a ledger; there is none at {path}. Name the directory of a campaign.")
-    connection = _connect(path, read_only=True)
+    connection = _connect(path, reading_address(path))
     try:
         _refuse_foreign(connection, path)
         version = _version(connection)
@@ -113,20 +119,22 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        address += "&immutable=1"  # a write-ahead log needs files beside it even for reading, and nobody can write
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0)
+        return sqlite3.connect(path.resolve().as_uri() + how, uri=True, isolation_level=None, timeout=30.0)
     except sqlite3.DatabaseError as error:
         raise _unusable(path, error) from error
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> RunError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return RunError(
+            f"A ledger has one writer at a time; {path} is held by another process. If there is none (it was killed, "
+            f"on a file system without locks), the next `alflow run` on it sets it free, or removing {path.name}.lock."
+        )
     return RunError(
-        f"A ledger is an SQLite file on a writable disk; {path} cannot be used: {error}. "
-        "If it is damaged, put a copy of it in its place."
+        f"A ledger is an SQLite file on a writable disk; {path} cannot be used: {error}. If it is damaged, put a copy "
+        "of it in its place; what can be read of it, `sqlite3 DAMAGED .recover | sqlite3 NEW` saves."
     )
 
 

@@ -1,4 +1,4 @@
-"""The run directory: its layout, its lock, and the files in it.
+"""The run directory: its layout, and the files in it.
 
 ::
 
@@ -20,25 +20,24 @@ Nothing in it is unpickled: arrays are ``.npz`` without objects, weights are rea
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any
 
 import numpy as np
 
 from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
-from alflow.files.targets import cause, shown
 from alflow.run.environment import environment
 from alflow.run.records import IterationRecord
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
+
+OTHERS = ("lock", "lock.held", "site-check.json")
+"""What may lie in a directory that is no campaign's yet."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class RunDirectory:
                     + "; ".join(changed)
                     + ". Choose another --run-dir, or give the settings of the first run."
                 )
-        elif self.path.exists() and any(item.name not in ("lock", "site-check.json") for item in self.path.iterdir()):
+        elif self.path.exists() and any(item.name not in OTHERS for item in self.path.iterdir()):
             raise RunError(f"A run directory must be new or of a campaign; {self.path} holds other files.")
         self._check_identity(identity or {})
         self.figures.mkdir(parents=True, exist_ok=True)
@@ -170,63 +169,6 @@ class RunDirectory:
         """Add an iteration's record: the last thing that an iteration writes, whole or not at all."""
         lines = [*(done.to_json() for done in self.records()), record.to_json()]
         write_atomically(self.path / "iterations.jsonl", ("\n".join(lines) + "\n").encode())
-
-
-class RunLock:
-    """One run, one driver: an advisory lock on ``lock``, which names its holder.
-
-    Raises:
-        RunError: another driver holds the run; the message says which.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path / "lock"
-
-    def __enter__(self) -> Self:
-        self._file = self._open()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "an unknown process"
-            self._file.close()
-            raise RunError(f"A run has one driver; {self._path.parent} is driven by {holder}.") from error
-        self._refuse_other_host()
-        self._file.truncate(0)
-        self._file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
-        self._file.flush()
-        return self
-
-    def _open(self) -> TextIO:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return self._path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"A run directory is a folder that can be written; {shown(self._path.parent)} is not: {cause(error)}."
-            ) from error
-
-    def _refuse_other_host(self) -> None:
-        """Refuse a lock left by another host whose driver gave a sign of life in the last minute.
-
-        A shared file system may not carry locks from host to host.
-        """
-        self._file.seek(0)
-        try:
-            holder = json.loads(self._file.read())
-        except json.JSONDecodeError:
-            return
-        status = self._path.parent / "status.json"
-        if holder.get("host") != socket.gethostname() and status.exists() and time.time() - status.stat().st_mtime < 60:
-            self._file.close()
-            raise RunError(
-                f"A run has one driver; {self._path.parent} is driven by process {holder.get('pid')} on "
-                f"{holder.get('host')}, which wrote status.json less than a minute ago."
-            )
-
-    def __exit__(self, *_: object) -> None:
-        self._file.truncate(0)
-        self._file.close()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 
 import pytest
+from ledgerwriter import write_until_killed
 from rows import WATER, frames, row
 
 from alflow.errors import RunError
@@ -35,19 +36,10 @@ def test_a_full_disk_is_a_sentence_and_what_waits_can_be_written_later(ledger):
     assert ledger.paid_again() == 0
 
 
-def _write_until_killed(path, ready):
-    with Ledger.open(path) as ledger:
-        for seed in range(100_000):
-            ledger.add([row(2 * seed), row(2 * seed + 1)])
-            ledger.commit()
-            if seed == 20:
-                ready.set()
-
-
 def test_a_killed_writer_leaves_a_sound_ledger_of_whole_commits(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    writer = context.Process(target=_write_until_killed, args=(tmp_path / "l", ready))
+    writer = context.Process(target=write_until_killed, args=(tmp_path / "l", ready))
     writer.start()
     try:
         assert ready.wait(60)

@@ -1,13 +1,9 @@
 """What a run directory gives back is what was put in, and a lock has one holder."""
 
-import multiprocessing as mp
-
 import numpy as np
 import pytest
 
-from alflow.errors import RunError
 from alflow.run.directory import (
-    RunLock,
     load_dataset,
     load_members,
     load_segment,
@@ -101,42 +97,6 @@ def test_members_survive(tmp_path):
     assert back.valid_errors == errors
     assert back.split.train.tolist() == [0, 2]
     assert (back.index, back.best_epoch, back.epochs) == (2, 3, 5)
-
-
-def _hold(path, ready, release):
-    with RunLock(path):
-        ready.set()
-        release.wait(30)
-
-
-def test_a_second_driver_is_told_who_holds_the_run(tmp_path):
-    context = mp.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready, release))
-    holder.start()
-    assert ready.wait(60)
-    with (
-        pytest.raises(RunError, match=rf'A run has one driver; .* is driven by .*"pid": {holder.pid}'),
-        RunLock(tmp_path),
-    ):
-        pass
-    release.set()
-    holder.join(30)
-    with RunLock(tmp_path):
-        pass
-
-
-def test_a_stale_lock_of_a_dead_driver_is_taken_over(tmp_path):
-    (tmp_path / "lock").write_text('{"host": "node-that-is-gone", "pid": 1, "since": 0}')
-    with RunLock(tmp_path):
-        pass
-
-
-def test_a_lock_of_a_live_driver_on_another_host_is_respected(tmp_path):
-    (tmp_path / "lock").write_text('{"host": "another-node", "pid": 17, "since": 0}')
-    (tmp_path / "status.json").write_text("{}")
-    with pytest.raises(RunError, match="process 17 on another-node"), RunLock(tmp_path):
-        pass
 
 
 def test_an_estimate_has_an_interval_from_two_values_on():
