@@ -23,7 +23,7 @@ from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import LedgerReader
 from alflow.potentials import Ensemble, load_potential
 from alflow.report.report import refresh_report
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 __all__ = ["label_file", "label_frames", "load_campaign", "load_ensemble", "make_engine", "read_ledger", "run"]
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from alflow.run.environment import environment
+from alflow.runs.environment import environment
 
 CAMPAIGN = """
 name = "ablation"

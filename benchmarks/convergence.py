@@ -18,8 +18,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alflow.run.environment import environment
-from alflow.run.events import read_events
+from alflow.runs.environment import environment
+from alflow.runs.events import read_events
 from alflow.units import KCAL_PER_MOL_IN_EV
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.probes import NOTHING, SLEEP
 from alflow.workers.result import Call, Outcome
 

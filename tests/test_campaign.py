@@ -24,7 +24,7 @@ from alflow.execution import graph
 from alflow.labeling.guard import GuardedEngine
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
-from alflow.run.directory import RunDirectory, load_dataset, load_members, load_segment
+from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment
 from alflow.structures import alkane
 from alflow.types import Frames, Segment
 from alflow.workers.tasks import empty_segment
@@ -147,7 +147,7 @@ def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from(tmp_
     ethane.calc = EMT()
     ethane.get_forces()
     ase.io.write(tmp_path / "mine.xyz", ethane)
-    import_labels(tmp_path / "run", tmp_path / "mine.xyz")
+    import_labels(tmp_path / "run", tmp_path / "mine.xyz", theory="own")
     _, records = run(tmp_path / "run", iterations=3)
     assert len(records) == 3
     labels = [len(load_dataset(tmp_path / "run" / f"iteration-00{number}" / "dataset.npz")) for number in range(3)]
@@ -162,7 +162,7 @@ def test_labels_imported_once_the_first_ensemble_is_trained_are_learnt_from(tmp_
     ethane.positions += 0.01 * np.arange(24).reshape(8, 3)
     ethane.get_forces()
     ase.io.write(tmp_path / "more.xyz", ethane)
-    import_labels(tmp_path / "run", tmp_path / "more.xyz")
+    import_labels(tmp_path / "run", tmp_path / "more.xyz", theory="own")
     assert "The members of iteration 3 learn from them." in capsys.readouterr().out
     run(tmp_path / "run", iterations=4)
     last = RunDirectory(tmp_path / "run").records()

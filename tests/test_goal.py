@@ -10,7 +10,7 @@ from tinycampaign import TINY
 from alflow.campaign.goal import goal_reached
 from alflow.campaign.plan import make_plan
 from alflow.config.load import validate_campaign
-from alflow.run.records import Estimate
+from alflow.runs.records import Estimate
 
 REPLICAS = 10
 

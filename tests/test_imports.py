@@ -18,7 +18,7 @@ ROOMS = (
     ("potentials",),
     ("labeling",),
     ("ase",),
-    ("run",),
+    ("runs",),
     ("workers",),
     ("ledger",),
     ("execution",),

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 from alflow.execution.cleanup import end_leftovers, open_jobs, worker_pools
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 
 
 def write(path, *events) -> None:

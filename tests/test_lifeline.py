@@ -13,7 +13,7 @@ import workertasks
 
 from alflow.execution.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
 from alflow.execution.sites import find_site, load_site
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers import heartbeat as lifeline
 from alflow.workers import result as outcome
 

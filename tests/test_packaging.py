@@ -85,7 +85,7 @@ def test_the_wheel_holds_the_package_the_sites_and_the_campaigns(wheel):
     assert len(data) > 15
     assert names - package - data == {name for name in names if ".dist-info/" in name}
     assert package | data <= names
-    assert {"alflow/py.typed", "alflow/data/paper/pull.csv"} <= names
+    assert {"alflow/py.typed", "alflow/paper/data/pull.csv"} <= names
 
 
 @pytest.mark.wheel

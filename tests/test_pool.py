@@ -16,7 +16,7 @@ import workertasks
 from alflow.execution import pool
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers import result as outcome
 
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "4"}

@@ -113,8 +113,8 @@ def test_settings_of_an_engine_count():
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("make_engine", ("gaussian",), ["engine", "'dftb3'", "gaussian"]),
-        ("make_engine", ("dftb",), ["engine", "'dftb3'", "'dftb'"]),
+        ("make_engine", ("gaussian",), ["label engine", "dftb3", "gaussian"]),
+        ("make_engine", ("dftb",), ["label engine", "dftb3", "'dftb'"]),
         ("make_engine", ("",), ["engine", "''"]),
         ("load_campaign", ("quickstarter",), ["no 'quickstarter'", "quickstart"]),
         ("load_campaign", ("quickstart", ["iteration=2"]), ["iteration: this key is unknown", "iterations"]),

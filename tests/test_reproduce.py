@@ -267,7 +267,7 @@ def test_s2_is_the_campaign_of_figure_3_with_more_iterations():
 
 def test_figure_4_differs_in_the_potential_alone():
     first, other = load("paper/fig3"), load("paper/fig4")
-    assert (other.potential.kind, other.potential.schnet.preset) == ("schnet", "paper")
+    assert (other.potential.kind, other.potential.settings.preset) == ("schnet", "paper")
     changed = {"name": first.name, "iterations": first.iterations, "potential": first.potential}
     assert other.model_copy(update=changed) == first
 
@@ -291,7 +291,8 @@ def test_the_papers_campaign_is_the_papers():
         "first",
     )
     assert (sampling.relax_with, settings.potential.driver) == ("potential", "best-member")
-    assert (settings.training.epochs, settings.training.batch_size, settings.training.force_weight) == (300, 64, 0.1)
+    training = settings.potential.settings.training
+    assert (training.epochs, training.batch_size, training.force_weight) == (300, 64, 0.1)
     labels = 2000 + (settings.iterations - 1) * selection.cap * (1 + settings.augmentation.copies)
     assert labels == paper.FIG3_LABELS
 

@@ -12,7 +12,7 @@ from alflow.cli.terminal import terminal
 from alflow.cli.wide import NO_END
 from alflow.display.progress import View, iteration_table, per_second, sentence
 from alflow.display.tables import Sheet
-from alflow.run.records import Estimate, IterationRecord, estimate_text
+from alflow.runs.records import Estimate, IterationRecord, estimate_text
 
 RULES = re.compile(r"[━─┃│┏┓┗┛┡┩┳╇┴┻└┘├┤┼╞╡|+\-=\s]")
 

@@ -21,7 +21,7 @@ from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.chunks import chunk_sizes
 from alflow.labeling import make_engine
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.result import Outcome
 
 WARM_UP_LIMIT_S = 1800.0

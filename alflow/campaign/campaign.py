@@ -12,7 +12,7 @@ from alflow.display.view import View
 from alflow.execution.graph import TaskGraph
 from alflow.farm.farm import LabelFarm
 from alflow.ledger import Ledger
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 
 @dataclass

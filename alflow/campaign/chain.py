@@ -9,7 +9,7 @@ from typing import Any
 
 from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
-from alflow.run.directory import load_segment, load_state, save_segment, save_state
+from alflow.runs.directory import load_segment, load_state, save_segment, save_state
 from alflow.types import MDState, Segment
 from alflow.workers.result import Call, Outcome
 from alflow.workers.tasks import State

@@ -16,10 +16,10 @@ from alflow.campaign.pulling import Pull
 from alflow.campaign.record import make_record
 from alflow.campaign.reference import References
 from alflow.campaign.training import Trained
-from alflow.run.directory import write_atomically
-from alflow.run.events import read_events
-from alflow.run.records import IterationRecord
-from alflow.run.xyz import write_selected
+from alflow.runs.directory import write_atomically
+from alflow.runs.events import read_events
+from alflow.runs.records import IterationRecord
+from alflow.runs.xyz import write_selected
 
 
 def commit(

@@ -8,7 +8,7 @@ import numpy as np
 
 from alflow.acquisition.stopping import change_within, error_within
 from alflow.config.acquisition import StopSettings
-from alflow.run.records import Estimate, IterationRecord
+from alflow.runs.records import Estimate, IterationRecord
 from alflow.types import FloatArray
 
 

@@ -31,9 +31,9 @@ from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
 from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
-from alflow.run.directory import RunDirectory
-from alflow.run.events import EventLog
-from alflow.run.lock import RunLock
+from alflow.runs.directory import RunDirectory
+from alflow.runs.events import EventLog
+from alflow.runs.lock import RunLock
 from alflow.workers.models import EngineModel
 from alflow.workers.selftest import make_canary
 
@@ -69,13 +69,13 @@ def launch(
     when = f" (the first time, {first})" if first else ""
     display.note(f"Labelling the starting structures with {settings.labels.engine} ...{when}")
     run = RunDirectory(run_dir.resolve())
+    site_file = find_site(site)
+    config = load_site(site_file, run.path, options)
     given, settings = settings, started_from(run, settings, display.note)
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
     engine = check_campaign(plan)
-    site_file = find_site(site)
-    config = load_site(site_file, run.path, options)
     with _writable(run.path), RunLock(run.path, display.note) as lock:
         model, theory = _engine_model(plan, engine)
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels

@@ -16,7 +16,7 @@ from alflow.campaign.goal import goal_reached
 from alflow.campaign.pulling import pull
 from alflow.campaign.reference import References
 from alflow.campaign.training import train
-from alflow.run.records import IterationRecord
+from alflow.runs.records import IterationRecord
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
 from alflow.campaign.training import Trained
 from alflow.ledger import Origin, OriginKind
-from alflow.run.xyz import write_trajectory
+from alflow.runs.xyz import write_trajectory
 from alflow.types import Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
 from alflow.workers.tasks import PULL_SEGMENT, RELAX_WITH_POTENTIAL

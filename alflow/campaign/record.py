@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alflow.acquisition.selection import SelectorState
-from alflow.run.records import Estimate, IterationRecord
+from alflow.runs.records import Estimate, IterationRecord
 from alflow.types import Member, Segment
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from alflow.campaign.plan import make_plan
 from alflow.config.campaign import CampaignSettings
 from alflow.errors import AlflowError, RunError
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 
 def started_from(

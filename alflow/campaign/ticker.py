@@ -13,8 +13,8 @@ from alflow.display.view import Display, View
 from alflow.errors import RunError, TerminatedError
 from alflow.execution.graph import TaskGraph
 from alflow.farm.farm import LabelFarm
-from alflow.run.directory import RunDirectory, write_atomically
-from alflow.run.lock import RunLock
+from alflow.runs.directory import RunDirectory, write_atomically
+from alflow.runs.lock import RunLock
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0

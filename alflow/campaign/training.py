@@ -15,7 +15,7 @@ from alflow.campaign.campaign import Campaign
 from alflow.campaign.plan import seed_words
 from alflow.errors import CampaignError
 from alflow.potentials import join_files
-from alflow.run.directory import load_dataset, load_members, save_dataset, save_members
+from alflow.runs.directory import load_dataset, load_members, save_dataset, save_members
 from alflow.types import Dataset, IntArray, Member, Split
 from alflow.workers.result import Outcome
 from alflow.workers.tasks import TRAIN

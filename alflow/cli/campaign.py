@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from alflow.config.campaign import CampaignSettings
     from alflow.display.view import Display
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +51,7 @@ def run(
         from alflow.campaign.startfile import started_from
         from alflow.cli.forecasts import forecast_table
         from alflow.execution.sites import find_site, load_site, site_capacity
-        from alflow.run.directory import RunDirectory
+        from alflow.runs.directory import RunDirectory
 
         plan = make_plan(started_from(RunDirectory(target.resolve()), settings, console.print))
         check_campaign(plan)
@@ -89,7 +89,7 @@ def _launched(
     display.note("Loading PyTorch, Parsl and LAMMPS ...")
     from alflow.campaign.launch import launch
     from alflow.report.report import refresh_report
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
     from alflow.sitecheck.check import check_warning
 
     warning = check_warning(site)

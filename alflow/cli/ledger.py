@@ -11,7 +11,7 @@ from alflow.cli.options import EnergyKey, ForcesKey, RunDir
 from alflow.cli.terminal import busy, warn
 
 if TYPE_CHECKING:
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
 
 OriginName = Literal["import", "first-data", "selected", "jitter", "reference"]
 
@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def check(run: RunDir) -> None:
     """Check every row: file integrity, keys, sizes, finite numbers, orphans; exit code 1 if something is wrong."""
     from alflow.ledger import LedgerReader, check_ledger
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
 
     with busy(f"Checking the ledger of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         report = check_ledger(ledger)
@@ -57,7 +57,7 @@ def export(
     """Write all labels to a file that other programs read."""
     from alflow.ledger import LedgerReader
     from alflow.ledger.export import export_labels
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
 
     with busy(f"Writing the labels of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         count = export_labels(ledger, target, form, overwrite=overwrite)
@@ -88,8 +88,8 @@ def import_labels(
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger.imports import import_labels as take_in
-    from alflow.run.directory import RunDirectory
-    from alflow.run.lock import RunLock
+    from alflow.runs.directory import RunDirectory
+    from alflow.runs.lock import RunLock
     from alflow.structures import LabelKeys
 
     directory = RunDirectory(run)
@@ -147,8 +147,8 @@ def remove(
     from alflow.labeling import make_engine
     from alflow.ledger import Ledger
     from alflow.ledger.removal import Unwanted, find_labels
-    from alflow.run.directory import RunDirectory
-    from alflow.run.lock import RunLock
+    from alflow.runs.directory import RunDirectory
+    from alflow.runs.lock import RunLock
     from alflow.structures import read_structures
 
     chosen = read_structures(structures).structures if structures else ()

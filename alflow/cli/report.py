@@ -27,7 +27,7 @@ def report(
     """Write the report of a run, finished or not: one HTML page that opens offline."""
     from alflow.files.targets import check_new
     from alflow.report.report import write_report
-    from alflow.run.directory import RunDirectory
+    from alflow.runs.directory import RunDirectory
 
     if output is not None:
         check_new(output, overwrite=overwrite)

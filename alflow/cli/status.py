@@ -13,7 +13,7 @@ from alflow.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from alflow.display.tables import Sheet
-    from alflow.run.status import RunStatus
+    from alflow.runs.status import RunStatus
 
 SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
 
@@ -30,7 +30,7 @@ def status(
     """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
     from rich.live import Live
 
-    from alflow.run.status import read_status
+    from alflow.runs.status import read_status
 
     console, now = terminal(), read_status(run)
     if not watch or not console.is_terminal:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from alflow.display.tables import Sheet
 from alflow.display.view import Display, View
-from alflow.run.records import IterationRecord, estimate_text
+from alflow.runs.records import IterationRecord, estimate_text
 
 SHOWN = 5
 """Iterations in a live display, which a terminal cuts at its height."""

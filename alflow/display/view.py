@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from alflow.run.records import IterationRecord
+from alflow.runs.records import IterationRecord
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alflow.run.events import read_events
+from alflow.runs.events import read_events
 
 PARTS_OF_A_DRIVER = (
     b"alflow.execution.pool",

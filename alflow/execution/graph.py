@@ -27,7 +27,7 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from alflow.config.campaign import SILENCE_S
 from alflow.errors import AlflowError, CampaignError, CanaryError
 from alflow.execution.monitor import ExecutorWatch, has_interchange
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.result import Call, Outcome
 
 INFRASTRUCTURE_RETRIES = 10

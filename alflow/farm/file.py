@@ -19,7 +19,7 @@ from alflow.farm.partial import FrameLabel, LabelJob, PartialOutput, check_outpu
 from alflow.farm.queue import Chunk, LabelQueue, require_theory
 from alflow.labeling import engine_settings
 from alflow.labeling.frames import theory_hash
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.structures import Structure, group_rows, read_structures
 from alflow.types import Frames, IntArray
 from alflow.workers.models import EngineModel

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS = ("dftb", "potentials/ani", "potentials/schnet")
 """Folders of modules with compiled functions."""
 

@@ -14,7 +14,7 @@ from alflow.paper.result import Drawn, Row
 from alflow.paper.runs import UNSEEN_START, Runs, file_name
 from alflow.report import curves as summary
 from alflow.report import figures
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 from alflow.types import FloatArray
 from alflow.units import KCAL_PER_MOL_IN_EV
 

@@ -14,8 +14,8 @@ from alflow.paper.result import PAPER_COLOUR, Drawn, Row, scatter
 from alflow.paper.runs import Runs
 from alflow.report import curves as summary
 from alflow.report import figures
-from alflow.run.directory import RunDirectory
-from alflow.run.records import IterationRecord
+from alflow.runs.directory import RunDirectory
+from alflow.runs.records import IterationRecord
 from alflow.units import KCAL_PER_MOL_IN_EV
 
 PANEL = {"loc": "left", "fontsize": 10}

@@ -12,7 +12,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.errors import RunError
 from alflow.potentials import load_potential
 from alflow.report.curves import column, in_order, reference_folders
-from alflow.run.directory import RunDirectory, load_members
+from alflow.runs.directory import RunDirectory, load_members
 from alflow.types import FloatArray, Frames, Member
 
 STRIDE = 5

@@ -19,7 +19,7 @@ from alflow.report import curves as summary
 from alflow.report import figures
 from alflow.report.breaking import first_break, fragments, telling_rows
 from alflow.report.figures import WorkCurve
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 from alflow.types import Frames, LabelBatch, Labels
 
 SMD_TRAINED = "paper-fig2-smd"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from alflow.display.tables import Sheet
 from alflow.files.targets import writing
 from alflow.report.saving import save_figure
-from alflow.run.environment import environment
+from alflow.runs.environment import environment
 
 PAPER_COLOUR = "tab:orange"
 """Of everything that the paper reports, in all figures."""

@@ -24,9 +24,9 @@ from alflow.labeling import make_engine
 from alflow.paper.members import driver_of
 from alflow.report.curves import stored_segments
 from alflow.report.report import refresh_report
-from alflow.run.directory import RunDirectory, load_state
-from alflow.run.events import EventLog
-from alflow.run.lock import RunLock
+from alflow.runs.directory import RunDirectory, load_state
+from alflow.runs.events import EventLog
+from alflow.runs.lock import RunLock
 from alflow.types import Segment
 from alflow.workers.models import EngineModel, EnsembleModel, ModelReference
 from alflow.workers.result import App

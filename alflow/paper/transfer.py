@@ -20,7 +20,7 @@ from alflow.report import curves as summary
 from alflow.report import figures
 from alflow.report.breaking import bond_lengths, first_break
 from alflow.report.figures import WorkCurve
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 from alflow.structures import heavy_bonds
 from alflow.units import KCAL_PER_MOL_IN_EV
 

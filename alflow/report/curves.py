@@ -11,7 +11,7 @@ import numpy as np
 
 from alflow.campaign.plan import make_plan
 from alflow.report.figures import SpreadCurve, WorkCurve, work_figure
-from alflow.run.directory import RunDirectory, load_segment, stored_array
+from alflow.runs.directory import RunDirectory, load_segment, stored_array
 from alflow.types import FloatArray, Segment
 
 _CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")

@@ -10,7 +10,7 @@ from pathlib import Path
 from alflow.files.targets import check_target, writing
 from alflow.report import costs, page, sections
 from alflow.report.rundata import RunData
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 Section = Callable[[RunData], str]
 

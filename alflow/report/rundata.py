@@ -13,9 +13,9 @@ import numpy as np
 from alflow.campaign.plan import Plan, PullSpec, make_plan
 from alflow.config.campaign import CampaignSettings
 from alflow.report.utilisation import Utilisation, utilisation
-from alflow.run.directory import RunDirectory
-from alflow.run.events import read_events
-from alflow.run.records import Estimate, IterationRecord
+from alflow.runs.directory import RunDirectory
+from alflow.runs.events import read_events
+from alflow.runs.records import Estimate, IterationRecord
 from alflow.types import FloatArray
 
 

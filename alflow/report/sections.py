@@ -12,7 +12,7 @@ from alflow.report import curves as summary
 from alflow.report import figures, page
 from alflow.report.breaking import first_break, fragments, telling_rows
 from alflow.report.rundata import RunData, values
-from alflow.run.records import IterationRecord, estimate_text
+from alflow.runs.records import IterationRecord, estimate_text
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
 

@@ -21,9 +21,9 @@ from alflow.execution.sites import EXECUTOR_LABELS, find_site, load_site
 from alflow.files.targets import writing
 from alflow.labeling.frames import compute_checked
 from alflow.labeling.guard import single_engine
-from alflow.run.directory import write_atomically
-from alflow.run.environment import versions
-from alflow.run.events import EventLog
+from alflow.runs.directory import write_atomically
+from alflow.runs.environment import versions
+from alflow.runs.events import EventLog
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
 from alflow.sitecheck.worker import LOOK

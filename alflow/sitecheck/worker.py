@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.run.environment import versions
+from alflow.runs.environment import versions
 from alflow.types import FloatArray
 from alflow.workers.result import App, reported
 

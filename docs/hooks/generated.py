@@ -88,8 +88,8 @@ def models(schema: Schema, model: Schema, path: str) -> Iterator[tuple[str, Sche
 def refers(schema: Schema, value: Schema) -> list[Schema]:
     """Return the tables that a key may hold; none for a key with a plain value."""
     options = value.get("anyOf") or value.get("oneOf") or [value]
-    names = [option["$ref"].rsplit("/", 1)[1] for option in options if "$ref" in option]
-    return [schema["$defs"][name] for name in names if "properties" in schema["$defs"][name]]
+    found = [schema["$defs"][option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option for option in options]
+    return [table for table in found if "properties" in table]
 
 
 def kind(value: Schema) -> str:

@@ -16,8 +16,8 @@ from alflow.campaign.startfile import started_from
 from alflow.config.load import load_campaign, validate_campaign
 from alflow.errors import ConfigError, RunError
 from alflow.ledger import LedgerReader
-from alflow.run.directory import RunDirectory
-from alflow.run.events import read_events
+from alflow.runs.directory import RunDirectory
+from alflow.runs.events import read_events
 from alflow.structures import alkane
 
 CAMPAIGN = TINY.replace("carbons = [2]", 'structure = "ethane.xyz"').replace("iterations = 2", "iterations = 1")

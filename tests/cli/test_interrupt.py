@@ -11,8 +11,8 @@ import pytest
 from tinycampaign import TINY
 
 from alflow.ledger import LedgerReader
-from alflow.run.directory import RunDirectory
-from alflow.run.events import read_events
+from alflow.runs.directory import RunDirectory
+from alflow.runs.events import read_events
 
 START = """
 import signal

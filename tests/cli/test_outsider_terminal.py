@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -42,7 +43,8 @@ def in_terminal(words, width, folder):
     ("command", "width"), [("status", 40), ("evaluate", 40), ("site list", 80), ("site show", 40), ("run", 40)]
 )
 def test_outsider_a_narrow_terminal_shows_every_digit_that_a_pipe_gets(alflow, finished, tmp_path, command, width):
-    run = finished[0] / "runs" / "tiny"
+    run = tmp_path / "tiny"
+    shutil.copytree(finished[0] / "runs" / "tiny", run)
     words = {
         "status": ("status", run),
         "evaluate": ("evaluate", run / "iteration-001" / "ensemble.pt", "labels.xyz"),

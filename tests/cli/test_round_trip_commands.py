@@ -12,7 +12,7 @@ from alflow.labeling import make_engine
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.ledger import Ledger, LedgerReader, LedgerRow, Origin
 from alflow.ledger.export import export_labels
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 EMT = ("--engine", "ase", "--set", "calculator=ase.calculators.emt.EMT", "--timeout", "0")
 XTB = ("--engine", "gfn2-xtb", "--timeout", "0")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from alflow.ledger import LedgerReader
-from alflow.run.directory import RunDirectory
-from alflow.run.events import read_events
+from alflow.runs.directory import RunDirectory
+from alflow.runs.events import read_events
 
 SITE_WITHOUT_FUNCTION = "x = 1\n"
 SITE_WITHOUT_GPU = """

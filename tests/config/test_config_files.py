@@ -26,15 +26,15 @@ CHOICES = (
     "selection.cap_order",
     "selection.spread_of",
     "training.start",
-    "training.preset",
+    "potential.ani.training.preset",
     "potential.schnet.preset",
 )
 
 
 def choice(data, key):
     for step in key.split("."):
-        data = data[step]
-    return data
+        data = data.get(step, {})  # of another kind of potential
+    return data or None
 
 
 @FILES

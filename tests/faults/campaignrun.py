@@ -15,7 +15,7 @@ import processes
 from scenarios import SITE
 
 from alflow.ledger import LedgerReader
-from alflow.run.events import read_events
+from alflow.runs.events import read_events
 
 LONGEST_SECONDS = 300.0
 

@@ -23,7 +23,7 @@ from alflow.farm.farm import LabelFarm
 from alflow.labeling.engines.sleep import SleepEngine, fate_of
 from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.ledger import Ledger, Origin
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.structures import alkane
 from alflow.types import Frames
 from alflow.workers.models import EngineModel
@@ -85,7 +85,7 @@ def label(
     try:
         model = EngineModel("sleep", engine.model_dump(mode="json"), timeout_s)
         farm = LabelFarm(graph, ledger, model, chosen, SleepEngine(engine).theory)
-        warm_up(farm, engine, int(options["workers"]))
+        warm_up(graph, farm, engine, int(options["workers"]))
         began = time.monotonic()
         farm.request(frames, origins(count))
         graph.run_until(farm.idle)
@@ -105,13 +105,13 @@ def label(
 WARM = 4
 
 
-def warm_up(farm: LabelFarm, engine: SleepSettings, workers: int) -> None:
+def warm_up(graph: TaskGraph, farm: LabelFarm, engine: SleepSettings, workers: int) -> None:
     """Label structures that do not fail until every worker has its engine."""
     pool = structures(20 * WARM * workers, seed=2)
     healthy = [row for row, positions in enumerate(pool.positions) if not fate_of(engine, positions)]
     frames = pool.take(np.array(healthy[: WARM * workers]))
     farm.request(frames, origins(len(frames), first=10**6))
-    farm.graph.run_until(farm.idle)
+    graph.run_until(farm.idle)
 
 
 SHARES = {"hang_share": 0.05, "crash_share": 0.05, "not_converged_share": 0.05}

@@ -16,7 +16,7 @@ from alflow.bench.workload import EngineWorkload
 from alflow.config.campaign import LabelSettings
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import load_site
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.structures import alkane
 from alflow.workers import tasks
 

@@ -111,7 +111,7 @@ def test_an_endpoint_must_be_named(tmp_path, monkeypatch):
     from alflow.errors import SiteError
 
     monkeypatch.setattr(sdk, "Executor", RecordingExecutor)
-    with pytest.raises(SiteError, match="give -o endpoints="):
+    with pytest.raises(SiteError, match="give -O endpoints="):
         load_site(FOLDER / "globus.py", tmp_path, {})
     with pytest.raises(SiteError, match="names at least one"):
         load_site(FOLDER / "globus.py", tmp_path, {"endpoints": ""})

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from misbehaving import GOOD, STEP_ANGSTROM, WAYS
+from misbehaving import ETHANE, GOOD, NUMBERS, WAYS, structure
 
 from alflow.errors import FAILURE_REASONS, EngineLostError, InputError, LabelError
 from alflow.labeling.bounds import MAX_FORCE_EV_PER_ANGSTROM, label_fault
@@ -31,22 +31,12 @@ from alflow.labeling.frames import label_frames, sound
 from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.parent_death import children_of
 from alflow.labeling.kinds.ase import ASECalculatorSettings
-from alflow.structures import alkane
 from alflow.types import Evaluation, Frames, LabelBatch
 from alflow.workers.models import insist
 
-ETHANE = alkane(2)
-NUMBERS = ETHANE.numbers
 HERE = Path(misbehaving.__file__).parent
 NAMES = list(WAYS)
 HARMLESS = -1
-
-
-def structure(way: int) -> np.ndarray:
-    """Return the structure that stands for a way of misbehaving."""
-    positions = ETHANE.positions[0] - ETHANE.positions[0, 0]
-    positions[0, 0] = (way + 1) * STEP_ANGSTROM
-    return positions
 
 
 def right(positions: np.ndarray) -> float:
@@ -240,7 +230,7 @@ def test_outsider_nothing_is_left_of_a_worker_that_is_killed(machine) -> None:
         "import sys, threading\n"
         "import numpy as np\n"
         "from alflow.labeling.guard import GuardedEngine\n"
-        "from test_outsider_calculators import NUMBERS, structure\n"
+        "from misbehaving import NUMBERS, structure\n"
         "engine = GuardedEngine('ase', {'calculator': 'misbehaving.Hangs'}, 300.0)\n"
         "threading.Timer(300, lambda: None)\n"
         "print(engine._nursery._process.pid, engine._child.pid, flush=True)\n"

@@ -5,7 +5,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from alflow.config.plugins import FORMATS, names
+from alflow.config.plugins import FORMATS, find, names
 from alflow.errors import InputError
 from alflow.ledger import TRAINING_KINDS, Counts, Ledger, LedgerRow, Origin, check_ledger
 from alflow.ledger.export import export_labels
@@ -13,7 +13,6 @@ from alflow.ledger.imports import import_labels
 from alflow.ledger.removal import Unwanted, find_labels
 from alflow.units import HARTREE_IN_EV
 
-ENDING = {"extxyz": ".xyz", "ase-db": ".db", "torchani-h5": ".h5", "npz": ".npz"}
 WATER = np.array([8, 1, 1])
 THEORY = "dftb3 1.0 (sk=ab12)"
 METHANE = np.array([6, 1, 1, 1, 1])
@@ -110,7 +109,7 @@ def test_charged_molecules_go_out_in_formats_that_know_charges(tmp_path):
 
 @pytest.mark.parametrize("form", names(FORMATS))
 def test_an_export_does_not_overwrite_unless_told_and_leaves_nothing_half_written(tmp_path, ledger, form):
-    path = tmp_path / "out" / f"labels{ENDING[form]}"
+    path = tmp_path / "out" / f"labels{find(FORMATS, form).endings[0]}"
     path.parent.mkdir()
     path.write_text("mine")
     with pytest.raises(InputError, match="No file is written over unasked"):

@@ -19,7 +19,7 @@ from parsl.launchers import WrappedLauncher
 from parsl.providers import LocalProvider
 
 from alflow.execution.graph import TaskGraph
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.result import App, reported
 
 HERE = Path(__file__).parent

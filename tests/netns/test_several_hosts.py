@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alflow.run.events import read_events
+from alflow.runs.events import read_events
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.netns, pytest.mark.slow]

@@ -19,7 +19,7 @@ from alflow.ledger import LedgerReader
 from alflow.report import curves as summary
 from alflow.report import report, sections
 from alflow.report.report import SECTIONS, refresh_report, write_report
-from alflow.run.directory import RunDirectory
+from alflow.runs.directory import RunDirectory
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from alflow.report.curves import chosen_frames
-from alflow.run.xyz import write_selected, write_trajectory
+from alflow.runs.xyz import write_selected, write_trajectory
 from alflow.types import Frames, Segment, SelectedFrame
 
 finite = st.floats(-1e6, 1e6, width=64)

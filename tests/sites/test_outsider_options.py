@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from siteoptions import GIVEN
 
 from alflow.errors import SiteError
 from alflow.execution.sites import describe_site, find_site, load_site, read_value
@@ -16,26 +17,6 @@ from alflow.execution.sites.hints import option_hints, option_parameters
 from alflow.execution.sites.numbers import LEAST, LEAST_OF_PROVIDER
 
 FOLDER = Path(__file__).resolve().parents[2] / "executors"
-ENDPOINT = "0b0e1a1e-0000-4000-8000-000000000001"
-GIVEN = {
-    "local": {},
-    "workstation": {"gpus": "0,1"},
-    "slurm": {"partition": "cpu", "cores_per_node": "8"},
-    "hybrid": {
-        "cpu_partition": "cpu",
-        "cores_per_node": "8",
-        "gpu_partition": "gpu",
-        "gpu_cores_per_node": "16",
-        "gpus_per_node": "2",
-    },
-    "perlmutter": {"account": "m1234"},
-    "frontier": {"account": "abc123"},
-    "polaris": {"account": "abc123"},
-    "aurora": {"account": "abc123"},
-    "pbs": {"queue": "workq", "cores_per_node": "32"},
-    "kubernetes": {"image": "alflow:0.1", "volume": "campaigns:/campaigns"},
-    "globus": {"endpoints": ENDPOINT},
-}
 NO_NUMBERS = ["", "x", "1 2", "0x10", "--", "1;2", "nan", "inf", "-inf", "1e400", "9" * 5000, "9" * 30, "-1", "\n"]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1,5", "1.5", "1e3"]
 NO_NAMES = [" ", "a b", "a\nb", "a\tb", "a;b", "$(reboot)", "`reboot`", "$HOME", "'", '"', "a\\b", "a>b", "#", "a\x00b"]

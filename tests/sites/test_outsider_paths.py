@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from siteoptions import GIVEN
 
 from alflow.errors import SiteError
 from alflow.execution.cleanup import worker_pools
@@ -16,7 +17,7 @@ from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.execution.sites.plainpath import LONGEST_PLAIN, plain_path
 from alflow.files.scratch import PLAIN
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.probes import NOTHING
 from alflow.workers.result import Outcome
 
@@ -147,8 +148,6 @@ def test_outsider_a_path_that_no_system_takes_is_a_sentence(alflow, tiny_file, t
 
 @pytest.mark.parametrize("site", ["local", "workstation", "slurm", "hybrid", "pbs", "perlmutter", "polaris", "aurora"])
 def test_outsider_an_environment_in_a_folder_with_spaces_is_on_the_path(site, tmp_path, monkeypatch):
-    from test_outsider_options import GIVEN
-
     scripts = tmp_path / "my $env's" / "bin"
     cache = tmp_path / "my cache"
     monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(scripts))

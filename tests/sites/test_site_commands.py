@@ -29,7 +29,7 @@ def test_sites_are_listed_and_shown(alflow, monkeypatch):
         (("bench", "label", "--workers", "two"), "--workers is whole numbers joined by commas; got 'two'"),
         (("bench", "label", "--engine", "sleep", "--label-seconds", "0"), "--label-seconds is above 0"),
         (("bench", "label", "--engine", "sleep", "--count", "0"), "at least one frame; got 0"),
-        (("bench", "label", "--engine", "gaussian"), "--engine: engine: input should be 'dftb3', 'dftbplus'"),
+        (("bench", "label", "--engine", "gaussian"), "there is none named 'gaussian'"),
         (("site", "check", "local", "--engine", "ase"), "calculator: this key is required"),
     ],
 )

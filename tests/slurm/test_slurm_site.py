@@ -13,7 +13,7 @@ from slurm_tasks import where
 from alflow.errors import CampaignError, SiteError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
-from alflow.run.events import EventLog
+from alflow.runs.events import EventLog
 from alflow.workers.result import App
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]

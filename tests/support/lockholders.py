@@ -5,8 +5,8 @@ import fcntl
 import time
 
 from alflow.errors import RunError
-from alflow.run import lock as runlock
-from alflow.run.lock import RunLock
+from alflow.runs import lock as runlock
+from alflow.runs.lock import RunLock
 
 
 def hold(path, ready, release, locks):

@@ -26,7 +26,10 @@ from ase.calculators.calculator import (
 from ase.calculators.mixing import SumCalculator
 
 from alflow.labeling.engines.sleep import pair_model
+from alflow.structures import alkane
 
+ETHANE = alkane(2)
+NUMBERS = ETHANE.numbers
 STEP_ANGSTROM = 0.002
 """Atom 0 of the structure that stands for the misbehaviour k lies at x = (k + 1) times this."""
 
@@ -342,3 +345,10 @@ class Hangs(WritesFiles):
             subprocess.Popen(["sleep", "300"], start_new_session=True)
             time.sleep(300)
         super().calculate(atoms, properties, system_changes)
+
+
+def structure(way: int) -> np.ndarray:
+    """Return the structure that stands for a way of misbehaving."""
+    positions = ETHANE.positions[0] - ETHANE.positions[0, 0]
+    positions[0, 0] = (way + 1) * STEP_ANGSTROM
+    return positions

@@ -32,8 +32,8 @@ import numpy as np
 from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
-from alflow.run.environment import environment
-from alflow.run.records import IterationRecord
+from alflow.runs.environment import environment
+from alflow.runs.records import IterationRecord
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
 
 OTHERS = ("lock", "lock.held", "site-check.json")

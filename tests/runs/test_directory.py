@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alflow.run.directory import (
+from alflow.runs.directory import (
     load_dataset,
     load_members,
     load_segment,
@@ -13,7 +13,7 @@ from alflow.run.directory import (
     save_segment,
     save_state,
 )
-from alflow.run.records import Estimate
+from alflow.runs.records import Estimate
 from alflow.types import (
     Dataset,
     Frames,

@@ -18,8 +18,8 @@ from nolocks import without_locks
 from tinycampaign import TINY
 
 from alflow.errors import RunError
-from alflow.run import lock as runlock
-from alflow.run.lock import RunLock, boot, runs, started
+from alflow.runs import lock as runlock
+from alflow.runs.lock import RunLock, boot, runs, started
 
 NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO]
 

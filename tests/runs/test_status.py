@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from alflow.cli.status import duration
 from alflow.errors import RunError
-from alflow.run.status import TaskCounts, read_status
+from alflow.runs.status import TaskCounts, read_status
 
 
 def write(path: Path, **changes: Any) -> Path:

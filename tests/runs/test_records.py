@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alflow.report.curves import in_order
-from alflow.run.records import Estimate, estimate_text
+from alflow.runs.records import Estimate, estimate_text
 
 
 def test_a_pull_without_a_barrier_has_no_part_in_the_mean():
