@@ -36,7 +36,7 @@ def walk(run, campaign, labels):
         ("evaluate",): ((model, labels, "--figure", "a.png"), False),
         ("ledger", "check"): ((run,), True),
         ("ledger", "export"): ((run, "out.xyz"), False),
-        ("ledger", "remove"): ((run, "--origin", "jitter", "--yes"), False),
+        ("ledger", "remove"): ((run, "--origin", "jitter", "--yes"), True),
         ("ledger", "import"): ((run, "mine.xyz"), False),
         ("site", "list"): ((), True),
         ("site", "show"): (("slurm",), True),

@@ -57,7 +57,9 @@ def test_the_page_of_settings_has_every_key():
 
     def keys(data, path):
         for name, value in data.items():
-            if isinstance(value, dict) and value and name not in ("arguments", "hidden_layers"):
+            if value == {}:  # settings of a kind that has none
+                continue
+            if isinstance(value, dict) and name not in ("arguments", "hidden_layers"):
                 assert f"`[{'.'.join((*path, name))}]`" in page
                 yield from keys(value, (*path, name))
             else:

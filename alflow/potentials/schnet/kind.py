@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
 from alflow.potentials.schnet.settings import SchNetSettings
@@ -61,6 +61,10 @@ class SchNetKind(PotentialKind[SchNetSettings]):
         from alflow.potentials.schnet.ensemble import SchNetEnsemble, join  # noqa: PLC0415
 
         return join([cast("SchNetEnsemble", part) for part in parts])
+
+    def starts_from(self, settings: SchNetSettings) -> Literal["fresh", "carried-over"]:
+        """Return what the preset says."""
+        return "fresh" if settings.preset == "paper" else "carried-over"
 
     def epochs(self, settings: SchNetSettings, *, carried_over: bool) -> int:
         """Return the epochs of a training."""
