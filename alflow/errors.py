@@ -29,6 +29,7 @@ FailureReason = Literal[
     "implausible-structure",
     "unknown-element",
     "bad-charge",
+    "bad-multiplicity",
     "bad-parameters",
     "not-finite",
     "implausible-label",

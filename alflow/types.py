@@ -12,29 +12,100 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from alflow.errors import FailureReason
+from alflow.errors import FailureReason, StructureError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Frames:
-    """F structures of one composition and one total charge."""
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """Atoms in order, total charge and spin: with a theory and positions, all that a label depends on. A value.
+
+    Raises:
+        StructureError: the charge is no whole number, or the electrons cannot have the multiplicity.
+    """
 
     numbers: IntArray
     """(A,) atomic numbers."""
-    positions: FloatArray
-    """(F, A, 3) Å."""
     charge: int = 0
     """Total charge, elementary charges."""
+    multiplicity: int = 0
+    """2S + 1; the lowest that the electrons allow (1 or 2) if 0 is given."""
+
+    def __post_init__(self) -> None:
+        """Make each field what it is declared to be."""
+        if self.charge != int(self.charge):
+            raise StructureError(f"A total charge is a whole number of elementary charges; found {self.charge}.")
+        object.__setattr__(self, "numbers", np.array(self.numbers, dtype=np.int64).reshape(-1))
+        object.__setattr__(self, "charge", int(self.charge))
+        unpaired = self.multiplicity - 1
+        if self.multiplicity and not (0 <= unpaired <= max(self.electrons, 1) and unpaired % 2 == self.electrons % 2):
+            raise StructureError(
+                f"A multiplicity is 2S + 1 for S of all electrons; {self.electrons} of them cannot have "
+                f"{self.multiplicity}."
+            )
+        object.__setattr__(self, "multiplicity", int(self.multiplicity) or self.lowest_multiplicity)
+
+    @property
+    def electrons(self) -> int:
+        """Number of electrons, those of the cores included."""
+        return int(self.numbers.sum()) - self.charge
+
+    @property
+    def lowest_multiplicity(self) -> int:
+        """The lowest that the electrons allow: 1, or 2 for an odd number."""
+        return 1 + self.electrons % 2
+
+    @property
+    def is_lowest(self) -> bool:
+        """Whether the spin is the lowest that the electrons allow."""
+        return self.multiplicity == self.lowest_multiplicity
+
+    @property
+    def key(self) -> bytes:
+        """Bytes that are equal for equal compositions alone."""
+        return np.array([self.charge, self.multiplicity, *self.numbers], dtype="<i8").tobytes()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Composition) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """F structures of one composition."""
+
+    composition: Composition
+    positions: FloatArray
+    """(F, A, 3) Å."""
+
+    @classmethod
+    def of(cls, numbers: IntArray, positions: FloatArray, charge: int = 0, multiplicity: int = 0) -> Frames:
+        """Return frames of atoms, (A,) atomic numbers, at (F, A, 3) Å; see `Composition`."""
+        return cls(Composition(numbers, charge, multiplicity), positions)
+
+    @property
+    def numbers(self) -> IntArray:
+        """(A,) atomic numbers."""
+        return self.composition.numbers
+
+    @property
+    def charge(self) -> int:
+        """Total charge, elementary charges."""
+        return self.composition.charge
 
     def __len__(self) -> int:
         return int(self.positions.shape[0])
 
     def take(self, rows: IntArray | slice) -> Frames:
         """Return the frames in the given rows."""
-        return Frames(self.numbers, self.positions[rows], self.charge)
+        return Frames(self.composition, self.positions[rows])
 
 
 @dataclass(frozen=True)
@@ -223,7 +294,8 @@ class ForceModel(Protocol):
 class SelectedFrame:
     """A frame that the selector picked from a pull, and why."""
 
-    replica: int
+    pull: int
+    """Number of the pull."""
     step: int
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
@@ -236,5 +308,5 @@ class SelectedFrame:
 
 
 def concatenate_frames(parts: Sequence[Frames]) -> Frames:
-    """Join frames of one composition and charge."""
-    return Frames(parts[0].numbers, np.concatenate([part.positions for part in parts]), parts[0].charge)
+    """Join frames of one composition."""
+    return Frames(parts[0].composition, np.concatenate([part.positions for part in parts]))

@@ -38,7 +38,7 @@ from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings  # noqa: 
 from alflow.labeling.kinds.xtb import XTBSettings  # noqa: E402
 from alflow.labeling.protocol import LabelEngine  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
-from alflow.types import FloatArray, IntArray  # noqa: E402
+from alflow.types import Composition, FloatArray, IntArray  # noqa: E402
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV  # noqa: E402
 
 TEMPERATURE_K = 1000.0
@@ -87,12 +87,12 @@ def side_by_side(
     """Return each engine's median over rounds of its mean time per label, s."""
     for engine in engines.values():
         for positions in frames[:2]:
-            engine.compute(numbers, positions)
+            engine.compute(Composition(numbers), positions)
     times = np.zeros((rounds, len(engines)))
     for row in times:
         for positions in frames:
             for column, engine in enumerate(engines.values()):
-                row[column] += seconds_of(partial(engine.compute, numbers, positions)) / len(frames)
+                row[column] += seconds_of(partial(engine.compute, Composition(numbers), positions)) / len(frames)
     return dict(zip(engines, np.median(times, axis=0).tolist(), strict=True))
 
 
@@ -153,8 +153,8 @@ def growth(chains: list[int], repeats: int) -> tuple[list[dict[str, float | str]
     rows: list[dict[str, float | str]] = []
     for carbons in chains:
         numbers, positions = stretched_alkane(carbons, 0.0, rng)
-        details = engine.details(numbers, positions)
-        times = parts(engine.molecule(numbers, 0), positions, repeats)
+        details = engine.details(Composition(numbers), positions)
+        times = parts(engine.molecule(Composition(numbers)), positions, repeats)
         whole = times.pop("whole")
         shares = {name: seconds / whole for name, seconds in times.items()}
         rows.append(

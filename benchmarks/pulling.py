@@ -34,7 +34,7 @@ from alflow.potentials.ani.symmetry import SymmetryFunctions  # noqa: E402
 from alflow.sampling.coordinates.distance import Distance  # noqa: E402
 from alflow.sampling.steered import pull_segment, start_pull  # noqa: E402
 from alflow.structures import alkane  # noqa: E402
-from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState  # noqa: E402
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState  # noqa: E402
 from alflow.units import HARTREE_IN_EV  # noqa: E402
 
 STIFFNESS = 1e-3
@@ -80,7 +80,7 @@ def pull(model: ForceModel, molecule: Frames, steps: int) -> float:
     spring = Distance(molecule.numbers, pair, settings)
     state = start_pull(state, spring)
     began = time.process_time()
-    segment = pull_segment(model, molecule.numbers, state, spring, settings, steps=steps)
+    segment = pull_segment(model, molecule.composition, state, spring, settings, steps=steps)
     seconds = time.process_time() - began
     if segment.stopped:
         raise RuntimeError(f"The pull of the benchmark must go to its end: {segment.stopped}")
@@ -111,7 +111,7 @@ def calls(sizes: list[int], repeats: int) -> list[dict[str, float | str]]:
     ensemble = random_ensemble(3)
     for carbons in sizes:
         molecule = alkane(carbons)
-        compiled = ensemble.force_model(molecule.numbers, route="compiled")
+        compiled = ensemble.force_model(molecule.composition, route="compiled")
         other = SinglePrecisionTorchANI(ensemble, molecule.numbers)
         found = {name: best(model, molecule.positions[0], repeats) for name, model in (("c", compiled), ("t", other))}
         rows.append(
@@ -148,9 +148,9 @@ def main() -> None:
     one, three = random_ensemble(1), random_ensemble(3)
     models: dict[str, ForceModel] = {
         "LAMMPS alone": nothing,
-        "alflow, one member": one.force_model(numbers, route="compiled"),
-        "alflow, mean of 3 and spread": three.force_model(numbers, route="compiled"),
-        "alflow, one drives, spread of 3": three.force_model(numbers, 0, route="compiled"),
+        "alflow, one member": one.force_model(Composition(numbers), route="compiled"),
+        "alflow, mean of 3 and spread": three.force_model(Composition(numbers), route="compiled"),
+        "alflow, one drives, spread of 3": three.force_model(Composition(numbers), 0, route="compiled"),
         "torchani, one member": SinglePrecisionTorchANI(one, numbers),
         "torchani, mean of 3": SinglePrecisionTorchANI(three, numbers),
     }

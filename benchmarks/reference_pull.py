@@ -33,13 +33,13 @@ def pull(seed: int, steps: int) -> Segment:
     engine, pair = DFTB3Engine(DFTB3Settings()), end_carbons(hexane.numbers)
 
     def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-        return engine.compute(hexane.numbers, positions, 0, start)
+        return engine.compute(hexane.composition, positions, start)
 
     rng = generator(seed, 0, "velocities")
-    state = relax(forces, hexane.numbers, hexane.positions[0], RelaxSettings(), rng, steered=pair)
+    state = relax(forces, hexane.composition, hexane.positions[0], RelaxSettings(), rng, steered=pair)
     settings = PullSettings(steps=steps)
     spring = Distance(hexane.numbers, pair, settings)
-    return pull_segment(forces, hexane.numbers, start_pull(state, spring), spring, settings, steps=steps)
+    return pull_segment(forces, hexane.composition, start_pull(state, spring), spring, settings, steps=steps)
 
 
 def main() -> None:

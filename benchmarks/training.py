@@ -70,13 +70,13 @@ def hexane(frames: int) -> Dataset:
         energies.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces().copy())
     labels = Labels(np.array(energies), np.array(forces))
-    return Dataset((Group(Frames(molecule.numbers, np.array(positions)), labels),))
+    return Dataset((Group(Frames.of(molecule.numbers, np.array(positions)), labels),))
 
 
 def read(path: Path) -> Dataset:
     """Return the dataset of an npz file."""
     content = np.load(path)
-    frames = Frames(content["numbers"].astype(np.int64), content["positions"])
+    frames = Frames.of(content["numbers"].astype(np.int64), content["positions"])
     return Dataset((Group(frames, Labels(content["energies"], content["forces"])),))
 
 

@@ -125,7 +125,7 @@ def test_a_pull_that_ends_early_ends_at_the_same_frame_however_it_is_cut_or_resu
 
 
 def test_a_pull_without_a_record_in_its_last_segment_has_the_work_of_the_one_before():
-    segment = Segment(Frames(np.array([6]), np.zeros((2, 1, 3))), *[np.arange(2.0)] * 8, end=None)
+    segment = Segment(Frames.of(np.array([6]), np.zeros((2, 1, 3))), *[np.arange(2.0)] * 8, end=None)
     last = replace(empty_segment(segment), stopped="at step 3 the energy is inf")
     assert barrier([segment, last]) == largest_work([segment, last]) == 1.0
     assert np.isnan([barrier([last]), largest_work([last])]).all()

@@ -28,9 +28,9 @@ class Wrong(SleepEngine):
     offset = 0.0
     seconds = 0.0
 
-    def compute(self, numbers, positions, charge=0, start=None) -> Evaluation:
+    def compute(self, composition, positions, start=None) -> Evaluation:
         time.sleep(self.seconds)
-        right = super().compute(numbers, positions, charge)
+        right = super().compute(composition, positions)
         return replace(right, energy=right.energy + self.offset)
 
 
@@ -42,7 +42,7 @@ def worker(offset: float = 0.0, seconds: float = 0.0) -> Wrong:
 
 @pytest.fixture
 def known() -> canary.Canary:
-    return canary.make_canary(worker(), ETHANE.numbers, ETHANE.positions[0])
+    return canary.make_canary(worker(), ETHANE.composition, ETHANE.positions[0])
 
 
 def test_right_number_passes(known) -> None:
@@ -115,7 +115,7 @@ def test_a_worker_that_cannot_make_the_engine_is_refused(known, monkeypatch) -> 
 def test_a_worker_that_labels_nothing_more_proves_itself_again(known, monkeypatch) -> None:
     model = sleeping(known)
     positions = ETHANE.positions + np.zeros((3, 1, 1))
-    arguments = (model.engine, model.settings, ETHANE.numbers, positions, 0, 0.0, None, model.canary)
+    arguments = (model.engine, model.settings, ETHANE.composition, positions, 0.0, None, model.canary)
     assert len(label(*arguments).value["rows"]) == 3
 
     def fail(self, *_):

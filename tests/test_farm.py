@@ -37,7 +37,7 @@ class Clock:
         positions = np.zeros((count, 2, 3))
         positions[:, 1, 2] = 1.0 + 1e-3 * (self.asked + np.arange(count))
         self.asked += count
-        frames = Frames(np.array([1, 1]), positions, 0)
+        frames = Frames.of(np.array([1, 1]), positions, 0)
         self.farm.request(frames, [Origin("selected", 0, step=step) for step in range(count)])
 
     def answer(self):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alflow.errors import EngineLostError, LabelError
-from alflow.types import Evaluation
+from alflow.types import Composition, Evaluation
 from alflow.workers.models import insist
 
 
@@ -18,14 +18,14 @@ class Failing:
     def __init__(self, *reasons: str) -> None:
         self.reasons, self.calls = list(reasons), 0
 
-    def compute(self, numbers, positions, charge=0, start=None) -> Evaluation:
+    def compute(self, composition, positions, start=None) -> Evaluation:
         self.calls += 1
         if self.reasons:
             raise LabelError(self.reasons.pop(0), "as told")
         return Evaluation(1.0, np.zeros_like(positions))
 
 
-ATOMS = (np.array([6]), np.zeros((1, 3)), 0, None)
+ATOMS = (Composition(np.array([6])), np.zeros((1, 3)), None)
 
 
 @pytest.mark.parametrize("reason", ["timeout", "engine-crash", "out-of-memory", "engine-error"])

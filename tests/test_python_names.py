@@ -73,7 +73,7 @@ def test_a_display_is_told_what_goes_on(tmp_path):
 
 def test_an_ensemble_is_read_from_its_run_or_its_file(finished):
     folder, _ = finished
-    frames = Frames(ETHANE.numbers.astype(np.int64), ETHANE.positions[None])
+    frames = Frames.of(ETHANE.numbers.astype(np.int64), ETHANE.positions[None])
     of_run, of_file = (alflow.load_ensemble(path) for path in (folder, folder / "iteration-001" / "ensemble.pt"))
     energies, forces = of_run.evaluate(frames)
     assert energies.shape == (2, 1)

@@ -98,6 +98,6 @@ def test_closest_pair():
     ],
 )
 def test_check_structure_says_what_is_wrong(numbers, positions, message):
-    frames = Frames(np.array(numbers, dtype=np.int64), np.array([positions], dtype=float))
+    frames = Frames.of(np.array(numbers, dtype=np.int64), np.array([positions], dtype=float))
     with pytest.raises(StructureError, match=message):
         check_structure(frames, elements={1, 6} if 119 not in numbers else None)

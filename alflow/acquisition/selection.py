@@ -91,7 +91,7 @@ class SelectorState:
     """All that the selector remembers of one pull between two segments."""
 
     rule: SelectionRule
-    replica: int
+    pull: int
     threshold: float | None
     """None until it is known."""
     waiting: tuple[Segment, ...] = ()
@@ -142,10 +142,10 @@ def window_turn(replica: int, replicas: int, windows: int, iteration: int) -> in
     return (replica * (windows // max(replicas, 1)) + iteration) % windows
 
 
-def start(rule: SelectionRule, replica: int = 0) -> SelectorState:
+def start(rule: SelectionRule, pull: int = 0) -> SelectorState:
     """Return the state before the first segment of a pull."""
     known = None if rule.first_steps is not None else _threshold(rule, np.empty(0), np.empty(0, dtype=np.int64))
-    return SelectorState(rule, replica, known)
+    return SelectorState(rule, pull, known)
 
 
 def step(state: SelectorState, chunk: Segment) -> tuple[SelectorState, tuple[SelectedFrame, ...]]:
@@ -183,10 +183,10 @@ def finish(state: SelectorState) -> tuple[SelectorState, tuple[SelectedFrame, ..
     return replace(state, pending=(), passed_over=(), counts=counts), (*picked, *last)
 
 
-def select(rule: SelectionRule, pull: Iterable[Segment], replica: int = 0) -> tuple[SelectedFrame, ...]:
+def select(rule: SelectionRule, segments: Iterable[Segment], pull: int = 0) -> tuple[SelectedFrame, ...]:
     """Return what the reducer picks from a whole pull, by step."""
-    state, picked = start(rule, replica), list[SelectedFrame]()
-    for segment in pull:
+    state, picked = start(rule, pull), list[SelectedFrame]()
+    for segment in segments:
         state, some = step(state, segment)
         picked.extend(some)
     picked.extend(finish(state)[1])
@@ -278,7 +278,7 @@ def _decide(
     - `most-uncertain`: waits for the end; the largest spreads are picked. Assumes that the spread ranks errors.
     """
     frame = SelectedFrame(
-        replica=state.replica,
+        pull=state.pull,
         step=int(chunk.steps[row]),
         positions=chunk.frames.positions[row].copy(),
         energy=float(chunk.energy[row]),

@@ -11,6 +11,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from alflow.errors import LabelError, StructureError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.kinds.dftb import DFTB3Settings
+from alflow.types import Composition
 
 
 class DFTB3(Calculator):
@@ -56,7 +57,7 @@ class DFTB3(Calculator):
         charge = self.atoms.info.get("charge", 0) if self._charge is None else self._charge
         start = self._start[1] if self._start and self._start[0] == numbers.tobytes() else None
         try:
-            details = self._engine.details(numbers, self.atoms.positions, charge, start)
+            details = self._engine.details(Composition(numbers, charge), self.atoms.positions, start)
         except LabelError as cause:
             raise CalculationFailed(str(cause)) from cause
         self._start = numbers.tobytes(), details.charges

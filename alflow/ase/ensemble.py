@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from alflow.errors import StructureError
 from alflow.potentials import Driver, load_potential
 from alflow.potentials import Ensemble as TrainedEnsemble
-from alflow.types import ForceModel
+from alflow.types import Composition, ForceModel
 
 
 class Ensemble(Calculator):
@@ -58,7 +58,7 @@ class Ensemble(Calculator):
             )
         numbers = tuple(int(number) for number in self.atoms.numbers)
         if self._model is None or numbers != self._numbers:
-            self._model = self._ensemble.force_model(self.atoms.numbers, self._driver, self._threads)
+            self._model = self._ensemble.force_model(Composition(self.atoms.numbers), self._driver, self._threads)
             self._numbers = numbers
         found = self._model(self.atoms.positions)
         self.results = {"energy": found.energy, "forces": found.forces, "energy_spread": found.spread}

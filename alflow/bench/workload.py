@@ -46,14 +46,14 @@ class EngineWorkload:
         """Make `count` different frames from the first frame of a structure."""
         rng = np.random.default_rng(0)
         positions = jitter(structure.positions[0], count, JITTER_ANGSTROM, rng)
-        return cls(labels, Frames(structure.numbers, positions, structure.charge))
+        return cls(labels, Frames(structure.composition, positions))
 
     def call(self, first: int, count: int) -> Call[dict[str, Any]]:
         """Return a task as a campaign's, which also says how much processor time it took."""
         rows = np.arange(first, first + count) % len(self.frames)
         settings = self.labels.settings.model_dump(mode="json")
         frames = self.frames
-        return TIMED_LABEL(self.labels.engine, settings, frames.numbers.tolist(), frames.positions[rows], frames.charge)
+        return TIMED_LABEL(self.labels.engine, settings, frames.composition, frames.positions[rows])
 
 
 @dataclass(frozen=True)

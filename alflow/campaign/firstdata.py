@@ -41,13 +41,13 @@ def _trajectory(campaign: Campaign, index: int, molecule: Molecule) -> SegmentCh
     seed = integer_seed(settings.seed, 0, "first-data", index)
 
     def call(previous: State, steps: int) -> Call[Segment]:
-        return MD_SEGMENT(model, molecule.numbers, previous, md, steps, seed, molecule.charge)
+        return MD_SEGMENT(model, molecule.composition, previous, md, steps, seed)
 
     lengths = segment_lengths(md.equilibration_steps + md.steps, settings.first_data.segment_steps)
     chain = SegmentChain(campaign.graph, folder, lengths, call, detail={"molecule": molecule.name})
     words = seed_words(settings, 0, "first-velocities", index)
     start = StoredState(campaign.graph, folder / "start.npz")
-    chain.start(start.get(FIRST_STATE(molecule.numbers, molecule.positions, md.temperature_k, words)))
+    chain.start(start.get(FIRST_STATE(molecule.composition, molecule.positions, md.temperature_k, words)))
     return chain
 
 

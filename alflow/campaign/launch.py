@@ -112,7 +112,7 @@ def launch(
 def _engine_model(plan: Plan, engine: LabelEngine) -> tuple[EngineModel, str]:
     """Return what workers need to make the label engine and to prove it, and its theory."""
     labels, molecule = plan.settings.labels, plan.molecules[0]
-    canary = make_canary(engine, molecule.numbers, molecule.positions, molecule.charge, labels.canary_tolerance_ev)
+    canary = make_canary(engine, molecule.composition, molecule.positions, labels.canary_tolerance_ev)
     known = tuple(getattr(canary, part.name) for part in fields(canary))
     timeout_s = labels.timeout_s if labels.guard else 0.0
     model = EngineModel(labels.engine, labels.settings.model_dump(mode="json"), timeout_s, labels.memory_gb, known)

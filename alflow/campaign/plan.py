@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from alflow.acquisition.seeds import seed_sequence
-from alflow.config.campaign import CampaignSettings
+from alflow.config.campaign import CampaignSettings, SystemSettings
 from alflow.config.sampling import PullSettings
 from alflow.errors import ConfigError, StructureError
 from alflow.sampling.steering import SteeringReference
 from alflow.structures import alkane, read_structure
-from alflow.types import FloatArray, Frames, IntArray
+from alflow.types import Composition, FloatArray, Frames, IntArray
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,17 @@ class Molecule:
     """A starting structure, and what it is steered along."""
 
     name: str
-    numbers: IntArray
+    composition: Composition
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
-    charge: int
     steering: SteeringReference = field(repr=False)
     steered: tuple[int, ...]
     """The atoms that define the coordinate, counted from 0."""
+
+    @property
+    def numbers(self) -> IntArray:
+        """(A,) atomic numbers."""
+        return self.composition.numbers
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,13 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of atoms, positions (to 1e-6 Å), charges and steered atoms of all starting structures."""
+        """A digest of atoms, positions (to 1e-6 Å), charges, spins and steered atoms of all starting structures."""
         digest = hashlib.sha256()
         for molecule in self.molecules:
-            positions = np.round(molecule.positions, 6) + 0.0
-            digest.update(molecule.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
-            digest.update(repr((molecule.charge, tuple(map(int, molecule.steered)))).encode())
+            composition, positions = molecule.composition, np.round(molecule.positions, 6) + 0.0
+            spin = () if composition.is_lowest else (composition.multiplicity,)
+            digest.update(composition.numbers.astype("<i8").tobytes() + positions.astype("<f8").tobytes())
+            digest.update(repr((composition.charge, tuple(map(int, molecule.steered)), *spin)).encode())
         return digest.hexdigest()
 
 
@@ -103,17 +108,35 @@ def _molecules(settings: CampaignSettings) -> tuple[tuple[Molecule, ...], tuple[
     """Return the starting structures, and sentences on what their file holds and was ignored."""
     system = settings.system
     if system.structure is None:
-        built = [(f"C{n}", replace(alkane(n), charge=system.charge or 0)) for n in system.carbons]
+        built = [(f"C{n}", _charged(alkane(n), system, f"C{n}")) for n in system.carbons]
         return tuple(_molecule(settings, name, frames) for name, frames in built), ()
     path = Path(system.structure)
     frames, notes = read_structure(path)
-    if system.charge not in (None, frames.charge) and frames.charge:
+    return (_molecule(settings, path.stem, _charged(frames, system, str(path))),), notes
+
+
+def _charged(frames: Frames, system: SystemSettings, place: str) -> Frames:
+    """Return a structure with the charge and the multiplicity that the campaign names, where it names them.
+
+    Raises:
+        ConfigError: the structure names others.
+    """
+    own = frames.composition
+    if system.charge not in (None, own.charge) and own.charge:
         raise ConfigError(
-            f"system.charge: a molecule has one total charge; the campaign says {system.charge:+d} and {path} "
-            f"{frames.charge:+d}. Leave one of them out."
+            f"system.charge: a molecule has one total charge; the campaign says {system.charge:+d} and {place} "
+            f"{own.charge:+d}. Leave one of them out."
         )
-    charged = replace(frames, charge=frames.charge or system.charge or 0)
-    return (_molecule(settings, path.stem, charged),), notes
+    if system.multiplicity not in (None, own.multiplicity) and not own.is_lowest:
+        raise ConfigError(
+            f"system.multiplicity: a molecule has one; the campaign says {system.multiplicity} and {place} "
+            f"{own.multiplicity}. Leave one of them out."
+        )
+    spin = system.multiplicity or (0 if own.is_lowest else own.multiplicity)
+    try:
+        return Frames.of(own.numbers, frames.positions, own.charge or system.charge or 0, spin)
+    except StructureError as error:
+        raise ConfigError(f"system.multiplicity: {error}") from error
 
 
 def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule:
@@ -124,7 +147,7 @@ def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule
         steered = steering.bind(sampling.pull).atoms
     except StructureError as error:
         raise ConfigError(f"sampling.coordinate {sampling.coordinate!r}, {name}: {error}") from error
-    return Molecule(name, start.numbers, start.positions[0], start.charge, steering, steered)
+    return Molecule(name, start.composition, start.positions[0], steering, steered)
 
 
 def _pulls(settings: CampaignSettings, molecules: tuple[Molecule, ...]) -> tuple[PullSpec, ...]:

@@ -31,7 +31,7 @@ def check_campaign(plan: Plan) -> LabelEngine:
     else:
         engine = make_engine(labels.engine, labels.settings)
     for molecule in plan.molecules:
-        batch = label_frames(engine, Frames(molecule.numbers, molecule.positions[None], molecule.charge))
+        batch = label_frames(engine, Frames(molecule.composition, molecule.positions[None]))
         for failure in batch.failures:
             raise ConfigError(
                 f"system: the label engine must be able to label every starting structure; {labels.engine} "

@@ -30,13 +30,13 @@ def probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float,
     engine = single_engine(settings.labels.engine, settings.labels.settings)
     rng = generator(settings.seed, 0, "probe")
     positions = jitter(molecule.positions, PROBE_FRAMES, 0.05, rng)
-    compute_checked(engine, molecule.numbers, molecule.positions, molecule.charge)
+    compute_checked(engine, molecule.composition, molecule.positions)
     rows, energies, forces, times = [], [], [], []
     began = time.perf_counter()
     for row, structure in enumerate(positions):
         started = time.perf_counter()
         try:
-            evaluation = compute_checked(engine, molecule.numbers, structure, molecule.charge)
+            evaluation = compute_checked(engine, molecule.composition, structure)
         except LabelError:
             continue
         times.append(time.perf_counter() - started)
@@ -45,7 +45,7 @@ def probe_labels(settings: CampaignSettings, molecule: Molecule) -> tuple[float,
         forces.append(evaluation.forces)
         if len(rows) > 1 and time.perf_counter() - began > PROBE_SECONDS:
             break
-    frames = Frames(molecule.numbers, positions[rows], molecule.charge)
+    frames = Frames(molecule.composition, positions[rows])
     return float(np.median(times)), Group(frames, Labels(np.array(energies), np.array(forces)))
 
 
@@ -64,7 +64,7 @@ def probe_training(settings: CampaignSettings, probes: Sequence[Group]) -> tuple
     assert ensemble is not None
     steps = []
     for probe in probes:
-        model = ensemble.force_model(probe.frames.numbers, "mean", threads=1)
+        model = ensemble.force_model(probe.frames.composition, "mean", threads=1)
         model(probe.frames.positions[0])
         started = time.perf_counter()
         for step in range(PROBE_STEPS):

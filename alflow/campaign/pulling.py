@@ -131,4 +131,4 @@ class _Pulling:
                 origins.append(Origin(kind, self._iteration, spec.index, frame.step, number))
                 positions.append(structure)
         molecule = spec.molecule
-        self._campaign.farm.request(Frames(molecule.numbers, np.stack(positions), molecule.charge), origins)
+        self._campaign.farm.request(Frames(molecule.composition, np.stack(positions)), origins)

@@ -28,9 +28,9 @@ def relaxation(
     Velocities depend on the replica alone: they are the same in every iteration and in the reference.
     """
     molecule = spec.molecule
-    seed = seed_words(settings, 0, "velocities", spec.replica, len(molecule.numbers))
+    seed = seed_words(settings, 0, "velocities", spec.replica, len(molecule.composition))
     settings_of = settings.sampling.relax
-    return app(model, molecule.numbers, molecule.positions, molecule.steered, settings_of, seed, molecule.charge)
+    return app(model, molecule.composition, molecule.positions, molecule.steered, settings_of, seed)
 
 
 def pull_chain(
@@ -46,7 +46,7 @@ def pull_chain(
     molecule = spec.molecule
 
     def call(previous: State, steps: int) -> Call[Segment]:
-        return app(model, molecule.numbers, previous, spec.steering, spec.settings, steps, early_stop, molecule.charge)
+        return app(model, molecule.composition, previous, spec.steering, spec.settings, steps, early_stop)
 
     lengths = segment_lengths(spec.settings.steps, spec.settings.segment_steps)
     return SegmentChain(graph, folder, lengths, call, detail={"pull": spec.index, **detail})

@@ -123,7 +123,7 @@ def _carried(folder: Path, dataset: Dataset) -> IntArray:
 
 
 def _keys(dataset: Dataset) -> Iterator[bytes]:
-    """Yield what tells each row from all others: atoms, charge, positions."""
+    """Yield what tells each row from all others: composition, positions."""
     for group in dataset.groups:
-        head = group.frames.numbers.tobytes() + repr(group.frames.charge).encode()
+        head = group.frames.composition.key
         yield from (head + positions.tobytes() for positions in group.frames.positions)

@@ -113,7 +113,7 @@ def import_labels(
                 trusted=theory is not None,
                 keys=LabelKeys(energy_key, forces_key),
                 iteration=max(learners - 1, 0),
-                charge=plan.molecules[0].charge,
+                charge=plan.molecules[0].composition.charge,
                 elements=plan.elements if kept else None,
                 max_offset_ev=settings.labels.max_energy_offset_ev,
             )

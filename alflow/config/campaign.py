@@ -50,6 +50,8 @@ class SystemSettings(Settings):
     copy."""
     pulled_atoms: tuple[int, int] | None = None
     """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
+    multiplicity: int | None = Field(default=None, ge=1)
+    """2S + 1; that of the structure file, or the lowest that the electrons allow, if not given."""
     charge: int | None = None
     """Total charge, elementary charges; that of the structure file, or none, if not given. The label engines are
     spin-restricted."""

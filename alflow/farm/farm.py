@@ -15,7 +15,7 @@ from alflow.execution.graph import TaskGraph
 from alflow.farm.queue import Chunk, LabelQueue
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, Origin, label_rows
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 from alflow.workers.models import EngineModel
 from alflow.workers.reply import LabelReply
 from alflow.workers.result import Report
@@ -53,7 +53,7 @@ class LabelFarm:
         self.wanted = self.done = self.failed = 0
         self.known = 0
         """Found in the ledger."""
-        self._usual: dict[bytes, float] = {}
+        self._usual: dict[Composition, float] = {}
 
     def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
         """Ask for labels of frames; those in the ledger are taken from there."""
@@ -113,12 +113,8 @@ class LabelFarm:
         if not self._usual:
             first_data, _ = self._ledger.dataset(self.theory, kinds=("first-data",))
             for group in first_data.groups:
-                self._usual[_composition(group.frames)] = float(np.median(group.labels.energies))
-        return self._usual.get(_composition(frames))
-
-
-def _composition(frames: Frames) -> bytes:
-    return np.asarray(frames.numbers, dtype=np.int64).tobytes() + str(frames.charge).encode()
+                self._usual[group.frames.composition] = float(np.median(group.labels.energies))
+        return self._usual.get(frames.composition)
 
 
 def _iteration(chunk: Chunk[Origin]) -> Mapping[str, Any]:

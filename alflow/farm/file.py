@@ -83,10 +83,10 @@ class _Work:
     def groups(self) -> Iterator[tuple[Frames, IntArray]]:
         """Yield the frames that are missing and their rows, composition by composition."""
         missing = [row for row in range(len(self.structures)) if row not in self.partial.labels]
-        for (numbers, charge), places in group_rows([self.structures[row] for row in missing]).items():
+        for composition, places in group_rows([self.structures[row] for row in missing]).items():
             rows = np.array([missing[place] for place in places], dtype=np.int64)
             positions = np.stack([self.structures[row].atoms.positions for row in rows])
-            yield Frames(np.array(numbers, dtype=np.int64), positions, charge), rows
+            yield Frames(composition, positions), rows
 
     def take(self, chunk: Chunk[int], reply: LabelReply, report: Report | None) -> None:
         """Keep what came back of a task."""
@@ -175,10 +175,8 @@ def _label_here(work: _Work) -> None:
         first, size = 0, 1
         while first < len(frames):
             chunk = Chunk(frames, tuple(rows.tolist())).part(slice(first, first + size))
-            numbers, positions = chunk.frames.numbers.tolist(), chunk.frames.positions
-            outcome = label(
-                model.engine, model.settings, numbers, positions, frames.charge, model.timeout_s, model.memory_gb
-            )
+            asked = chunk.frames.composition, chunk.frames.positions
+            outcome = label(model.engine, model.settings, *asked, model.timeout_s, model.memory_gb)
             reply = LabelReply.unpack(outcome.value)
             require_theory(reply, theory, outcome.report)
             theory = reply.theory

@@ -74,7 +74,8 @@ class LabelJob:
         """Return a fingerprint of all that the labels depend on but the engine."""
         digest = hashlib.sha256()
         for one in self.structures:
-            digest.update(f"{len(one.atoms)} {one.charge} ".encode())
+            spin = "" if one.composition.is_lowest else f"{one.composition.multiplicity} "
+            digest.update(f"{len(one.atoms)} {one.charge} {spin}".encode())
             digest.update(np.asarray(one.atoms.numbers, dtype="<i8").tobytes())
             digest.update(np.asarray(one.atoms.positions, dtype="<f8").tobytes())
         return digest.hexdigest()[:16]

@@ -130,9 +130,8 @@ class LabelQueue(Generic[TagT]):
         call = LABEL(
             model.engine,
             model.settings,
-            frames.numbers.tolist(),
+            frames.composition,
             frames.positions,
-            frames.charge,
             model.timeout_s,
             model.memory_gb,
             model.canary,

@@ -16,7 +16,7 @@ from alflow.errors import AlflowError, LabelError
 from alflow.labeling.bounds import label_fault
 from alflow.labeling.protocol import LabelEngine
 from alflow.structures import closest_pair
-from alflow.types import Evaluation, FloatArray, Frames, IntArray, LabelBatch, LabelFailure, Labels
+from alflow.types import Composition, Evaluation, FloatArray, Frames, IntArray, LabelBatch, LabelFailure, Labels
 
 CLOSEST_ANGSTROM = 0.5
 """No engine is asked for two atoms closer than this: no jittered or broken molecule has them, and engines misbehave."""
@@ -37,7 +37,7 @@ def label_frames(engine: LabelEngine, frames: Frames) -> LabelBatch:
     for row, positions in enumerate(frames.positions):
         began = time.perf_counter()
         try:
-            evaluations[row] = compute_checked(engine, frames.numbers, positions, frames.charge)
+            evaluations[row] = compute_checked(engine, frames.composition, positions)
             cycles[row] = evaluations[row].cycles
         except LabelError as error:
             failures.append(LabelFailure(row, error.reason, error.detail, host))
@@ -54,7 +54,7 @@ def _labels(evaluations: list[Evaluation], atoms: int) -> Labels:
     return Labels(energies, forces.reshape(len(evaluations), atoms, 3))
 
 
-def compute_checked(engine: LabelEngine, numbers: IntArray, positions: FloatArray, charge: int = 0) -> Evaluation:
+def compute_checked(engine: LabelEngine, composition: Composition, positions: FloatArray) -> Evaluation:
     """Compute one structure that is plausible, and return only a result that can be a label.
 
     Raises:
@@ -62,15 +62,15 @@ def compute_checked(engine: LabelEngine, numbers: IntArray, positions: FloatArra
             `own_words` say of the result and of any other exception.
         AlflowError: the engine cannot work at all (parameters that are missing).
     """
-    require_elements(numbers)
+    require_elements(composition.numbers)
     require_plausible(positions)
     try:
-        evaluation = engine.compute(numbers, positions, charge)
+        evaluation = engine.compute(composition, positions)
     except AlflowError:
         raise
     except (Exception, SystemExit) as error:  # whatever an engine throws is data
         raise own_words(error) from error
-    return sound(evaluation, numbers)
+    return sound(evaluation, composition.numbers)
 
 
 def own_words(error: BaseException) -> LabelError:

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from alflow.config.base import Settings
 from alflow.config.plugins import Kind
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -20,10 +20,8 @@ class LabelEngine(Protocol):
         """Fingerprint: engine, version, hashes of its parameters, every setting that changes a number."""
         ...
 
-    def compute(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Evaluation:
-        """Return energy and forces of one structure.
+    def compute(self, composition: Composition, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        """Return energy and forces of one structure at (A, 3) Å.
 
         The result depends on the arguments alone, never on what was computed before: the same
         structure has the same bits on every worker.

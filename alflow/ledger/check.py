@@ -11,6 +11,7 @@ import numpy as np
 from alflow.errors import FAILURE_REASONS
 from alflow.ledger.reader import LedgerReader
 from alflow.ledger.rows import ORIGIN_KINDS, structure_key
+from alflow.types import Composition
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,18 @@ def _orphans(ledger: LedgerReader) -> Iterator[str]:
 
 def _row_problems(ledger: LedgerReader) -> Iterator[str]:
     sql = (
-        "SELECT l.id, l.key, t.fingerprint, c.numbers, c.charge, l.positions, l.status, l.energy, l.forces, l.reason "
+        "SELECT l.id, l.key, t.fingerprint, c.numbers, c.charge, c.multiplicity, l.positions, l.status, l.energy, "
+        "l.forces, l.reason "
         "FROM labels l JOIN theories t ON t.id = l.theory JOIN compositions c ON c.id = l.composition ORDER BY l.id"
     )
-    for label, key, theory, numbers, charge, positions, status, energy, forces, reason in ledger.query(sql):
+    for label, key, theory, numbers, charge, spin, positions, status, energy, forces, reason in ledger.query(sql):
         size = 3 * len(numbers)
         if len(positions) != size or (forces is not None and len(forces) != size):
             found = (len(positions), None if forces is None else len(forces))
             yield f"Label {label}: positions and forces take {size} bytes each; found {found[0]} and {found[1]}."
             continue
         where = np.frombuffer(positions, dtype="<f8").reshape(-1, 3)
-        if structure_key(theory, np.frombuffer(numbers, dtype="<i8"), where, charge) != key:
+        if structure_key(theory, Composition(np.frombuffer(numbers, dtype="<i8"), charge, spin), where) != key:
             yield f"Label {label}: its key is not that of its theory and structure."
         if status == "ok" and not (np.isfinite(energy) and np.isfinite(np.frombuffer(forces, dtype="<f8")).all()):
             yield f"Label {label}: energy or forces are not finite."

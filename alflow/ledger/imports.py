@@ -83,9 +83,8 @@ def import_labels(
     ledger.add(
         LedgerRow(
             theory=theory,
-            numbers=one.atoms.numbers.astype(np.int64),
+            composition=one.composition,
             positions=one.atoms.positions,
-            charge=one.charge,
             origin=Origin("import", iteration, step=step),
             energy=one.energy,
             forces=one.forces,
@@ -141,12 +140,11 @@ def _check_sound(found: StructureFile, row: int) -> None:
 def _check_energies(ledger: Ledger, theory: str, found: StructureFile, rows: Sequence[int], bound_ev: float) -> None:
     """Refuse energies that are far from those that the ledger holds of the same molecule."""
     usual = {
-        (tuple(group.frames.numbers.tolist()), group.frames.charge): float(np.median(group.labels.energies))
-        for group in ledger.dataset(theory)[0].groups
+        group.frames.composition: float(np.median(group.labels.energies)) for group in ledger.dataset(theory)[0].groups
     }
     for row in rows:
         one = found.structures[row]
-        here = usual.get((tuple(one.atoms.numbers.tolist()), one.charge))
+        here = usual.get(one.composition)
         assert one.energy is not None
         if here is None or abs(one.energy - here) <= bound_ev:
             continue
@@ -162,9 +160,9 @@ def _check_energies(ledger: Ledger, theory: str, found: StructureFile, rows: Seq
 def _unknown(ledger: Ledger, theory: str, structures: Sequence[Structure]) -> list[Structure]:
     """Return the structures that have no label yet, each once, in the order of the file."""
     new: list[int] = []
-    for (numbers, charge), rows in group_rows(structures).items():
+    for composition, rows in group_rows(structures).items():
         positions = np.array([structures[row].atoms.positions for row in rows])
-        known = ledger.lookup(theory, Frames(np.array(numbers, dtype=np.int64), positions, charge))
+        known = ledger.lookup(theory, Frames(composition, positions))
         new.extend(rows[place] for place in (*known.missing, *known.failed))
     return [structures[row] for row in sorted(new)]
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from alflow.ledger.rows import ORIGIN_KINDS, TRAINING_KINDS, LedgerRow, Origin, OriginKind, structure_keys
 from alflow.ledger.schema import connect_for_reading
-from alflow.types import Dataset, FloatArray, Frames, Group, IntArray, Labels
+from alflow.types import Composition, Dataset, FloatArray, Frames, Group, IntArray, Labels
 
 _KEYS_A_QUERY = 500
 _RANK = "CASE o.kind " + " ".join(f"WHEN '{kind}' THEN {rank}" for rank, kind in enumerate(ORIGIN_KINDS)) + " END"
-CANONICAL_ORDER = f"o.iteration, {_RANK}, o.replica, o.step, o.jitter, l.key"
+CANONICAL_ORDER = f"o.iteration, {_RANK}, o.pull, o.step, o.jitter, l.key"
 """Order of the dataset: by where a structure came from, never by when its label arrived."""
 
 
@@ -132,23 +132,22 @@ class LedgerReader:
     def rows(self, theory: str | None = None, kinds: Sequence[OriginKind] = ORIGIN_KINDS) -> Iterator[LedgerRow]:
         """Yield labels and failures, each with its first origin of the given kinds, in canonical order."""
         sql = (
-            "SELECT l.id, t.fingerprint, c.numbers, l.positions, c.charge, l.energy, l.forces, l.reason, l.detail, "  # noqa: S608
-            "l.host, l.seconds, l.cycles, l.created, o.kind, o.iteration, o.replica, o.step, o.jitter "
+            "SELECT l.id, t.fingerprint, c.numbers, c.charge, c.multiplicity, l.positions, l.energy, l.forces, "  # noqa: S608
+            "l.reason, l.detail, l.host, l.seconds, l.cycles, l.created, o.kind, o.iteration, o.pull, o.step, o.jitter "
             "FROM labels l JOIN origins o ON o.label = l.id JOIN theories t ON t.id = l.theory "
             "JOIN compositions c ON c.id = l.composition WHERE t.fingerprint = coalesce(?, t.fingerprint) "
             f"AND o.kind IN ({_marks(kinds)}) ORDER BY {CANONICAL_ORDER}"
         )
         seen: set[int] = set()
-        for label, named, numbers, positions, charge, energy, forces, *rest in self.query(sql, (theory, *kinds)):
+        for label, named, numbers, charge, spin, positions, energy, forces, *rest in self.query(sql, (theory, *kinds)):
             if label in seen:
                 continue
             seen.add(label)
             reason, detail, host, seconds, cycles, created, *origin = rest
             yield LedgerRow(
                 theory=named,
-                numbers=np.frombuffer(numbers, dtype="<i8").astype(np.int64),
+                composition=Composition(np.frombuffer(numbers, dtype="<i8"), charge, spin),
                 positions=vectors(positions),
-                charge=charge,
                 origin=Origin(*origin),
                 energy=energy,
                 forces=None if forces is None else vectors(forces),
@@ -213,9 +212,9 @@ class LedgerReader:
         Hosts, times, details and the order of arrival do not enter.
         """
         sql = (
-            "SELECT l.key, l.status, l.energy, l.forces, l.reason, o.kind, o.iteration, o.replica, o.step, o.jitter "
+            "SELECT l.key, l.status, l.energy, l.forces, l.reason, o.kind, o.iteration, o.pull, o.step, o.jitter "
             "FROM labels l JOIN origins o ON o.label = l.id "
-            "ORDER BY l.key, o.kind, o.iteration, o.replica, o.step, o.jitter"
+            "ORDER BY l.key, o.kind, o.iteration, o.pull, o.step, o.jitter"
         )
         digest = hashlib.sha256()
         for key, status, energy, forces, *rest in self.query(sql):
@@ -231,7 +230,8 @@ class LedgerReader:
 
     def _group(self, theory: str, composition: int, places: dict[int, int]) -> Group:
         """Return the labels of one composition in the given places."""
-        numbers, charge = self.query("SELECT numbers, charge FROM compositions WHERE id = ?", (composition,)).fetchone()
+        sql = "SELECT numbers, charge, multiplicity FROM compositions WHERE id = ?"
+        numbers, charge, multiplicity = self.query(sql, (composition,)).fetchone()
         atoms = len(numbers) // 8
         positions, forces = np.empty((len(places), atoms * 3)), np.empty((len(places), atoms * 3))
         energies = np.empty(len(places))
@@ -246,7 +246,7 @@ class LedgerReader:
                 positions[row] = np.frombuffer(place, dtype="<f8")
                 forces[row] = np.frombuffer(force, dtype="<f8")
         shape = (len(places), atoms, 3)
-        frames = Frames(np.frombuffer(numbers, dtype="<i8").astype(np.int64), positions.reshape(shape), charge)
+        frames = Frames.of(np.frombuffer(numbers, dtype="<i8"), positions.reshape(shape), charge, multiplicity)
         return Group(frames, Labels(energies, forces.reshape(shape)))
 
 
@@ -257,7 +257,7 @@ def vectors(blob: bytes) -> FloatArray:
 
 def _in_order(theory: str, up_to_iteration: int | None, kinds: Sequence[OriginKind]) -> tuple[str, list[Any]]:
     sql = (
-        "SELECT l.id, l.composition, o.kind, o.iteration, o.replica, o.step, o.jitter FROM origins o "  # noqa: S608
+        "SELECT l.id, l.composition, o.kind, o.iteration, o.pull, o.step, o.jitter FROM origins o "  # noqa: S608
         "JOIN labels l ON l.id = o.label JOIN theories t ON t.id = l.theory "
         f"WHERE t.fingerprint = ? AND l.status = 'ok' AND o.kind IN ({_marks(kinds)}) "
         f"AND o.iteration <= coalesce(?, o.iteration) ORDER BY {CANONICAL_ORDER}"

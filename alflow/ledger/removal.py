@@ -9,7 +9,7 @@ import numpy as np
 from alflow.ledger.reader import LedgerReader
 from alflow.ledger.rows import LedgerRow, OriginKind, structure_keys
 from alflow.structures import Structure, group_rows
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def find_labels(ledger: LedgerReader, theory: str, unwanted: Unwanted) -> list[L
     return [row for row in rows if _is_meant(row, unwanted, usual) and (not unwanted.structures or row.key in wanted)]
 
 
-def _is_meant(row: LedgerRow, unwanted: Unwanted, usual: dict[bytes, float]) -> bool:
+def _is_meant(row: LedgerRow, unwanted: Unwanted, usual: dict[Composition, float]) -> bool:
     force, energy = unwanted.force_above_ev_per_angstrom, unwanted.energy_above_ev
     assert row.forces is not None
     assert row.energy is not None
@@ -49,26 +49,22 @@ def _is_meant(row: LedgerRow, unwanted: Unwanted, usual: dict[bytes, float]) -> 
         unwanted.kind in (None, row.origin.kind)
         and unwanted.iteration in (None, row.origin.iteration)
         and (force is None or float(np.abs(row.forces).max(initial=0.0)) > force)
-        and (energy is None or abs(row.energy - usual[_molecule(row)]) > energy)
+        and (energy is None or abs(row.energy - usual[row.composition]) > energy)
     )
 
 
-def _medians(rows: list[LedgerRow]) -> dict[bytes, float]:
+def _medians(rows: list[LedgerRow]) -> dict[Composition, float]:
     """Return the median energy of each molecule, eV."""
-    energies: dict[bytes, list[float]] = {}
+    energies: dict[Composition, list[float]] = {}
     for row in rows:
         assert row.energy is not None
-        energies.setdefault(_molecule(row), []).append(row.energy)
+        energies.setdefault(row.composition, []).append(row.energy)
     return {molecule: float(np.median(values)) for molecule, values in energies.items()}
-
-
-def _molecule(row: LedgerRow) -> bytes:
-    return row.numbers.tobytes() + repr(row.charge).encode()
 
 
 def _keys(theory: str, structures: tuple[Structure, ...]) -> set[bytes]:
     found: set[bytes] = set()
-    for (numbers, charge), rows in group_rows(structures).items():
+    for composition, rows in group_rows(structures).items():
         positions = np.array([structures[row].atoms.positions for row in rows])
-        found.update(structure_keys(theory, Frames(np.array(numbers, dtype=np.int64), positions, charge)))
+        found.update(structure_keys(theory, Frames(composition, positions)))
     return found

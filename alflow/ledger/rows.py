@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from alflow.errors import FailureReason
-from alflow.types import FloatArray, Frames, IntArray, LabelBatch
+from alflow.types import Composition, FloatArray, Frames, IntArray, LabelBatch
 
 OriginKind = Literal["import", "first-data", "selected", "jitter", "reference"]
 """Why a structure was labelled. The order is that of the dataset within an iteration."""
@@ -27,7 +27,8 @@ class Origin:
 
     kind: OriginKind
     iteration: int
-    replica: int = 0
+    pull: int = 0
+    """Number of the pull; of the molecule for the first data."""
     step: int = 0
     """Step of the trajectory, or row of the imported file."""
     jitter: int = 0
@@ -40,11 +41,9 @@ class LedgerRow:
 
     theory: str
     """Fingerprint of the label engine."""
-    numbers: IntArray
-    """(A,) atomic numbers."""
+    composition: Composition
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
-    charge: int
     origin: Origin
     energy: float | None = None
     """eV; None for a failure."""
@@ -62,12 +61,22 @@ class LedgerRow:
     """When it came in, seconds since 1970 UTC."""
 
     @property
+    def numbers(self) -> IntArray:
+        """(A,) atomic numbers."""
+        return self.composition.numbers
+
+    @property
+    def charge(self) -> int:
+        """Total charge, elementary charges."""
+        return self.composition.charge
+
+    @property
     def key(self) -> bytes:
         """Structure key, 32 bytes."""
-        return structure_key(self.theory, self.numbers, self.positions, self.charge)
+        return structure_key(self.theory, self.composition, self.positions)
 
 
-def structure_key(theory: str, numbers: IntArray, positions: FloatArray, charge: int) -> bytes:
+def structure_key(theory: str, composition: Composition, positions: FloatArray) -> bytes:
     """Return the SHA-256 of a theory and a structure.
 
     Two structures share a key only if all coordinates are equal to the last bit (-0 counts as 0) and the atoms stand in
@@ -75,18 +84,18 @@ def structure_key(theory: str, numbers: IntArray, positions: FloatArray, charge:
 
     Args:
         theory: Fingerprint of the label engine.
-        numbers: (A,) atomic numbers.
+        composition: Of A atoms. The lowest multiplicity leaves no trace: keys of before there was one are the same.
         positions: (A, 3) Å.
-        charge: Total charge, elementary charges.
     """
-    return structure_keys(theory, Frames(numbers, np.asarray(positions)[None], charge))[0]
+    return structure_keys(theory, Frames(composition, np.asarray(positions)[None]))[0]
 
 
 def structure_keys(theory: str, frames: Frames) -> list[bytes]:
     """Return the key of each frame; see `structure_key`."""
-    named = theory.encode()
-    lengths = np.array([len(named), len(frames.numbers), frames.charge], dtype="<i8")
-    prefix = hashlib.sha256(lengths.tobytes() + named + np.asarray(frames.numbers, dtype="<i8").tobytes())
+    named, composition = theory.encode(), frames.composition
+    spin = [] if composition.is_lowest else [composition.multiplicity]
+    head = np.array([len(named), len(composition), composition.charge, *spin], dtype="<i8")
+    prefix = hashlib.sha256(head.tobytes() + named + composition.numbers.astype("<i8").tobytes())
     keys = []
     for positions in np.ascontiguousarray(frames.positions, dtype="<f8") + 0.0:
         key = prefix.copy()
@@ -114,9 +123,8 @@ def label_rows(
     def row(frame: int, where: str) -> LedgerRow:
         return LedgerRow(
             theory=theory,
-            numbers=frames.numbers,
+            composition=frames.composition,
             positions=frames.positions[frame],
-            charge=frames.charge,
             origin=origins[frame],
             host=where,
             seconds=float(batch.seconds[frame]),

@@ -9,8 +9,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import numpy as np
+
 from alflow.errors import RunError
 from alflow.ledger.locks import carries_locks, reading_address, remove_stale_lock, to_rollback_journal
+from alflow.types import Composition
 
 APPLICATION_ID = 0x414C464C
 """Tells a ledger from other SQLite files ("ALFL")."""
@@ -64,7 +67,24 @@ _VERSION_2 = (
     "ALTER TABLE labels ADD COLUMN paid INTEGER NOT NULL DEFAULT 1",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    # The spin of a composition, which was the lowest; an origin names its pull by one word.
+    """
+    CREATE TABLE new_compositions (
+        id INTEGER PRIMARY KEY,
+        numbers BLOB NOT NULL,              -- (A,) int64, little-endian
+        charge INTEGER NOT NULL,
+        multiplicity INTEGER NOT NULL,      -- 2S + 1
+        UNIQUE (numbers, charge, multiplicity)
+    ) STRICT
+    """,
+    "INSERT INTO new_compositions SELECT id, numbers, charge, lowest_multiplicity(numbers, charge) FROM compositions",
+    "DROP TABLE compositions",
+    "ALTER TABLE new_compositions RENAME TO compositions",
+    "ALTER TABLE origins RENAME COLUMN replica TO pull",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 VERSION = len(MIGRATIONS)
 
 
@@ -85,8 +105,8 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
         else:
             to_rollback_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection)
+        connection.execute("PRAGMA foreign_keys = ON")  # only now: migrations make tables anew
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _unusable(path, error) from error
@@ -97,26 +117,29 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
-    """Open an existing ledger of today's version, read only; another process may be writing."""
+    """Open an existing ledger read only; another process may be writing. One of an earlier version is read as a copy."""
     if not path.is_file():
         raise RunError(f"A run directory holds a ledger; there is none at {path}. Name the directory of a campaign.")
     connection = _connect(path, reading_address(path))
     try:
         _refuse_foreign(connection, path)
-        version = _version(connection)
+        return connection if _version(connection) == VERSION else _copy_up_to_date(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _unusable(path, error) from error
     except RunError:
         connection.close()
         raise
-    if version != VERSION:
-        connection.close()
-        raise RunError(
-            f"Reading needs a ledger of version {VERSION}; {path} is of version {version}. "
-            "Run its campaign once with this version of alflow: that brings the ledger up to date."
-        )
-    return connection
+
+
+def _copy_up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy in memory that is brought up to date, and close the file, which stays as it is."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    connection.backup(copy)
+    connection.close()
+    _migrate(copy)
+    copy.execute("PRAGMA query_only = ON")
+    return copy
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
@@ -159,6 +182,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Apply the missing migrations, each in a transaction of its own."""
+    connection.create_function("lowest_multiplicity", 2, _lowest_multiplicity, deterministic=True)
     for version in range(_version(connection), VERSION):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -169,3 +193,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def _lowest_multiplicity(numbers: bytes, charge: int) -> int:
+    return Composition(np.frombuffer(numbers, dtype="<i8"), charge).multiplicity

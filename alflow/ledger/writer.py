@@ -152,8 +152,13 @@ class Ledger(LedgerReader):
 
     def _new(self, key: bytes, row: LedgerRow) -> None:
         theory = self._id("theories", {"fingerprint": row.theory})
-        numbers = np.asarray(row.numbers, dtype="<i8").tobytes()
-        composition = self._id("compositions", {"numbers": numbers, "charge": row.charge})
+        own = row.composition
+        columns = {
+            "numbers": own.numbers.astype("<i8").tobytes(),
+            "charge": own.charge,
+            "multiplicity": own.multiplicity,
+        }
+        composition = self._id("compositions", columns)
         positions = (np.asarray(row.positions, dtype="<f8") + 0.0).tobytes()
         self._connection.execute(
             "INSERT INTO labels (key, theory, composition, positions, status, energy, forces, reason, detail, host, "
@@ -175,9 +180,9 @@ class Ledger(LedgerReader):
 
     def _link(self, key: bytes, origin: Origin) -> None:
         self._connection.execute(
-            "INSERT OR IGNORE INTO origins (label, kind, iteration, replica, step, jitter) "
+            "INSERT OR IGNORE INTO origins (label, kind, iteration, pull, step, jitter) "
             "SELECT id, ?, ?, ?, ?, ? FROM labels WHERE key = ?",
-            (origin.kind, origin.iteration, origin.replica, origin.step, origin.jitter, key),
+            (origin.kind, origin.iteration, origin.pull, origin.step, origin.jitter, key),
         )
 
 

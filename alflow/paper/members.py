@@ -12,7 +12,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.errors import RunError
 from alflow.potentials import load_potential
 from alflow.report.curves import column, in_order, reference_folders
-from alflow.runs.directory import RunDirectory, load_members
+from alflow.runs.directory import RunDirectory, composition_in, load_members
 from alflow.types import FloatArray, Frames, Member
 
 STRIDE = 5
@@ -59,8 +59,8 @@ def unseen(run: RunDirectory, iteration: int) -> Unseen:
     rows = slice(None, None, max(1, STRIDE // settings.sampling.pull.record_stride))
     labelled = column(folder, "energy")[rows]
     with np.load(in_order(folder.glob("segment-*.npz"))[0], allow_pickle=False) as data:
-        numbers, charge = data["numbers"], int(data["charge"])
-    frames = Frames(numbers, np.ascontiguousarray(column(folder, "positions")[rows]), charge)
+        composition = composition_in(data)
+    frames = Frames(composition, np.ascontiguousarray(column(folder, "positions")[rows]))
     energies, _ = load_potential(ensemble).evaluate(frames)
     predicted = energies[best_member(ensemble)[0]]
     return Unseen(labelled - labelled[0], predicted - predicted[0])

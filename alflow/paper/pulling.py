@@ -81,7 +81,7 @@ def _learn_from_reference(source: RunDirectory, target: RunDirectory) -> None:
         nothing = np.zeros(len(rows))
         batch = LabelBatch(rows, Labels(segment.energy, segment.forces), (), nothing, np.full(len(rows), -1))
         origins = [Origin("import", 0, 0, int(step)) for step in segment.steps]
-        frames = Frames(segment.frames.numbers, segment.frames.positions, segment.frames.charge)
+        frames = Frames(segment.frames.composition, segment.frames.positions)
         ledger.add(label_rows(theory, frames, batch, origins, "", time.time()))
     ledger.commit()
     ledger.close()

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Protocol, Self, TypeVar
 
 from alflow.config.base import Settings
 from alflow.config.plugins import Kind
-from alflow.types import Dataset, FloatArray, ForceModel, Frames, IntArray, Member, Split
+from alflow.types import Composition, Dataset, FloatArray, ForceModel, Frames, Member, Split
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Driver = int | Literal["mean"]
@@ -32,11 +32,11 @@ class Ensemble(Protocol):
         """
         ...
 
-    def force_model(self, numbers: IntArray, driver: Driver = "mean", threads: int = 1) -> ForceModel:
+    def force_model(self, composition: Composition, driver: Driver = "mean", threads: int = 1) -> ForceModel:
         """Return what drives a trajectory of one composition, with the spread of the members' energies.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of the molecule.
             driver: a member, or the mean of all.
             threads: number of threads.
 

@@ -34,7 +34,19 @@ from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
 from alflow.runs.environment import environment
 from alflow.runs.records import IterationRecord
-from alflow.types import Dataset, Frames, Group, Labels, MDState, Member, MemberErrors, Segment, Split, SteeringState
+from alflow.types import (
+    Composition,
+    Dataset,
+    Frames,
+    Group,
+    Labels,
+    MDState,
+    Member,
+    MemberErrors,
+    Segment,
+    Split,
+    SteeringState,
+)
 
 OTHERS = ("lock", "lock.held", "site-check.json")
 """What may lie in a directory that is no campaign's yet."""
@@ -204,11 +216,10 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
-    """Write a dataset: numbers, charge, positions, energies and forces of each group."""
+    """Write a dataset: composition, positions, energies and forces of each group."""
     arrays: dict[str, Any] = {"groups": np.array(len(dataset.groups))}
     for index, group in enumerate(dataset.groups):
-        arrays[f"numbers_{index}"] = group.frames.numbers
-        arrays[f"charge_{index}"] = np.array(group.frames.charge)
+        arrays |= _composition_arrays(group.frames.composition, f"_{index}")
         arrays[f"positions_{index}"] = group.frames.positions
         arrays[f"energies_{index}"] = group.labels.energies
         arrays[f"forces_{index}"] = group.labels.forces
@@ -221,7 +232,7 @@ def load_dataset(path: Path) -> Dataset:
         return Dataset(
             tuple(
                 Group(
-                    Frames(data[f"numbers_{i}"], data[f"positions_{i}"], int(data[f"charge_{i}"])),
+                    Frames(composition_in(data, f"_{i}"), data[f"positions_{i}"]),
                     Labels(data[f"energies_{i}"], data[f"forces_{i}"]),
                 )
                 for i in range(int(data["groups"]))
@@ -243,7 +254,7 @@ def load_state(path: Path) -> MDState:
 def save_segment(path: Path, segment: Segment) -> None:
     """Write a segment and its end state."""
     plain = {f.name: getattr(segment, f.name) for f in fields(segment) if f.name not in ("frames", "end", "stopped")}
-    frames = {"numbers": segment.frames.numbers, "positions": segment.frames.positions, "charge": segment.frames.charge}
+    frames = {**_composition_arrays(segment.frames.composition), "positions": segment.frames.positions}
     save_arrays(path, {**plain, **frames, "stopped": np.array(segment.stopped), **_state_arrays(segment.end)})
 
 
@@ -252,11 +263,25 @@ def load_segment(path: Path) -> Segment:
     with np.load(path, allow_pickle=False) as data:
         names = {f.name for f in fields(Segment)} - {"frames", "end", "stopped"}
         return Segment(
-            frames=Frames(data["numbers"], data["positions"], int(data["charge"])),
+            frames=Frames(composition_in(data), data["positions"]),
             end=_state_from(data),
             stopped=str(data["stopped"]),
             **{name: array for name in names if (array := stored_array(data, name)) is not None},
         )
+
+
+def _composition_arrays(composition: Composition, ending: str = "") -> dict[str, Any]:
+    return {
+        f"numbers{ending}": composition.numbers,
+        f"charge{ending}": np.array(composition.charge),
+        f"multiplicity{ending}": np.array(composition.multiplicity),
+    }
+
+
+def composition_in(data: Any, ending: str = "") -> Composition:
+    """Return the composition in an open file; one that names no spin is of the time when it was always the lowest."""
+    spin = int(data[f"multiplicity{ending}"]) if f"multiplicity{ending}" in data else 0
+    return Composition(data[f"numbers{ending}"], int(data[f"charge{ending}"]), spin)
 
 
 def stored_array(segment: Any, name: str) -> Any:

@@ -55,7 +55,7 @@ def write_selected(
 
 def _selected(molecule: Frames, frame: SelectedFrame, spread: str) -> str:
     info = {
-        "pull": frame.replica,
+        "pull": frame.pull,
         "step": frame.step,
         "potential_energy_ev": frame.energy,
         "distance_angstrom": frame.coordinate,

@@ -9,7 +9,7 @@ from alflow.errors import RelaxationError, StructureError
 from alflow.sampling.lammps import Simulation
 from alflow.sampling.record import Recorder, Span
 from alflow.sampling.velocities import thermal_velocities
-from alflow.types import FloatArray, ForceModel, Frames, IntArray, MDState, Segment
+from alflow.types import Composition, FloatArray, ForceModel, Frames, IntArray, MDState, Segment
 from alflow.units import FS_IN_PS
 
 LARGEST_SEED = 900_000_000
@@ -30,13 +30,12 @@ def initial_state(frames: Frames, temperature_k: float, rng: np.random.Generator
 
 def run_md(
     force_model: ForceModel,
-    numbers: IntArray,
+    composition: Composition,
     state: MDState,
     settings: MDSettings,
     *,
     steps: int,
     seed: int,
-    charge: int = 0,
 ) -> Segment:
     """Run Langevin dynamics from a state.
 
@@ -44,40 +43,27 @@ def run_md(
 
     Args:
         force_model: gives energy and forces.
-        numbers: (A,) atomic numbers.
+        composition: of the molecule.
         state: where it starts.
         settings: temperature, time step, stride, damping.
         steps: number of steps.
         seed: of the thermostat's noise, any non-negative number. A stretch that follows another draws noise of its own.
-        charge: of the recorded frames.
     """
     if state.step:
         seed = int(np.random.SeedSequence([seed, state.step]).generate_state(1)[0])
     span = Span(state.step, steps, settings.stride, settings.timestep_fs)
-    with Simulation(numbers, settings.timestep_fs, step=state.step) as simulation:
+    with Simulation(composition.numbers, settings.timestep_fs, step=state.step) as simulation:
         simulation.command(langevin("all", settings.temperature_k, settings.damping_fs, seed))
-        recorder = Recorder(simulation, force_model, numbers, span, begin=state)
+        recorder = Recorder(simulation, force_model, composition, span, begin=state)
         simulation.attach(recorder)
         simulation.place(state.positions, state.velocities / FS_IN_PS)
         simulation.run(steps)
-        return recorder.segment(end_state(simulation, recorder), charge)
-
-
-def equilibrate(
-    force_model: ForceModel, numbers: IntArray, state: MDState, settings: MDSettings, *, seed: int
-) -> MDState:
-    """Run the steps of which nothing is kept, and count from 0 again. Arguments as above."""
-    steps = settings.equilibration_steps
-    if steps == 0:
-        return state
-    sparse = settings.model_copy(update={"stride": steps})
-    end = run_md(force_model, numbers, state, sparse, steps=steps, seed=seed).end
-    return MDState(0, end.positions, end.velocities, start=end.start)
+        return recorder.segment(end_state(simulation, recorder))
 
 
 def relax(
     force_model: ForceModel,
-    numbers: IntArray,
+    composition: Composition,
     positions: FloatArray,
     settings: RelaxSettings,
     rng: np.random.Generator,
@@ -93,7 +79,7 @@ def relax(
 
     Args:
         force_model: gives energy and forces.
-        numbers: (A,) atomic numbers.
+        composition: of the molecule.
         positions: (A, 3) Å.
         settings: temperature, time step, steps of both stages, damping.
         rng: draws the velocities and the seed of the noise.
@@ -103,9 +89,9 @@ def relax(
     Raises:
         RelaxationError: the force model fails, and `forgiving` is not set.
     """
-    begin = initial_state(Frames(numbers, positions[None]), settings.temperature_k, rng)
+    begin = initial_state(Frames(composition, positions[None]), settings.temperature_k, rng)
     seed = int(rng.integers(LARGEST_SEED))
-    others = thermostatted_atoms(numbers, steered)
+    others = thermostatted_atoms(composition.numbers, steered)
     stages = [
         (settings.langevin_steps, langevin("others", settings.temperature_k, settings.damping_fs, seed)),
         (settings.berendsen_steps, berendsen("others", settings.temperature_k, settings.damping_fs)),
@@ -113,7 +99,7 @@ def relax(
     state = begin
     for steps, thermostat in stages:
         if steps:
-            args = (force_model, numbers, state, settings.timestep_fs, steps, others, thermostat)
+            args = (force_model, composition, state, settings.timestep_fs, steps, others, thermostat)
             state, fault = _relaxation_stage(*args)
             if fault and forgiving:
                 return begin
@@ -124,7 +110,7 @@ def relax(
 
 def _relaxation_stage(
     force_model: ForceModel,
-    numbers: IntArray,
+    composition: Composition,
     state: MDState,
     timestep_fs: float,
     steps: int,
@@ -132,12 +118,12 @@ def _relaxation_stage(
     thermostat: str,
 ) -> tuple[MDState, str]:
     """Return the state after the steps, and why the trajectory had to end before, if it had to."""
-    with Simulation(numbers, timestep_fs, step=state.step) as simulation:
+    with Simulation(composition.numbers, timestep_fs, step=state.step) as simulation:
         if len(others):
             simulation.group("others", others)
             simulation.command(thermostat)
         span = Span(state.step, steps, steps, timestep_fs)
-        recorder = Recorder(simulation, force_model, numbers, span, begin=state)
+        recorder = Recorder(simulation, force_model, composition, span, begin=state)
         simulation.attach(recorder)
         simulation.place(state.positions, state.velocities / FS_IN_PS)
         simulation.run(steps)

@@ -12,7 +12,7 @@ from alflow.sampling.lammps import Simulation
 from alflow.sampling.sanity import evaluation_fault, motion_fault
 from alflow.sampling.steering import Steering
 from alflow.sampling.velocities import EV_PER_AMU_ANGSTROM2_PER_FS2, masses_amu, temperature
-from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray, MDState, Segment
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames, MDState, Segment
 from alflow.units import FS_IN_PS
 
 Stop = Callable[[int, Evaluation], str]
@@ -51,7 +51,7 @@ class Recorder:
         self,
         simulation: Simulation,
         force_model: ForceModel,
-        numbers: IntArray,
+        composition: Composition,
         span: Span,
         *,
         begin: MDState,
@@ -63,13 +63,13 @@ class Recorder:
         Args:
             simulation: what it is attached to.
             force_model: gives energy, forces and spread.
-            numbers: (A,) atomic numbers.
+            composition: of the molecule.
             span: the steps of the run.
             begin: the state that the run starts from.
             steering: what acts in the simulation beside the model, if anything does.
             stop: asked after each recorded step.
         """
-        self._simulation, self._model, self._numbers, self._span = simulation, force_model, numbers, span
+        self._simulation, self._model, self._composition, self._span = simulation, force_model, composition, span
         self._steering, self._stop = steering, stop
         self.start = begin.start
         """What the force model's next evaluation starts from."""
@@ -77,7 +77,7 @@ class Recorder:
         """Why the run ended early."""
         self.faulty = False
         """Whether it ended at a step that is worth nothing."""
-        shape = (span.capacity, len(numbers), 3)
+        shape = (span.capacity, len(composition), 3)
         self._positions, self._velocities, self._forces = np.empty(shape), np.empty(shape), np.empty(shape)
         self._model_forces = np.empty(shape)
         self._steps = np.empty(span.capacity, dtype=np.int64)
@@ -144,12 +144,11 @@ class Recorder:
         step, positions, velocities = self._sound
         return MDState(step, positions, velocities * FS_IN_PS, start=self.start)
 
-    def segment(self, end: MDState, charge: int) -> Segment:
+    def segment(self, end: MDState) -> Segment:
         """Return what was recorded.
 
         Args:
             end: the state after the last step.
-            charge: of the molecule.
         """
         rows = slice(self._rows)
         positions = self._positions[rows].copy()
@@ -157,7 +156,7 @@ class Recorder:
         coordinate = np.full(self._rows, np.nan) if self._steering is None else self._steering.value(positions)
         steps = self._steps[rows].copy()
         return Segment(
-            frames=Frames(self._numbers, positions, charge),
+            frames=Frames(self._composition, positions),
             steps=steps,
             time=steps.astype(np.float64) * self._span.timestep_fs,
             target=target,
@@ -173,6 +172,6 @@ class Recorder:
 
     def _temperature(self, rows: slice) -> FloatArray:
         """Return (F,) K at full steps, before the thermostat acts: v(t) = v(t - dt/2) + dt/2 · F(t)/m."""
-        inverse_mass = 1.0 / (masses_amu(self._numbers) * EV_PER_AMU_ANGSTROM2_PER_FS2)
+        inverse_mass = 1.0 / (masses_amu(self._composition.numbers) * EV_PER_AMU_ANGSTROM2_PER_FS2)
         kick = 0.5 * self._span.timestep_fs * self._forces[rows] * inverse_mass[:, None]
-        return temperature(self._numbers, self._velocities[rows] * FS_IN_PS + kick)
+        return temperature(self._composition.numbers, self._velocities[rows] * FS_IN_PS + kick)

@@ -13,7 +13,7 @@ from alflow.sampling.lammps import Simulation
 from alflow.sampling.md import berendsen, end_state, thermostatted_atoms
 from alflow.sampling.record import Recorder, Span, Stop
 from alflow.sampling.steering import Steering
-from alflow.types import FloatArray, ForceModel, IntArray, MDState, Segment, SteeringState
+from alflow.types import Composition, FloatArray, ForceModel, MDState, Segment, SteeringState
 from alflow.units import FS_IN_PS
 
 
@@ -24,14 +24,13 @@ def start_pull(state: MDState, steering: Steering) -> MDState:
 
 def pull_segment(
     force_model: ForceModel,
-    numbers: IntArray,
+    composition: Composition,
     state: MDState,
     steering: Steering,
     settings: PullSettings,
     *,
     steps: int,
     stop: Stop | None = None,
-    charge: int = 0,
 ) -> Segment:
     """Pull for a number of steps from where `start_pull` or the last segment ended.
 
@@ -41,17 +40,17 @@ def pull_segment(
     Args:
         force_model: gives energy, forces and spread. A `LabelError` of it ends the segment too; any other exception
             comes out of this function.
-        numbers: (A,) atomic numbers.
+        composition: of the molecule.
         state: of the last step.
         steering: what acts; the thermostat leaves its atoms alone.
         settings: of the pull.
         steps: number of steps.
         stop: asked after each recorded step; a sentence ends the segment.
-        charge: of the recorded frames.
 
     Raises:
         StructureError: an atom of the steering is no atom of the molecule.
     """
+    numbers = composition.numbers
     others = thermostatted_atoms(numbers, steering.atoms)
     span = Span(state.step, steps, settings.record_stride, settings.timestep_fs)
     velocities, forces, saved = _unpack(state)
@@ -62,13 +61,13 @@ def pull_segment(
             simulation.command(berendsen("others", settings.temperature_k, settings.damping_fs))
         steering.attach(simulation)
         simulation.attach(_no_forces)  # after the fixes: its callback reads what they did in the same step
-        recorder = Recorder(simulation, force_model, numbers, span, begin=state, steering=steering, stop=stop)
+        recorder = Recorder(simulation, force_model, composition, span, begin=state, steering=steering, stop=stop)
         if saved is not None:
             steering.restore(simulation, saved)
         simulation.place(state.positions, velocities, forces)
         simulation.attach(recorder)
         simulation.run(steps, go_on=saved is not None)
-        return recorder.segment(_end(simulation, recorder, steering), charge)
+        return recorder.segment(_end(simulation, recorder, steering))
 
 
 def _no_forces(_step: int, positions: FloatArray, _velocities: FloatArray, _other: FloatArray) -> FloatArray:

@@ -134,7 +134,7 @@ def _known_energy(labels: LabelSettings) -> tuple[float, str]:
     """Return energy (eV) and theory of the known structure, ethane, at the driver."""
     structure = alkane(2)
     engine = single_engine(labels.engine, labels.settings)
-    return compute_checked(engine, structure.numbers, structure.positions[0]).energy, engine.theory
+    return compute_checked(engine, structure.composition, structure.positions[0]).energy, engine.theory
 
 
 def _look(

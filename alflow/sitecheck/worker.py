@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from alflow.runs.environment import versions
-from alflow.types import FloatArray
+from alflow.types import Composition, FloatArray
 from alflow.workers.result import App, reported
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
@@ -77,7 +77,7 @@ def _label(engine: str, settings: dict[str, Any], numbers: list[int], positions:
     began = time.perf_counter()
     try:
         made = single_engine(engine, engine_settings(engine, settings, "the check"))
-        evaluation = compute_checked(made, np.asarray(numbers, dtype=np.int64), np.asarray(positions))
+        evaluation = compute_checked(made, Composition(np.asarray(numbers)), np.asarray(positions))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here is what the check reports
         return {"energy": None, "theory": "", "label_error": f"{type(error).__name__}: {error}"}
     return {

@@ -32,7 +32,7 @@ def alkane(carbons: int) -> Frames:
     chain = _carbon_zigzag(carbons)
     hydrogens = _methane_hydrogens() if carbons == 1 else _chain_hydrogens(chain)
     numbers = np.array([CARBON] * carbons + [HYDROGEN] * len(hydrogens), dtype=np.int64)
-    return Frames(numbers, np.concatenate([chain, hydrogens])[None])
+    return Frames.of(numbers, np.concatenate([chain, hydrogens])[None])
 
 
 def _carbon_zigzag(carbons: int) -> FloatArray:

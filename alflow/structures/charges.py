@@ -1,20 +1,40 @@
-"""The total charge of a structure, as files say it."""
+"""Total charge and spin of a structure, as files say them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from alflow.errors import StructureError
+from alflow.types import Composition
 
 NAMES = ("charge", "total_charge", "totalcharge", "net_charge")
 """Entries that say it, in any case."""
+MULTIPLICITIES = ("multiplicity", "spin_multiplicity")
+"""Entries that say 2S + 1, in any case."""
 ROUNDED = 0.05
 """Charges of atoms add up to a whole number within this, elementary charges."""
+
+
+def composition_of(atoms: Atoms, place: str, notes: list[str]) -> Composition:
+    """Return atoms, total charge and multiplicity; arguments as of `total_charge`.
+
+    Raises:
+        StructureError: as `total_charge`; or an entry `multiplicity` (or `spin_multiplicity`) is none that the
+            electrons can have.
+    """
+    charge = total_charge(atoms, place, notes)
+    said = {_multiplicity(value, name, place) for name, value in _entries(atoms.info, MULTIPLICITIES)}
+    if len(said) > 1:
+        raise StructureError(f"A structure has one multiplicity; {place} names several: {sorted(said)}.")
+    try:
+        return Composition(atoms.numbers, charge, next(iter(said), 0))
+    except StructureError as error:
+        raise StructureError(f"{error} This is {place}.") from error
 
 
 def total_charge(atoms: Atoms, place: str, notes: list[str]) -> int:
@@ -32,7 +52,7 @@ def total_charge(atoms: Atoms, place: str, notes: list[str]) -> int:
         StructureError: an entry is no whole number, or two contradict each other.
     """
     said = {}
-    for name, value in _entries(atoms.info):
+    for name, value in _entries(atoms.info, NAMES):
         if isinstance(value, bool | np.bool_):
             notes.append(f"An entry {name!r} without a number says no charge; it is ignored.")
         else:
@@ -48,8 +68,16 @@ def total_charge(atoms: Atoms, place: str, notes: list[str]) -> int:
     return next(iter(said.values()), 0)
 
 
-def _entries(info: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in info.items() if isinstance(name, str) and name.lower() in NAMES]
+def _entries(info: Mapping[str, Any], names: Collection[str]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in info.items() if isinstance(name, str) and name.lower() in names]
+
+
+def _multiplicity(value: Any, name: str, place: str) -> int:
+    if not isinstance(value, bool | np.bool_) and isinstance(value, int | np.integer) and 1 <= value <= 1000:
+        return int(value)
+    raise StructureError(
+        f"A multiplicity is 2S + 1, a whole number from 1 on; {place} has {name} = {np.asarray(value).tolist()!r}."
+    )
 
 
 def _whole(value: Any, name: str, place: str) -> int:
@@ -79,8 +107,3 @@ def _added_up(charges: Any, place: str) -> int:
             f"{total:.3f}. Name the total charge: charge=..."
         )
     return round(total)
-
-
-def odd_electrons(atoms: Atoms, charge: int) -> bool:
-    """Say whether a structure has an odd number of electrons, so that it is a radical."""
-    return bool((int(np.sum(atoms.numbers)) - charge) % 2)

@@ -13,7 +13,7 @@ from alflow.errors import StructureError
 from alflow.files.targets import shown
 from alflow.structures.files import Structure, read_structures
 from alflow.structures.labels import USUAL_KEYS, LabelKeys, label_of
-from alflow.types import Dataset, Frames, Group, Labels
+from alflow.types import Composition, Dataset, Frames, Group, Labels
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LabelledFile:
 
 
 def read_dataset(path: Path, keys: LabelKeys = USUAL_KEYS) -> LabelledFile:
-    """Read labelled frames, grouped by composition and charge.
+    """Read labelled frames, grouped by composition.
 
     Args:
         path: any file that ASE reads.
@@ -48,20 +48,20 @@ def read_dataset(path: Path, keys: LabelKeys = USUAL_KEYS) -> LabelledFile:
     return LabelledFile(Dataset(tuple(_groups(labelled))), dict(left_out), found.notes)
 
 
-def group_rows(structures: Sequence[Structure]) -> dict[tuple[tuple[int, ...], int], list[int]]:
-    """Return the rows of each composition and charge, in the order of their first frames."""
-    rows: dict[tuple[tuple[int, ...], int], list[int]] = {}
+def group_rows(structures: Sequence[Structure]) -> dict[Composition, list[int]]:
+    """Return the rows of each composition, in the order of their first frames."""
+    rows: dict[Composition, list[int]] = {}
     for row, one in enumerate(structures):
-        rows.setdefault((tuple(one.atoms.numbers.tolist()), one.charge), []).append(row)
+        rows.setdefault(one.composition, []).append(row)
     return rows
 
 
 def _groups(structures: Sequence[Structure]) -> list[Group]:
     groups = []
-    for (numbers, charge), rows in group_rows(structures).items():
+    for composition, rows in group_rows(structures).items():
         chosen = [structures[row] for row in rows]
         positions = np.stack([one.atoms.positions for one in chosen])
         energies = np.array([one.energy for one in chosen], dtype=np.float64)
         forces = np.stack([one.forces for one in chosen if one.forces is not None])
-        groups.append(Group(Frames(np.array(numbers, dtype=np.int64), positions, charge), Labels(energies, forces)))
+        groups.append(Group(Frames(composition, positions), Labels(energies, forces)))
     return groups

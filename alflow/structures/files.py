@@ -20,11 +20,11 @@ from ase import Atoms
 from alflow.config.plugins import FORMATS, find, find_installed, names
 from alflow.errors import PluginError, StructureError
 from alflow.files.targets import cause, shown
-from alflow.structures.charges import odd_electrons, total_charge
+from alflow.structures.charges import composition_of
 from alflow.structures.geometry import check_structure
 from alflow.structures.labels import USUAL_KEYS, LabelKeys, has_label, label_of
 from alflow.structures.xyz import cut_frames, read_frame
-from alflow.types import FloatArray, Frames
+from alflow.types import Composition, FloatArray, Frames
 
 FAILURE = "label_failure"
 """Entry of a frame that `alflow label` could not label: the reason."""
@@ -40,8 +40,7 @@ class Structure:
 
     atoms: Atoms
     """As read: entries, arrays over the atoms, masses and cell."""
-    charge: int
-    """Total charge, elementary charges."""
+    composition: Composition
     energy: float | None = None
     """eV; None if the frame has no label."""
     forces: FloatArray | None = field(default=None, repr=False)
@@ -50,6 +49,11 @@ class Structure:
     """Fingerprint of the theory that its label is of; None if it names none."""
     failure: str = ""
     """Why it has no label, where `alflow label` wrote so."""
+
+    @property
+    def charge(self) -> int:
+        """Total charge, elementary charges."""
+        return self.composition.charge
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def read_structures(
         place = found.place(row)
         _check(atoms, place, finite=finite and FAILURE not in atoms.info)
         structures.append(_structure(atoms, place, labels, keys, notes))
-    radicals = [row for row, one in enumerate(structures) if odd_electrons(one.atoms, one.charge)]
+    radicals = [row for row, one in enumerate(structures) if one.composition.electrons % 2]
     if radicals:
         notes.append(
             "An odd number of electrons needs a label engine that knows spin, and those of alflow are spin-restricted: "
@@ -115,21 +119,19 @@ def read_structure(path: Path | str) -> tuple[Frames, tuple[str, ...]]:
     first, notes = found.structures[0], list(found.notes)
     if len(found.structures) > 1:
         notes.append(f"The first frame of {shown(found.path)} counts; {len(found.structures) - 1} more are left out.")
-    numbers = np.asarray(first.atoms.numbers, dtype=np.int64)
-    positions = np.ascontiguousarray(first.atoms.positions[None], dtype=np.float64)
-    frames = Frames(numbers, positions, first.charge)
+    frames = Frames(first.composition, np.ascontiguousarray(first.atoms.positions[None], dtype=np.float64))
     check_structure(frames, place=shown(found.path))
     return frames, tuple(notes)
 
 
 def _structure(atoms: Atoms, place: str, labels: str, keys: LabelKeys, notes: list[str]) -> Structure:
-    charge = total_charge(atoms, place, notes)
+    composition = composition_of(atoms, place, notes)
     theory, failure = atoms.info.get("theory"), str(atoms.info.get(FAILURE, ""))
     named = None if theory is None or isinstance(theory, bool) else str(theory)
     if failure or labels == "ignored" or (labels == "optional" and not has_label(atoms, keys)):
-        return Structure(atoms, charge, theory=named, failure=failure)
+        return Structure(atoms, composition, theory=named, failure=failure)
     energy, forces = label_of(atoms, keys, place)
-    return Structure(atoms, charge, energy, forces, named)
+    return Structure(atoms, composition, energy, forces, named)
 
 
 def _check(atoms: Atoms, place: str, *, finite: bool) -> None:

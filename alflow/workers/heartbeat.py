@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from alflow.labeling.guard.parent_death import die_with
 from alflow.labeling.protocol import LabelEngine
-from alflow.types import Evaluation, FloatArray, ForceModel, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel
 
 AGAIN_S = 1.0
 """Setting the watch anew takes some microseconds: not more often than this, s."""
@@ -75,12 +75,10 @@ class LivelyEngine:
         """Fingerprint of the engine."""
         return self._engine.theory
 
-    def compute(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Evaluation:
+    def compute(self, composition: Composition, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
         """Return what the engine returns for one structure; see `LabelEngine`."""
         alive()
-        return self._engine.compute(numbers, positions, charge, start)
+        return self._engine.compute(composition, positions, start)
 
 
 def lively(model: ForceModel) -> ForceModel:

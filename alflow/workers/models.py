@@ -12,7 +12,7 @@ from typing import Any, Literal
 from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.labeling.frames import sound
 from alflow.labeling.protocol import LabelEngine
-from alflow.types import Evaluation, FloatArray, ForceModel, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel
 from alflow.workers import heartbeat as lifeline
 from alflow.workers.selftest import Canary, prove, refused
 
@@ -93,7 +93,7 @@ def prove_again(model: EngineModel) -> None:
 
 
 def insist(
-    engine: LabelEngine, numbers: IntArray, positions: FloatArray, charge: int, start: FloatArray | None
+    engine: LabelEngine, composition: Composition, positions: FloatArray, start: FloatArray | None
 ) -> Evaluation:
     """Compute one structure of a trajectory; ask once more where the engine hung, died or failed by itself.
 
@@ -104,12 +104,12 @@ def insist(
         LabelError: what the engine says of the structure.
     """
     try:
-        return sound(engine.compute(numbers, positions, charge, start), numbers)
+        return sound(engine.compute(composition, positions, start), composition.numbers)
     except LabelError as error:
         if error.reason not in LOST:
             raise
     try:
-        return sound(engine.compute(numbers, positions, charge, start), numbers)
+        return sound(engine.compute(composition, positions, start), composition.numbers)
     except LabelError as error:
         if error.reason not in LOST:
             raise
@@ -145,17 +145,17 @@ def _ensemble(path: str) -> Any:
     return kept.ensembles[key]
 
 
-def force_model(model: ModelReference, numbers: IntArray, charge: int) -> ForceModel:
+def force_model(model: ModelReference, composition: Composition) -> ForceModel:
     """Return a function from positions to energy and forces that gives a sign of life at each call."""
     if isinstance(model, EngineModel):
         engine = engine_of(model)
 
         def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
             try:
-                return insist(engine, numbers, positions, charge, start)
+                return insist(engine, composition, positions, start)
             except EngineLostError:
                 prove_again(model)
                 raise
 
         return forces
-    return lifeline.lively(_ensemble(model.path).force_model(numbers, model.driver, threads=1))
+    return lifeline.lively(_ensemble(model.path).force_model(composition, model.driver, threads=1))

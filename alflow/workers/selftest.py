@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from alflow.errors import CanaryError, LabelError
 from alflow.labeling.frames import compute_checked
 from alflow.labeling.protocol import LabelEngine
-from alflow.types import FloatArray, IntArray
+from alflow.types import Composition, FloatArray
 
 TOLERANCE_EV = 1e-6
 SLOWEST = 20.0
@@ -28,11 +28,10 @@ class Canary:
 
     theory: str
     """Fingerprint of the engine that gave the energy."""
-    numbers: IntArray
-    """(A,) atomic numbers."""
+    composition: Composition
+    """Of A atoms."""
     positions: FloatArray = field(repr=False)
     """(A, 3) Å."""
-    charge: int
     energy: float
     """eV."""
     seconds: float
@@ -42,28 +41,26 @@ class Canary:
 
 def make_canary(
     engine: LabelEngine,
-    numbers: IntArray,
+    composition: Composition,
     positions: FloatArray,
-    charge: int = 0,
     tolerance_ev: float = TOLERANCE_EV,
 ) -> Canary:
     """Label a structure with the driver's own engine.
 
     Args:
         engine: the driver's.
-        numbers: (A,) atomic numbers.
+        composition: of A atoms.
         positions: (A, 3) Å.
-        charge: total charge.
         tolerance_ev: largest difference of the energy on a worker, eV.
 
     Raises:
         LabelError: the structure cannot be labelled.
     """
-    energy = compute_checked(engine, numbers, positions, charge).energy
+    energy = compute_checked(engine, composition, positions).energy
     began = time.perf_counter()
-    compute_checked(engine, numbers, positions, charge)
+    compute_checked(engine, composition, positions)
     seconds = time.perf_counter() - began
-    return Canary(engine.theory, numbers, positions, charge, energy, seconds, tolerance_ev)
+    return Canary(engine.theory, composition, positions, energy, seconds, tolerance_ev)
 
 
 def prove(engine: LabelEngine, canary: Canary) -> None:
@@ -92,7 +89,7 @@ def _label_once(engine: LabelEngine, canary: Canary) -> float:
     """Return the seconds that the label took."""
     began = time.perf_counter()
     try:
-        energy = compute_checked(engine, canary.numbers, canary.positions, canary.charge).energy
+        energy = compute_checked(engine, canary.composition, canary.positions).energy
     except LabelError as error:
         raise refused(f"a failure ({error})") from error
     if abs(energy - canary.energy) > canary.tolerance_ev:

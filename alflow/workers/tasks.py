@@ -12,7 +12,7 @@ import numpy as np
 
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.types import Dataset, FloatArray, IntArray, MDState, Member, Segment, Split
+from alflow.types import Composition, Dataset, FloatArray, MDState, Member, Segment, Split
 from alflow.workers import heartbeat as lifeline
 from alflow.workers.models import (
     LOST,
@@ -44,21 +44,19 @@ def threads() -> int:
 def label(
     engine: str,
     settings: dict[str, Any],
-    numbers: Sequence[int],
+    composition: Composition,
     positions: FloatArray,
-    charge: int = 0,
     timeout_s: float = 0.0,
     memory_gb: float | None = None,
     canary: tuple[Any, ...] | None = None,
 ) -> dict[str, Any]:
-    """Label (F, A, 3) Å; plain arguments and a plain result, so that it travels between versions.
+    """Label frames of one composition; the result is plain, so that it travels between versions.
 
     Args:
         engine: name of the label engine.
         settings: of the engine.
-        numbers: (A,) atomic numbers.
+        composition: of A atoms.
         positions: (F, A, 3) Å.
-        charge: total charge.
         timeout_s: see `EngineModel`.
         memory_gb: see `EngineModel`.
         canary: see `EngineModel`.
@@ -74,7 +72,7 @@ def label(
 
     model = EngineModel(engine, settings, timeout_s, memory_gb, canary)
     worker = engine_of(model)
-    frames = Frames(np.asarray(numbers, dtype=np.int64), np.ascontiguousarray(positions, dtype=np.float64), int(charge))
+    frames = Frames(composition, np.ascontiguousarray(positions, dtype=np.float64))
     batch = label_frames(worker, frames)
     if batch.failures and not len(batch.rows) and all(failure.reason in LOST for failure in batch.failures):
         prove_again(model)
@@ -82,60 +80,58 @@ def label(
 
 
 @reported
-def first_state(numbers: IntArray, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]) -> MDState:
+def first_state(
+    composition: Composition, positions: FloatArray, temperature_k: float, seed: tuple[int, ...]
+) -> MDState:
     """Draw velocities for a structure."""
     from alflow.sampling.md import initial_state  # noqa: PLC0415
     from alflow.types import Frames  # noqa: PLC0415
 
-    return initial_state(Frames(numbers, positions[None]), temperature_k, np.random.default_rng(seed))
+    return initial_state(Frames(composition, positions[None]), temperature_k, np.random.default_rng(seed))
 
 
 @reported
 def md_segment(
     model: ModelReference,
-    numbers: IntArray,
+    composition: Composition,
     previous: State,
     settings: MDSettings,
     steps: int,
     seed: int,
-    charge: int = 0,
 ) -> Segment:
     """Run one segment of molecular dynamics from where the last one ended."""
     from alflow.sampling.md import run_md  # noqa: PLC0415
 
-    return run_md(
-        force_model(model, numbers, charge), numbers, _state(previous), settings, steps=steps, seed=seed, charge=charge
-    )
+    forces = force_model(model, composition)
+    return run_md(forces, composition, _state(previous), settings, steps=steps, seed=seed)
 
 
 @reported
 def relax(
     model: ModelReference,
-    numbers: IntArray,
+    composition: Composition,
     positions: FloatArray,
     steered: tuple[int, ...],
     settings: RelaxSettings,
     seed: tuple[int, ...],
-    charge: int = 0,
 ) -> MDState:
     """Relax a structure before it is pulled; one that is relaxed with the label engine must reach its end."""
     from alflow.sampling.md import relax as run_relax  # noqa: PLC0415
 
     rng = np.random.default_rng(seed)
-    forces, forgiving = force_model(model, numbers, charge), isinstance(model, EnsembleModel)
-    return run_relax(forces, numbers, positions, settings, rng, steered=steered, forgiving=forgiving)
+    forces, forgiving = force_model(model, composition), isinstance(model, EnsembleModel)
+    return run_relax(forces, composition, positions, settings, rng, steered=steered, forgiving=forgiving)
 
 
 @reported
 def pull_segment(
     model: ModelReference,
-    numbers: IntArray,
+    composition: Composition,
     previous: State,
     steering: SteeringReference,
     settings: PullSettings,
     steps: int,
     early_stop: EarlyStop | None = None,
-    charge: int = 0,
 ) -> Segment:
     """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
     from alflow.acquisition.stopping import SpreadWatch  # noqa: PLC0415
@@ -149,9 +145,8 @@ def pull_segment(
     if state.steering is None:
         state = start_pull(state, acting)
     watch = SpreadWatch(early_stop, state.above) if early_stop is not None else None
-    segment = run_segment(
-        force_model(model, numbers, charge), numbers, state, acting, settings, steps=steps, stop=watch, charge=charge
-    )
+    forces = force_model(model, composition)
+    segment = run_segment(forces, composition, state, acting, settings, steps=steps, stop=watch)
     if watch is not None:
         segment = replace(segment, end=replace(segment.end, above=watch.above))
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)

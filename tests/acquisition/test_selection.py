@@ -25,7 +25,7 @@ def pull(spread, *, energy=None, distance=None, stride=1, first=0):
     positions[:, :, 1] = steps[:, None]
     rows = np.arange(n, dtype=np.float64)
     return Segment(
-        frames=Frames(np.array([1, 1]), positions),
+        frames=Frames.of(np.array([1, 1]), positions),
         steps=steps,
         time=0.5 * steps,
         target=rows,
@@ -56,8 +56,8 @@ def test_only_frames_above_the_threshold_are_picked():
 
 
 def test_a_picked_frame_carries_its_numbers():
-    (frame,) = select(PLAIN, [pull([0.5, 2.0])], replica=3)
-    assert (frame.replica, frame.step, frame.energy, frame.coordinate, frame.spread) == (3, 1, 1.0, 1.0, 2.0)
+    (frame,) = select(PLAIN, [pull([0.5, 2.0])], pull=3)
+    assert (frame.pull, frame.step, frame.energy, frame.coordinate, frame.spread) == (3, 1, 1.0, 1.0, 2.0)
     assert frame.positions.tolist() == [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
 
 

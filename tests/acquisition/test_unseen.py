@@ -30,7 +30,7 @@ def pull(records: int) -> list[Segment]:
     parts = np.array_split(np.arange(records), 3)
     return [
         Segment(
-            Frames(np.array([1, 1]), positions[rows], 0),
+            Frames.of(np.array([1, 1]), positions[rows], 0),
             steps=rows,
             energy=place[rows],
             forces=np.zeros((len(rows), 2, 3)),

@@ -13,6 +13,7 @@ from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.ledger import Ledger, LedgerReader, LedgerRow, Origin
 from alflow.ledger.export import export_labels
 from alflow.runs.directory import RunDirectory
+from alflow.types import Composition
 
 EMT = ("--engine", "ase", "--set", "calculator=ase.calculators.emt.EMT", "--timeout", "0")
 XTB = ("--engine", "gfn2-xtb", "--timeout", "0")
@@ -90,7 +91,7 @@ def test_round_trip_of_an_ion_keeps_its_charge(alflow, tmp_path, name):
     numbers, theory = labelled.numbers.astype(np.int64), labelled.info["theory"]
     with Ledger.open(tmp_path / "ledger") as ledger:
         origin = Origin("selected", 0)
-        ledger.add([LedgerRow(theory, numbers, labelled.positions, 1, origin,
+        ledger.add([LedgerRow(theory, Composition(numbers, 1), labelled.positions, origin,
                               energy=labelled.get_potential_energy(), forces=labelled.get_forces())])  # fmt: skip
         ledger.commit()
         export_labels(ledger, tmp_path / name)

@@ -15,7 +15,7 @@ def ethane() -> Frames:
     """Return distorted frames of ethane."""
     start = alkane(2)
     rng = np.random.default_rng(3)
-    return Frames(start.numbers, start.positions[0] + rng.normal(0.0, 0.05, (12, len(start.numbers), 3)))
+    return Frames.of(start.numbers, start.positions[0] + rng.normal(0.0, 0.05, (12, len(start.numbers), 3)))
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def pulled(kind, cuts):
     state = start_pull(initial_state(ethane, 10.0, np.random.default_rng(1)), steering)
     segments = []
     for steps in cuts:
-        segments.append(pull_segment(springs, ethane.numbers, state, steering, PULL, steps=steps))
+        segments.append(pull_segment(springs, ethane.composition, state, steering, PULL, steps=steps))
         assert not segments[-1].stopped
         state = segments[-1].end
     return segments

@@ -11,6 +11,7 @@ from guests import welcome
 from alflow.config.plugins import ENGINES, PluginError, find_installed, names
 from alflow.errors import LabelError
 from alflow.labeling.frames import compute_checked
+from alflow.types import Composition
 
 welcome()
 WITHOUT_A_PROGRAM = {"dftbplus": "dftb+"}
@@ -42,22 +43,24 @@ def engine(kind):
 
 def test_forces_are_the_slope_of_the_energy(engine, ethane):
     numbers, positions, step = ethane.numbers, ethane.positions[0], 1e-3
-    forces = engine.compute(numbers, positions).forces
+    forces = engine.compute(Composition(numbers), positions).forces
     for atom, axis in [(0, 0), (1, 1), (5, 2)]:
         there, back = positions.copy(), positions.copy()
         there[atom, axis] += step
         back[atom, axis] -= step
-        slope = (engine.compute(numbers, there).energy - engine.compute(numbers, back).energy) / (2 * step)
+        slope = (
+            engine.compute(Composition(numbers), there).energy - engine.compute(Composition(numbers), back).energy
+        ) / (2 * step)
         assert forces[atom, axis] == pytest.approx(-slope, abs=2e-3 * max(1.0, abs(slope)))
 
 
 def test_the_same_structure_has_the_same_bits_whatever_came_before(kind, engine, ethane):
-    first = engine.compute(ethane.numbers, ethane.positions[0])
-    engine.compute(ethane.numbers, ethane.positions[1])
+    first = engine.compute(Composition(ethane.numbers), ethane.positions[0])
+    engine.compute(Composition(ethane.numbers), ethane.positions[1])
     other = kind.make(kind.settings.model_validate(kind.example))
     for again in (
-        engine.compute(ethane.numbers, ethane.positions[0]),
-        other.compute(ethane.numbers, ethane.positions[0]),
+        engine.compute(Composition(ethane.numbers), ethane.positions[0]),
+        other.compute(Composition(ethane.numbers), ethane.positions[0]),
     ):
         assert again.energy == first.energy
         assert np.array_equal(again.forces, first.forces)
@@ -68,7 +71,7 @@ def test_what_is_no_number_is_refused(engine, ethane):
     positions = ethane.positions[0].copy()
     positions[2, 1] = np.nan
     with pytest.raises(LabelError):
-        compute_checked(engine, ethane.numbers, positions)
+        compute_checked(engine, ethane.composition, positions)
 
 
 def others(annotation, value):
@@ -94,11 +97,11 @@ def variants(kind):
 
 
 def test_the_theory_changes_with_every_setting_that_changes_a_number(kind, engine, ethane):
-    before = engine.compute(ethane.numbers, ethane.positions[0])
+    before = engine.compute(Composition(ethane.numbers), ethane.positions[0])
     for name, settings in variants(kind):
         other = kind.make(settings)
         try:
-            after = other.compute(ethane.numbers, ethane.positions[0])
+            after = other.compute(Composition(ethane.numbers), ethane.positions[0])
             same = after.energy == before.energy and np.array_equal(after.forces, before.forces)
         except LabelError:
             same = False

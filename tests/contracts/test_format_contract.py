@@ -9,6 +9,7 @@ from alflow.errors import InputError
 from alflow.ledger import Ledger, LedgerRow, Origin
 from alflow.ledger.export import export_format, export_labels
 from alflow.ledger.imports import import_labels
+from alflow.types import Composition
 
 welcome()
 THEORY = "1234567e8"  # text, not a number
@@ -36,7 +37,7 @@ def rows(charge=0):
     for step, numbers in enumerate(molecules):
         positions = rng.normal(size=(len(numbers), 3)) + 3.0 * np.arange(len(numbers))[:, None]
         label = {"energy": -100.0 - rng.random(), "forces": rng.normal(size=positions.shape)}
-        yield LedgerRow(THEORY, numbers, positions, charge, Origin("selected", 1, 0, step), **label)
+        yield LedgerRow(THEORY, Composition(numbers, charge), positions, Origin("selected", 1, 0, step), **label)
 
 
 @pytest.mark.parametrize("charge", [0, -1])

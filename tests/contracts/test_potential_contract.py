@@ -77,7 +77,7 @@ def test_what_is_saved_is_what_is_read(kind, trained, ethane, tmp_path):
 def test_what_drives_a_trajectory_is_what_is_evaluated(trained, ethane, driver):
     ensemble = trained[0]
     energies, forces = ensemble.evaluate(ethane.take(slice(1)))
-    found = ensemble.force_model(ethane.numbers, driver)(ethane.positions[0])
+    found = ensemble.force_model(ethane.composition, driver)(ethane.positions[0])
     energy, force = (array[:, 0].mean(axis=0) if driver == "mean" else array[driver, 0] for array in (energies, forces))
     assert found.energy == pytest.approx(energy, abs=1e-4)
     np.testing.assert_allclose(found.forces, force, atol=1e-4)
@@ -86,7 +86,7 @@ def test_what_drives_a_trajectory_is_what_is_evaluated(trained, ethane, driver):
 
 def test_forces_are_the_slope_of_the_energy(trained, ethane):
     step = 2e-3
-    model = trained[0].force_model(ethane.numbers)
+    model = trained[0].force_model(ethane.composition)
     forces = model(ethane.positions[0]).forces
     for atom, axis in [(0, 0), (1, 1), (5, 2)]:
         there, back = ethane.positions[0].copy(), ethane.positions[0].copy()
@@ -99,7 +99,7 @@ def test_forces_are_the_slope_of_the_energy(trained, ethane):
 def test_what_is_no_number_gives_none(trained, ethane):
     positions = ethane.positions[:2].copy()
     positions[1, 0, 0] = np.nan
-    energies, forces = trained[0].evaluate(Frames(ethane.numbers, positions))
+    energies, forces = trained[0].evaluate(Frames.of(ethane.numbers, positions))
     assert np.isfinite(energies[:, 0]).all()
     assert np.isnan(energies[:, 1]).all()
     assert np.isnan(forces[:, 1]).any()
@@ -107,7 +107,7 @@ def test_what_is_no_number_gives_none(trained, ethane):
 
 def test_an_element_that_it_never_saw_is_refused(trained):
     with pytest.raises(StructureError):
-        trained[0].evaluate(Frames(np.array([79, 79]), np.array([[[0.0, 0, 0], [0, 0, 2.6]]])))
+        trained[0].evaluate(Frames.of(np.array([79, 79]), np.array([[[0.0, 0, 0], [0, 0, 2.6]]])))
 
 
 class KilledError(Exception):

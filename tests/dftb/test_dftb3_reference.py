@@ -11,6 +11,7 @@ from ase.io import read
 
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.kinds.dftb import DFTB3Settings
+from alflow.types import Composition
 
 SLICE = Path(__file__).parent.parent / "data" / "dftb3_reference.extxyz"
 
@@ -21,7 +22,7 @@ def maxima_by_tag(path):
         temperature = float(atoms.info["electronic_temperature_K"])
         if temperature not in engines:
             engines[temperature] = DFTB3Engine(DFTB3Settings(electronic_temperature_k=temperature))
-        details = engines[temperature].details(atoms.numbers, atoms.positions, int(atoms.info["charge"]))
+        details = engines[temperature].details(Composition(atoms.numbers, int(atoms.info["charge"])), atoms.positions)
         errors = (
             details.energy - atoms.info["mermin_energy_eV"],
             details.energy - details.parts.entropy - atoms.info["total_energy_eV"],

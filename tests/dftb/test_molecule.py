@@ -8,6 +8,7 @@ from ase.build import molecule
 from alflow.errors import LabelError
 from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.kinds.dftb import DFTB3Settings
+from alflow.types import Composition
 
 ZINC = Atoms(
     "ZnO2H2SP",
@@ -37,13 +38,13 @@ STEP = 1e-4
 def test_forces_are_differences_of_the_energy(atoms, temperature):
     engine = DFTB3Engine(DFTB3Settings(electronic_temperature_k=temperature, scc_tolerance=1e-10))
     positions = atoms.positions + np.random.default_rng(len(atoms)).normal(size=(len(atoms), 3)) * 0.1
-    here = engine.details(atoms.numbers, positions)
+    here = engine.details(Composition(atoms.numbers), positions)
     for place in np.ndindex(positions.shape):
         energies = []
         for shift in (-2, -1, 1, 2):
             moved = positions.copy()
             moved[place] += shift * STEP
-            energies.append(engine.details(atoms.numbers, moved, 0, here.charges).energy)
+            energies.append(engine.details(Composition(atoms.numbers), moved, here.charges).energy)
         slope = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * STEP)
         assert here.forces[place] == pytest.approx(-slope, abs=1e-6)
 
@@ -66,7 +67,7 @@ def test_a_breaking_bond_is_continuous_and_always_converges(temperature):
     for distance in distances:
         positions = atoms.positions.copy()
         positions[side] += (distance - length) * axis
-        details = engine.details(atoms.numbers, positions)
+        details = engine.details(Composition(atoms.numbers), positions)
         assert details.cycles <= 15
         energies.append(details.energy)
         pulls.append(details.forces[side].sum(axis=0) @ axis)
@@ -78,9 +79,9 @@ def test_a_breaking_bond_is_continuous_and_always_converges(temperature):
 
 def test_warm_and_cold_starts_agree():
     engine, atoms = DFTB3Engine(DFTB3Settings()), molecule("C2H6")
-    cold = engine.details(atoms.numbers, atoms.positions)
-    warm = engine.details(atoms.numbers, atoms.positions + 0.02, 0, cold.charges)
-    far = engine.details(atoms.numbers, atoms.positions, 0, np.linspace(-1, 1, 8))
+    cold = engine.details(Composition(atoms.numbers), atoms.positions)
+    warm = engine.details(Composition(atoms.numbers), atoms.positions + 0.02, cold.charges)
+    far = engine.details(Composition(atoms.numbers), atoms.positions, np.linspace(-1, 1, 8))
     assert warm.cycles < cold.cycles
     for other in (warm, far):
         assert other.energy == pytest.approx(cold.energy, abs=1e-9)
@@ -90,7 +91,7 @@ def test_warm_and_cold_starts_agree():
 def test_what_does_not_converge_is_a_failure_with_its_history():
     engine, atoms = DFTB3Engine(DFTB3Settings(max_cycles=1, scc_tolerance=1e-12)), molecule("H2O")
     with pytest.raises(LabelError) as error:
-        engine.compute(atoms.numbers, atoms.positions)
+        engine.compute(Composition(atoms.numbers), atoms.positions)
     assert error.value.reason == "not-converged"
     for attempt in ("neutral atoms", "small steps", "cooled down"):
         assert attempt in error.value.detail
@@ -101,14 +102,14 @@ def test_cooling_rescues_where_two_cycles_do_not_reach():
     atoms = molecule("H2O")
     short = DFTB3Engine(DFTB3Settings(max_cycles=2, scc_tolerance=1e-7, electronic_temperature_k=300))
     full = DFTB3Engine(DFTB3Settings(electronic_temperature_k=300))
-    rescued, plain = (engine.details(atoms.numbers, atoms.positions) for engine in (short, full))
+    rescued, plain = (engine.details(Composition(atoms.numbers), atoms.positions) for engine in (short, full))
     assert rescued.cycles > plain.cycles
     assert rescued.energy == pytest.approx(plain.energy, abs=1e-9)
 
 
 def test_the_parts_add_up_and_charges_are_mulliken():
     atoms = molecule("CH3Cl")
-    details = DFTB3Engine(DFTB3Settings()).details(atoms.numbers, atoms.positions, charge=1)
+    details = DFTB3Engine(DFTB3Settings()).details(Composition(atoms.numbers, 1), atoms.positions)
     parts = details.parts
     total = parts.h0 + parts.second_order + parts.third_order + parts.repulsion + parts.entropy + parts.dispersion
     assert details.energy == pytest.approx(total, abs=1e-12)
@@ -119,7 +120,7 @@ def test_the_parts_add_up_and_charges_are_mulliken():
 
 def test_the_water_molecule_is_polar_towards_its_hydrogens():
     atoms = molecule("H2O")
-    details = DFTB3Engine(DFTB3Settings()).details(atoms.numbers, atoms.positions)
+    details = DFTB3Engine(DFTB3Settings()).details(Composition(atoms.numbers), atoms.positions)
     assert details.charges[0] < -0.3
     towards_hydrogens = atoms.positions[1:].mean(axis=0) - atoms.positions[0]
     assert details.dipole @ towards_hydrogens > 0.1

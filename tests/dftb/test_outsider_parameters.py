@@ -20,7 +20,7 @@ from alflow.labeling.engines.dftb3 import DFTB3Engine
 from alflow.labeling.engines.dftbplus import DFTBPlusEngine
 from alflow.labeling.frames import label_frames
 from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 from alflow.units import BOHR_IN_ANGSTROM
 
 BROKEN_ANGSTROM = {(9, 16): 1.535, (9, 17): 1.588, (11, 17): 2.328, (12, 17): 2.143, (15, 17): 2.037}
@@ -68,7 +68,7 @@ def test_outsider_all_other_pairs_of_3ob_join_to_rounding(three_ob) -> None:
 
 
 def test_outsider_pcl3_in_the_broken_range_is_no_label_and_beyond_is_one() -> None:
-    frames = Frames(np.array([15, 17, 17, 17]), np.array([pcl3(bond) for bond in (2.02, 2.036, 2.04, 2.08)]))
+    frames = Frames.of(np.array([15, 17, 17, 17]), np.array([pcl3(bond) for bond in (2.02, 2.036, 2.04, 2.08)]))
     batch = label_frames(ENGINE, frames)
     assert [(failure.frame, failure.reason) for failure in batch.failures] == [(n, "bad-parameters") for n in (0, 1)]
     assert batch.labels.energies == pytest.approx([-308.01911545, -308.2091715], abs=1e-6)
@@ -82,15 +82,15 @@ def test_outsider_pcl3_in_the_broken_range_is_no_label_and_beyond_is_one() -> No
 def test_outsider_each_broken_pair_is_refused_below_and_computed_above(kinds, border, swapped) -> None:
     numbers = np.array(kinds[::-1] if swapped else kinds)
     with pytest.raises(LabelError, match="does not join") as caught:
-        ENGINE.compute(numbers, pair(border - 0.002))
+        ENGINE.compute(Composition(numbers), pair(border - 0.002))
     assert caught.value.reason == "bad-parameters"
-    assert -1000.0 < ENGINE.compute(numbers, pair(border + 0.002)).energy < 0.0
+    assert -1000.0 < ENGINE.compute(Composition(numbers), pair(border + 0.002)).energy < 0.0
 
 
 def test_outsider_a_broken_pair_elsewhere_in_the_set_harms_no_other_molecule() -> None:
     numbers, x = np.array([6, 17, 9, 1, 1]), np.array([[0, 0, 0], [1.76, 0, 0], [-0.5, 1.28, 0], [-0.4, -0.5, 0.9],
                                                        [-0.4, -0.5, -0.9]])  # fmt: skip
-    assert ENGINE.compute(numbers, x).energy < -100.0
+    assert ENGINE.compute(Composition(numbers), x).energy < -100.0
 
 
 def test_outsider_the_program_is_not_asked_for_what_its_parameters_do_not_know(tmp_path, monkeypatch) -> None:
@@ -106,7 +106,7 @@ def test_outsider_the_program_is_not_asked_for_what_its_parameters_do_not_know(t
         ([1], [[0.0, 0, 0]], -2, "bad-charge"),
     ):
         with pytest.raises(LabelError) as caught:
-            engine.compute(np.array(numbers), np.array(x), charge)
+            engine.compute(Composition(np.array(numbers), charge), np.array(x))
         assert caught.value.reason == reason
     assert not (tmp_path / "log").exists()
 
@@ -163,15 +163,18 @@ def test_outsider_two_files_of_a_pair_that_disagree_are_refused(tmp_path) -> Non
     text = text_of("C-H").partition("Spline")[0] + "Spline" + text_of("C-C").partition("Spline")[2]
     engine = DFTB3Engine(DFTB3Settings(parameters_dir=str(own_folder(tmp_path, C_H=text))))
     with pytest.raises(LabelError, match="different repulsions") as caught:
-        engine.compute(*METHANE)
+        engine.compute(Composition(METHANE[0]), METHANE[1])
     assert caught.value.reason == "bad-parameters"
     far = METHANE[1] * 3.0  # beyond the cutoff, where the files agree
-    assert engine.compute(METHANE[0], far).energy == ENGINE.compute(METHANE[0], far).energy
+    assert engine.compute(Composition(METHANE[0]), far).energy == ENGINE.compute(Composition(METHANE[0]), far).energy
 
 
 def test_outsider_an_unchanged_folder_of_ones_own_gives_the_same_bits(tmp_path) -> None:
     engine = DFTB3Engine(DFTB3Settings(parameters_dir=str(own_folder(tmp_path))))
-    own, known = engine.compute(*METHANE), ENGINE.compute(*METHANE)
+    own, known = (
+        engine.compute(Composition(METHANE[0]), METHANE[1]),
+        ENGINE.compute(Composition(METHANE[0]), METHANE[1]),
+    )
     assert own.energy == known.energy
     assert own.forces.tobytes() == known.forces.tobytes()
 
@@ -206,7 +209,7 @@ def test_outsider_a_broken_file_is_named_when_it_is_read(tmp_path, damage, word)
         parse_skf(damaged, name="C-H.skf", homonuclear=False)
     assert "C-H.skf" in str(caught.value)
     engine = DFTB3Engine(DFTB3Settings(parameters_dir=str(own_folder(tmp_path, C_H=damaged))))
-    batch = label_frames(engine, Frames(METHANE[0], METHANE[1][None]))
+    batch = label_frames(engine, Frames.of(METHANE[0], METHANE[1][None]))
     assert [failure.reason for failure in batch.failures] == ["engine-error"]
     assert "C-H.skf" in batch.failures[0].detail
 

@@ -55,7 +55,7 @@ class Outcome:
 def structures(count: int, seed: int = 1) -> Frames:
     """Return jittered ethanes."""
     shifts = np.random.default_rng(seed).uniform(-0.05, 0.05, (count, *ETHANE.positions[0].shape))
-    return Frames(ETHANE.numbers, ETHANE.positions[0] + shifts)
+    return Frames.of(ETHANE.numbers, ETHANE.positions[0] + shifts)
 
 
 def origins(count: int, first: int = 0) -> list[Origin]:

@@ -10,6 +10,7 @@ from alflow.labeling import make_engine
 from alflow.labeling.engines.ase import ASEEngine
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.structures import alkane
+from alflow.types import Composition
 
 
 class Moody(Calculator):
@@ -37,7 +38,7 @@ def test_it_gives_what_the_calculator_gives():
     engine = make_engine("ase", ASECalculatorSettings(calculator="ase.calculators.emt.EMT"))
     propane = alkane(3)
     atoms = Atoms(propane.numbers, propane.positions[0], calculator=EMT())
-    evaluation = engine.compute(propane.numbers, propane.positions[0])
+    evaluation = engine.compute(Composition(propane.numbers), propane.positions[0])
     assert evaluation.energy == atoms.get_potential_energy()
     assert np.array_equal(evaluation.forces, atoms.get_forces())
 
@@ -50,27 +51,29 @@ def test_arguments_reach_the_calculator():
         )
         for e in (1.0, 2.0)
     )
-    assert strong.compute(numbers, x).energy == pytest.approx(2 * weak.compute(numbers, x).energy)
+    assert strong.compute(Composition(numbers), x).energy == pytest.approx(
+        2 * weak.compute(Composition(numbers), x).energy
+    )
     assert strong.theory != weak.theory
 
 
 def test_the_free_energy_is_taken_and_nothing_is_remembered():
     engine = ASEEngine(ASECalculatorSettings(calculator="moody_calculators.Moody"))
     numbers, x = np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 1.0]])
-    assert engine.compute(numbers, x).energy == pytest.approx(1.9)
-    assert engine.compute(numbers, x + 0.1).energy == pytest.approx(1.9)
+    assert engine.compute(Composition(numbers), x).energy == pytest.approx(1.9)
+    assert engine.compute(Composition(numbers), x + 0.1).energy == pytest.approx(1.9)
     with pytest.raises(LabelError) as caught:
-        engine.compute(numbers, x * 6)
+        engine.compute(Composition(numbers), x * 6)
     assert caught.value.reason == "not-converged"
 
 
 def test_a_charge_must_be_in_the_arguments():
     numbers, x = np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 1.0]])
     with pytest.raises(LabelError, match="the structure \\+1") as caught:
-        ASEEngine(ASECalculatorSettings(calculator="moody_calculators.Moody")).compute(numbers, x, charge=1)
+        ASEEngine(ASECalculatorSettings(calculator="moody_calculators.Moody")).compute(Composition(numbers, 1), x)
     assert caught.value.reason == "bad-charge"
     charged = ASECalculatorSettings(calculator="moody_calculators.Moody", arguments={"charge": 1})
-    assert ASEEngine(charged).compute(numbers, x, charge=1).energy == pytest.approx(1.9)
+    assert ASEEngine(charged).compute(Composition(numbers, 1), x).energy == pytest.approx(1.9)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ class Fussy:
 
     theory = "fussy"
 
-    def compute(self, numbers, positions, charge=0, start=None):
+    def compute(self, composition, positions, start=None):
         r = float(np.linalg.norm(positions[1] - positions[0]))
         if r > 9:
             raise LabelError("not-converged", "too long")
@@ -27,7 +27,7 @@ class Fussy:
 
 
 def pair(*distances):
-    return Frames(np.array([1, 1]), np.array([[[0, 0, 0], [0, 0, d]] for d in distances], dtype=float))
+    return Frames.of(np.array([1, 1]), np.array([[[0, 0, 0], [0, 0, d]] for d in distances], dtype=float))
 
 
 def test_failures_are_data():

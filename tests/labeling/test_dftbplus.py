@@ -20,6 +20,7 @@ from alflow.labeling.engines.dftbplus import DFTBPlusEngine, dftbplus_input
 from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.parent_death import children_of
 from alflow.labeling.kinds.dftb import DFTB3Settings, DFTBPlusSettings
+from alflow.types import Composition
 
 STAND_IN = """
 import re, sys, time
@@ -61,7 +62,7 @@ def stand_in(tmp_path):
 
 
 def text_of(settings, numbers=(6, 1, 16), charge=0):
-    return dftbplus_input(settings, THREE_OB, Path("/data/3ob"), np.array(numbers), charge, "sock")
+    return dftbplus_input(settings, THREE_OB, Path("/data/3ob"), Composition(np.array(numbers), charge), "sock")
 
 
 def test_input_says_the_whole_theory():
@@ -103,12 +104,12 @@ def test_one_process_serves_a_composition_and_agrees_with_the_embedded_engine(st
     own = DFTB3Engine(DFTB3Settings(electronic_temperature_k=500))
     water = molecule("H2O")
     for positions in (water.positions, water.positions * 1.03):
-        ours, theirs = (e.compute(water.numbers, positions) for e in (own, engine))
+        ours, theirs = (e.compute(Composition(water.numbers), positions) for e in (own, engine))
         assert theirs.energy == pytest.approx(ours.energy, abs=1e-8)
         assert theirs.forces == pytest.approx(ours.forces, abs=1e-6)
     assert (tmp_path / "log").read_text().count("started") == 1
-    ion = engine.compute(water.numbers, water.positions, 1)
-    assert ion.energy == pytest.approx(own.compute(water.numbers, water.positions, 1).energy, abs=1e-8)
+    ion = engine.compute(Composition(water.numbers, 1), water.positions)
+    assert ion.energy == pytest.approx(own.compute(Composition(water.numbers, 1), water.positions).energy, abs=1e-8)
     assert (tmp_path / "log").read_text().count("started") == 2
     process = engine._server.process
     engine.close()
@@ -123,7 +124,7 @@ def test_what_goes_wrong_has_its_reason(stand_in, mode, reason, word):
     engine = DFTBPlusEngine(DFTBPlusSettings(command=stand_in(mode), timeout_s=0.7 if mode == "silent" else 60))
     water = molecule("H2O")
     with pytest.raises(LabelError, match=re.escape(word)) as error:
-        engine.compute(water.numbers, water.positions)
+        engine.compute(Composition(water.numbers), water.positions)
     assert error.value.reason == reason
 
 
@@ -132,10 +133,10 @@ def test_bad_input_never_reaches_the_binary(stand_in, tmp_path):
     for numbers, positions, charge, reason in (
         ([14], [[0, 0, 0]], 0, "unknown-element"),
         ([1], [[0, 0, np.nan]], 0, "implausible-structure"),
-        ([1], [[0, 0, 0]], 0.5, "bad-charge"),
+        ([1], [[0, 0, 0]], 1, "bad-charge"),
     ):
         with pytest.raises(LabelError) as error:
-            engine.compute(np.array(numbers), np.array(positions, dtype=float), charge)
+            engine.compute(Composition(np.array(numbers), charge), np.array(positions, dtype=float))
         assert error.value.reason == reason
     assert not (tmp_path / "log").exists()
 
@@ -155,7 +156,7 @@ def test_outsider_program_of_a_killed_child_leaves_neither_process_nor_folder(st
     engine = GuardedEngine("dftbplus", {"command": stand_in("silent")}, timeout_s=100.0)
     work = engine._work.path
     with ThreadPoolExecutor(1) as pool:
-        label = pool.submit(engine.compute, water.numbers, water.positions)
+        label = pool.submit(engine.compute, Composition(water.numbers), water.positions)
         deadline = time.monotonic() + 60.0
         while not (tmp_path / "log").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -174,7 +175,9 @@ def test_the_real_binary_agrees_with_the_embedded_engine():
     if shutil.which("dftb+") is None:
         pytest.skip("the dftb+ binary is not on the PATH")
     methane = molecule("CH4")
-    theirs = DFTBPlusEngine(DFTBPlusSettings(scc_tolerance=1e-9)).compute(methane.numbers, methane.positions)
-    ours = DFTB3Engine(DFTB3Settings()).compute(methane.numbers, methane.positions)
+    theirs = DFTBPlusEngine(DFTBPlusSettings(scc_tolerance=1e-9)).compute(
+        Composition(methane.numbers), methane.positions
+    )
+    ours = DFTB3Engine(DFTB3Settings()).compute(Composition(methane.numbers), methane.positions)
     assert theirs.energy == pytest.approx(ours.energy, abs=1e-5)
     assert theirs.forces == pytest.approx(ours.forces, abs=1e-4)

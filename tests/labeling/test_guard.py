@@ -19,7 +19,7 @@ from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.messages import pack_evaluation, pack_request, unpack_evaluation, unpack_request
 from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
-from alflow.types import Evaluation, Frames
+from alflow.types import Composition, Evaluation, Frames
 
 ETHANE = alkane(2)
 NUMBERS = ETHANE.numbers
@@ -29,7 +29,7 @@ ALL = {"seconds_per_label": 0.0}
 def jittered(count: int, seed: int = 0) -> Frames:
     rng = np.random.default_rng(seed)
     shifts = rng.uniform(-0.05, 0.05, (count, *ETHANE.positions.shape[1:]))
-    return Frames(NUMBERS, ETHANE.positions[0] + shifts)
+    return Frames.of(NUMBERS, ETHANE.positions[0] + shifts)
 
 
 def guarded(timeout_s: float = 20.0, memory_limit_gb: float | None = None, **settings: float) -> GuardedEngine:
@@ -38,7 +38,7 @@ def guarded(timeout_s: float = 20.0, memory_limit_gb: float | None = None, **set
 
 def reason_and_detail(engine: GuardedEngine) -> tuple[str, str]:
     with pytest.raises(LabelError) as caught:
-        engine.compute(NUMBERS, ETHANE.positions[0])
+        engine.compute(Composition(NUMBERS), ETHANE.positions[0])
     return caught.value.reason, caught.value.detail
 
 
@@ -46,7 +46,7 @@ def test_same_bits_and_theory_as_without_guard() -> None:
     plain, guard = SleepEngine(SleepSettings(seconds_per_label=0)), guarded()
     assert guard.theory == plain.theory
     for positions in jittered(5).positions:
-        here, there = plain.compute(NUMBERS, positions), guard.compute(NUMBERS, positions)
+        here, there = plain.compute(Composition(NUMBERS), positions), guard.compute(Composition(NUMBERS), positions)
         assert there.energy == here.energy
         assert there.forces.tobytes() == here.forces.tobytes()
         assert (there.start, there.cycles, there.spread) == (None, -1, 0.0)
@@ -60,8 +60,9 @@ def test_start_and_cycles_travel() -> None:
     assert came.start is not None
     assert np.array_equal(came.start, sent.start)
     assert np.array_equal(came.forces, sent.forces)
-    numbers, positions, charge, start = unpack_request(pack_request(np.array([6, 1]), np.eye(3)[:2], -1, sent.start))
-    assert (numbers.tolist(), charge) == ([6, 1], -1)
+    asked = Composition(np.array([6, 1]), -1, 3)
+    composition, positions, start = unpack_request(pack_request(asked, np.eye(3)[:2], sent.start))
+    assert composition == asked
     assert np.array_equal(positions, np.eye(3)[:2])
     assert np.array_equal(start, sent.start)
 
@@ -83,7 +84,7 @@ def test_crash_names_the_signal(seed: int) -> None:
     engine = guarded(crash_share=1.0)
     positions = jittered(1, seed).positions[0]
     with pytest.raises(LabelError) as caught:
-        engine.compute(NUMBERS, positions)
+        engine.compute(Composition(NUMBERS), positions)
     assert caught.value.reason == "engine-crash"
     assert any(name in caught.value.detail for name in ("SIGSEGV", "SIGABRT"))
 
@@ -101,12 +102,12 @@ def test_an_interrupted_label_is_not_taken_for_the_next() -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(KeyboardInterrupt):
-            guard.compute(NUMBERS, first)
+            guard.compute(Composition(NUMBERS), first)
     finally:
         signal.signal(signal.SIGALRM, before)
     plain = SleepEngine(SleepSettings(seconds_per_label=0))
-    assert plain.compute(NUMBERS, first).energy != plain.compute(NUMBERS, second).energy
-    assert guard.compute(NUMBERS, second).energy == plain.compute(NUMBERS, second).energy
+    assert plain.compute(Composition(NUMBERS), first).energy != plain.compute(Composition(NUMBERS), second).energy
+    assert guard.compute(Composition(NUMBERS), second).energy == plain.compute(Composition(NUMBERS), second).energy
     guard.close()
 
 
@@ -129,7 +130,7 @@ def test_what_the_engine_prints_is_no_answer(tmp_path, monkeypatch) -> None:
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     engine = GuardedEngine("ase", {"calculator": "chatty.Chatty"}, 20.0)
-    assert np.isfinite(engine.compute(NUMBERS, ETHANE.positions[0]).energy)
+    assert np.isfinite(engine.compute(Composition(NUMBERS), ETHANE.positions[0]).energy)
     engine.close()
 
 
@@ -142,11 +143,11 @@ def test_engine_that_cannot_be_made_is_refused() -> None:
 
 def test_child_killed_between_two_labels_is_replaced() -> None:
     engine = guarded()
-    first = engine.compute(NUMBERS, ETHANE.positions[0]).energy
+    first = engine.compute(Composition(NUMBERS), ETHANE.positions[0]).energy
     assert engine._child is not None
     os.kill(engine._child.pid, signal.SIGKILL)
     wait_for_end(engine._child.pid)
-    assert engine.compute(NUMBERS, ETHANE.positions[0]).energy == first
+    assert engine.compute(Composition(NUMBERS), ETHANE.positions[0]).energy == first
     engine.close()
 
 
@@ -176,7 +177,7 @@ def test_interpreter_behind_the_child_may_die_too() -> None:
     assert engine._child is not None
     engine._nursery._process.kill()
     wait_for_end(engine._child.pid)
-    assert np.isfinite(engine.compute(NUMBERS, ETHANE.positions[0]).energy)
+    assert np.isfinite(engine.compute(Composition(NUMBERS), ETHANE.positions[0]).energy)
 
 
 def test_children_after_a_crash_come_from_the_same_interpreter() -> None:
@@ -184,7 +185,7 @@ def test_children_after_a_crash_come_from_the_same_interpreter() -> None:
     first = engine._nursery
     for structure in positions:
         with pytest.raises(LabelError, match="engine-crash"):
-            engine.compute(NUMBERS, structure)
+            engine.compute(Composition(NUMBERS), structure)
     assert engine._nursery is first
 
 

@@ -31,7 +31,7 @@ from alflow.labeling.frames import label_frames, sound
 from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.parent_death import children_of
 from alflow.labeling.kinds.ase import ASECalculatorSettings
-from alflow.types import Evaluation, Frames, LabelBatch
+from alflow.types import Composition, Evaluation, Frames, LabelBatch
 from alflow.workers.models import insist
 
 HERE = Path(misbehaving.__file__).parent
@@ -91,7 +91,7 @@ def everyone(tmp_path_factory) -> tuple[LabelBatch, Path]:
         temporary = make_machine(folder, patch)
         engine = guarded("Misbehaving", kept_failures=100)
         ways = [way for index in range(len(NAMES)) for way in (index, HARMLESS)]
-        batch = label_frames(engine, Frames(NUMBERS, np.array([structure(way) for way in ways])))
+        batch = label_frames(engine, Frames.of(NUMBERS, np.array([structure(way) for way in ways])))
         engine.close()
         assert work_folders(temporary) == []
     return batch, folder
@@ -147,7 +147,7 @@ def test_outsider_workers_that_write_files_label_as_if_alone(machine, workers, w
 
     def work(mine: np.ndarray) -> LabelBatch:
         engine = guarded("WritesFiles", arguments={"where": where})
-        batch = label_frames(engine, Frames(NUMBERS, mine))
+        batch = label_frames(engine, Frames.of(NUMBERS, mine))
         engine.close()
         return batch
 
@@ -167,7 +167,7 @@ def test_outsider_threads_without_guard_are_safe_with_the_attribute_directory(ma
 
     def work(mine: np.ndarray) -> list[float]:
         engine = ASEEngine(choice)
-        return [engine.compute(NUMBERS, positions).energy for positions in mine]
+        return [engine.compute(Composition(NUMBERS), positions).energy for positions in mine]
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(work, structures))
@@ -178,7 +178,7 @@ def test_outsider_threads_without_guard_are_safe_with_the_attribute_directory(ma
 
 def test_outsider_a_function_may_return_the_calculator(machine) -> None:
     engine = guarded("factory", arguments={"where": "directory"})
-    assert engine.compute(NUMBERS, structure(3)).energy == right(structure(3))
+    assert engine.compute(Composition(NUMBERS), structure(3)).energy == right(structure(3))
     engine.close()
     assert list(machine.iterdir()) == []
     assert sorted(path.name for path in machine.parent.iterdir()) == ["tmp"]
@@ -190,7 +190,7 @@ def kept_in(failure: str) -> Path:
 
 def test_outsider_folders_of_failures_are_kept_named_and_bounded(machine) -> None:
     engine = guarded("Hangs", timeout_s=0.5, kept_failures=2, kept_megabytes=1.0)
-    batch = label_frames(engine, Frames(NUMBERS, np.array([structure(way) for way in (5, 0, 6, 7)])))
+    batch = label_frames(engine, Frames.of(NUMBERS, np.array([structure(way) for way in (5, 0, 6, 7)])))
     assert [failure.reason for failure in batch.failures] == ["timeout"] * 3
     assert batch.labels.energies.tolist() == [right(structure(0))]
     places = [kept_in(failure.detail) for failure in batch.failures]
@@ -205,7 +205,7 @@ def test_outsider_folders_of_failures_are_kept_named_and_bounded(machine) -> Non
 
 def test_outsider_no_folder_is_kept_where_none_is_wanted_or_nothing_was_written(machine) -> None:
     engine = guarded("Misbehaving", kept_failures=0)
-    batch = label_frames(engine, Frames(NUMBERS, structure(NAMES.index("raises ReadError"))[None]))
+    batch = label_frames(engine, Frames.of(NUMBERS, structure(NAMES.index("raises ReadError"))[None]))
     assert "Its files" not in batch.failures[0].detail
     engine.close()
     assert list(machine.iterdir()) == []
@@ -216,7 +216,7 @@ def test_outsider_kept_folders_go_where_the_settings_say(machine, monkeypatch) -
     monkeypatch.setenv("NODE_DISK", str(machine.parent / "disk"))
     engine = guarded("Hangs", timeout_s=0.5, failures_dir="$PROJECT/failed", scratch_dir="$NODE_DISK")
     with pytest.raises(LabelError) as caught:
-        engine.compute(NUMBERS, structure(9))
+        engine.compute(Composition(NUMBERS), structure(9))
     place = kept_in(caught.value.detail)
     assert place.parent == machine.parent / "project" / "failed"
     assert {path.name for path in place.iterdir()} == {"job.out", "wave.bin"}
@@ -231,10 +231,11 @@ def test_outsider_nothing_is_left_of_a_worker_that_is_killed(machine) -> None:
         "import numpy as np\n"
         "from alflow.labeling.guard import GuardedEngine\n"
         "from misbehaving import NUMBERS, structure\n"
+        "from alflow.types import Composition\n"
         "engine = GuardedEngine('ase', {'calculator': 'misbehaving.Hangs'}, 300.0)\n"
         "threading.Timer(300, lambda: None)\n"
         "print(engine._nursery._process.pid, engine._child.pid, flush=True)\n"
-        "engine.compute(NUMBERS, structure(9))\n"
+        "engine.compute(Composition(NUMBERS), structure(9))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
         nursery, child = (int(pid) for pid in worker.stdout.readline().split())
@@ -285,7 +286,7 @@ def test_outsider_relative_paths_among_the_arguments_are_those_of_the_start(mach
     os.environ["PYTHONPATH"] += f":{machine.parent}"  # undone by the fixture
     arguments = {"model": "a.model", "nested": {"list": ["./b.model"]}, "plain": "plain", "command": "./run.sh -x"}
     engine = GuardedEngine("ase", {"calculator": "paths.make", "arguments": arguments}, 60.0)
-    assert engine.compute(NUMBERS, structure(2)).energy == right(structure(2))
+    assert engine.compute(Composition(NUMBERS), structure(2)).energy == right(structure(2))
     engine.close()
 
 
@@ -305,7 +306,7 @@ class Returning:
     def __init__(self, energy: object, forces: object) -> None:
         self.evaluation = Evaluation(energy, forces)
 
-    def compute(self, numbers, positions, charge=0, start=None) -> Evaluation:
+    def compute(self, composition, positions, start=None) -> Evaluation:
         return self.evaluation
 
 
@@ -330,7 +331,7 @@ ANYTHING = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(energy=ANYTHING, forces=ANYTHING | hnp.arrays("f8", (8, 3), elements=st.floats(-1e4, 1e4)))
 def test_outsider_whatever_an_engine_returns_is_a_label_or_a_failure(energy, forces) -> None:
-    batch = label_frames(Returning(energy, forces), Frames(NUMBERS, ETHANE.positions[:1]))
+    batch = label_frames(Returning(energy, forces), Frames.of(NUMBERS, ETHANE.positions[:1]))
     if batch.failures:
         assert batch.failures[0].reason in FAILURE_REASONS
         assert batch.labels.forces.shape == (0, 8, 3)
@@ -346,7 +347,7 @@ def test_outsider_whatever_an_engine_returns_is_a_label_or_a_failure(energy, for
 @given(energy=ANYTHING, forces=ANYTHING)
 def test_outsider_whatever_an_engine_returns_in_a_trajectory_is_a_number_or_an_end_in_words(energy, forces) -> None:
     with contextlib.suppress(LabelError, EngineLostError):
-        evaluation = insist(Returning(energy, forces), NUMBERS, ETHANE.positions[0], 0, None)
+        evaluation = insist(Returning(energy, forces), Composition(NUMBERS), ETHANE.positions[0], None)
         assert np.isfinite(evaluation.energy)
         assert evaluation.forces.shape == (8, 3)
 

@@ -10,7 +10,7 @@ from alflow.errors import FAILURE_REASONS
 from alflow.labeling.frames import label_frames
 from alflow.labeling.guard import GuardedEngine
 from alflow.structures import alkane
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 
 ENGINES = {
     "dftb3": ("dftb3", {}),
@@ -103,7 +103,7 @@ def engine(request):
 def test_outsider_structures_are_labelled_or_fail_with_a_reason(engine, system) -> None:
     name, guarded = engine
     numbers, positions, charge = STRUCTURES[system]
-    batch = label_frames(guarded, Frames(np.array(numbers, dtype=np.int64), positions[None], charge))
+    batch = label_frames(guarded, Frames.of(np.array(numbers, dtype=np.int64), positions[None], charge))
     reason = batch.failures[0].reason if batch.failures else None
     assert reason != "engine-crash"
     if expected := ALWAYS.get(system) or OWN.get((name, system)):
@@ -120,7 +120,7 @@ def test_outsider_after_all_of_them_water_is_water(engine) -> None:
     """No structure before has left anything in the engine."""
     name, guarded = engine
     for shift in (0.0, 1e6):
-        energy = guarded.compute(WATER.numbers, WATER.positions + shift).energy
+        energy = guarded.compute(Composition(WATER.numbers), WATER.positions + shift).energy
         assert energy == pytest.approx(WATER_EV.get(name.removesuffix(" by ASE"), energy), abs=2e-3)
 
 
@@ -128,6 +128,6 @@ def test_outsider_a_molecule_of_three_hundred_atoms() -> None:
     chain = alkane(99)
     for name, settings in (("gfn2-xtb", {}), ("ase", {"calculator": "ase.calculators.emt.EMT"})):
         guarded = GuardedEngine(name, settings, 300.0)
-        evaluation = guarded.compute(chain.numbers, chain.positions[0])
+        evaluation = guarded.compute(Composition(chain.numbers), chain.positions[0])
         assert evaluation.forces.shape == (299, 3)
         guarded.close()

@@ -17,7 +17,7 @@ from alflow.ledger import (
     structure_key,
     structure_keys,
 )
-from alflow.types import LabelBatch, LabelFailure, Labels
+from alflow.types import Composition, LabelBatch, LabelFailure, Labels
 
 
 def test_a_label_comes_back_to_the_last_bit_after_reopening(tmp_path):
@@ -58,20 +58,22 @@ def test_keys_depend_on_theory_atoms_charge_and_the_last_bit_of_each_coordinate(
     keys = {
         one.key,
         replace(one, theory="b").key,
-        replace(one, charge=1).key,
-        replace(one, numbers=np.array([8, 1, 6])).key,
+        replace(one, composition=Composition(one.numbers, 1)).key,
+        replace(one, composition=Composition(one.numbers, 0, 3)).key,
+        replace(one, composition=Composition(np.array([8, 1, 6]))).key,
         replace(one, positions=moved).key,
+        replace(one, composition=Composition(one.numbers, 0, 1)).key,  # the lowest is that of before
     }
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert structure_keys("a", frames(one, row(2))) == [one.key, row(2).key]
 
 
 def test_keys_are_the_same_on_every_machine_and_for_minus_zero():
     positions = np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.0]])
-    key = structure_key("theory", np.array([6, 8]), positions, 0)
+    key = structure_key("theory", Composition(np.array([6, 8])), positions)
     assert key.hex() == "1a870010ccd00a0317be4cd133b1d0d695efe2c6dc9719165a6fa1b34d62fde4"
-    assert structure_key("theory", np.array([6, 8], dtype=">i4"), positions.astype(">f8"), 0) == key
-    assert structure_key("theory", np.array([6, 8]), np.where(positions == 0.0, -0.0, positions), 0) == key
+    assert structure_key("theory", Composition(np.array([6, 8], dtype=">i4")), positions.astype(">f8")) == key
+    assert structure_key("theory", Composition(np.array([6, 8])), np.where(positions == 0.0, -0.0, positions)) == key
 
 
 def test_lookup_tells_labelled_failed_missing_and_repeated_apart(ledger):
@@ -198,7 +200,7 @@ def test_rows_of_a_batch_with_failures_and_a_number_that_is_not_finite():
         ({"forces": None}, "a label is an energy and forces of all atoms"),
         ({"reason": "timeout"}, "a failure has a known reason and no label"),
         ({"origin": Origin("guess", 0)}, "found 'guess'"),
-        ({"numbers": PEROXIDE}, r"positions are \(A, 3\) for A = 4 atoms; found \(3, 3\)"),
+        ({"composition": Composition(PEROXIDE)}, r"positions are \(A, 3\) for A = 4 atoms; found \(3, 3\)"),
     ],
 )
 def test_a_row_that_is_neither_label_nor_failure_is_refused(ledger, change, message):

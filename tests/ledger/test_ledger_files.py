@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import threading
+from dataclasses import replace
 
 import pytest
 from ledgerwriter import write_until_killed
@@ -19,6 +20,7 @@ from alflow.ledger import (
     check_ledger,
     schema,
 )
+from alflow.types import Composition
 
 
 def test_a_full_disk_is_a_sentence_and_what_waits_can_be_written_later(ledger):
@@ -131,16 +133,28 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_with_its_labels(tmp_path, m
         "INSERT INTO labels VALUES (1, ?, 1, 1, ?, 'ok', ?, ?, NULL, '', 'h', 1.0, 9, 0.0)",
         (label.key, label.positions.tobytes(), label.energy, label.forces.tobytes()),
     )
-    old.execute("INSERT INTO origins VALUES (1, 'selected', 1, 0, 1, 0)")
+    old.execute("INSERT INTO origins VALUES (1, 'selected', 1, 5, 1, 0)")
     old.commit()
     old.close()
-    with pytest.raises(RunError, match=r"needs a ledger of version 2; .* is of version 1"):
-        LedgerReader.open(path)
+    before = path.read_bytes()
+    with LedgerReader.open(path) as ledger:
+        assert ledger.lookup("a", frames(label)).labelled.tolist() == [0]
+        assert ledger.dataset("a")[0].groups[0].labels.energies.tolist() == [label.energy]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            ledger.query("DELETE FROM labels")
+    assert path.read_bytes() == before
     with Ledger.open(path) as ledger:
         assert ledger.lookup("a", frames(label)).labelled.tolist() == [0]
         assert ledger.paid_again() == 0
         ledger.add([label])
         assert ledger.paid_again() == 1
+        assert check_ledger(ledger).sound
+        assert ledger.query("SELECT pull FROM origins WHERE label = 1 ORDER BY pull").fetchall() == [(0,), (5,)]
+        triplet = replace(label, composition=Composition(WATER, 0, 3), energy=-1.0)
+        ledger.add([triplet])
+        ledger.commit()
+        assert [found.composition.multiplicity for found in ledger.rows()] == [3, 1]
+        assert [len(group.labels) for group in ledger.dataset("a")[0].groups] == [1, 1]
         assert check_ledger(ledger).sound
 
 

@@ -11,6 +11,7 @@ from alflow.ledger import TRAINING_KINDS, Counts, Ledger, LedgerRow, Origin, che
 from alflow.ledger.export import export_labels
 from alflow.ledger.imports import import_labels
 from alflow.ledger.removal import Unwanted, find_labels
+from alflow.types import Composition
 from alflow.units import HARTREE_IN_EV
 
 WATER = np.array([8, 1, 1])
@@ -22,7 +23,7 @@ def row(seed, *, theory="dftb3 1.0 (sk=ab12)", numbers=WATER, failed=None, charg
     rng = np.random.default_rng(seed)
     positions, forces = rng.normal(size=(2, len(numbers), 3)) * np.array([3.0, 1.0])[:, None, None]
     label = {"reason": failed} if failed else {"energy": float(rng.normal(-100.0)), "forces": forces}
-    return LedgerRow(theory, numbers, positions, charge, Origin(kind, 1, 0, seed), **label)
+    return LedgerRow(theory, Composition(numbers, charge), positions, Origin(kind, 1, 0, seed), **label)
 
 
 @pytest.fixture

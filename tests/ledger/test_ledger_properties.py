@@ -18,6 +18,7 @@ from alflow.ledger import (
     check_ledger,
     structure_keys,
 )
+from alflow.types import Composition
 
 ORIGINS = st.builds(
     Origin, st.sampled_from(ORIGIN_KINDS), st.integers(0, 3), st.integers(0, 2), st.integers(0, 50), st.integers(0, 2)
@@ -93,7 +94,7 @@ def test_twenty_thousand_labels_of_hexane_come_back_in_order(tmp_path):
     with Ledger.open(tmp_path / "l") as ledger:
         for step in rng.permutation(n):
             origin = Origin("selected", int(step) // 1000, 0, int(step))
-            label = LedgerRow("a", numbers, positions[step], 0, origin, float(energies[step]), forces[step])
+            label = LedgerRow("a", Composition(numbers), positions[step], origin, float(energies[step]), forces[step])
             ledger.add([label])
             if step % 500 == 0:
                 ledger.commit()

@@ -23,7 +23,9 @@ def dataset():
     groups = []
     for frames, atoms in ((3, 2), (2, 4)):
         positions = np.zeros((frames, atoms, 3))
-        groups.append(Group(Frames(np.ones(atoms, int), positions), Labels(np.zeros(frames), np.zeros_like(positions))))
+        groups.append(
+            Group(Frames.of(np.ones(atoms, int), positions), Labels(np.zeros(frames), np.zeros_like(positions)))
+        )
     return Dataset(tuple(groups))
 
 

@@ -27,7 +27,7 @@ def segments(draw):
         fields = {name: draw(arrays_of.arrays(np.float64, count, elements=finite)) for name in FIELDS}
         steps = np.arange(first, first + 5 * count, 5)
         first += 5 * count
-        found.append(Segment(frames=Frames(numbers, positions, charge), steps=steps, end=None, **fields))
+        found.append(Segment(frames=Frames.of(numbers, positions, charge), steps=steps, end=None, **fields))
     return found
 
 
@@ -61,10 +61,10 @@ def test_round_trip_of_what_was_selected(tmp_path_factory, numbers, charge, give
     folder = tmp_path_factory.mktemp("run")
     table = np.random.default_rng(len(given_frames)).normal(size=(len(given_frames), len(numbers), 3))
     frames = [
-        SelectedFrame(replica, step, positions, energy, distance, width)
-        for step, ((replica, energy, distance, width), positions) in enumerate(zip(given_frames, table, strict=True))
+        SelectedFrame(pull, step, positions, energy, distance, width)
+        for step, ((pull, energy, distance, width), positions) in enumerate(zip(given_frames, table, strict=True))
     ]
-    molecule = Frames(np.array(numbers), np.zeros((1, len(numbers), 3)), charge)
+    molecule = Frames.of(np.array(numbers), np.zeros((1, len(numbers), 3)), charge)
     write_selected(folder / "selected.xyz", [(molecule, frames)], spread)
     images = ase.io.read(folder / "selected.xyz", ":") if frames else []
     assert [image.info["charge"] for image in images] == [charge] * len(frames)
@@ -73,5 +73,5 @@ def test_round_trip_of_what_was_selected(tmp_path_factory, numbers, charge, give
         assert image.info[spread] == frame.spread
     read = chosen_frames(SimpleNamespace(iteration=lambda _: folder), 0)
     assert [(one.pull, one.step, one.coordinate, one.spread) for one in read] == [
-        (frame.replica, frame.step, frame.coordinate, frame.spread) for frame in frames
+        (frame.pull, frame.step, frame.coordinate, frame.spread) for frame in frames
     ]

@@ -58,7 +58,7 @@ def test_segments_survive_to_the_last_bit(tmp_path, with_forces):
         name: RNG.normal(size=4) for name in ("time", "target", "coordinate", "energy", "work", "spread", "temperature")
     }
     segment = Segment(
-        frames=Frames(numbers, RNG.normal(size=(4, 3, 3)), charge=-1),
+        frames=Frames.of(numbers, RNG.normal(size=(4, 3, 3)), charge=-1),
         steps=np.arange(4),
         end=state(SteeringState(6.4, 0.2, b"x")),
         stopped="the spread was above 1 eV",
@@ -78,7 +78,7 @@ def test_segments_survive_to_the_last_bit(tmp_path, with_forces):
 def test_datasets_survive(tmp_path):
     groups = tuple(
         Group(
-            Frames(np.arange(1, atoms + 1), RNG.normal(size=(5, atoms, 3))),
+            Frames.of(np.arange(1, atoms + 1), RNG.normal(size=(5, atoms, 3))),
             Labels(RNG.normal(size=5), RNG.normal(size=(5, atoms, 3))),
         )
         for atoms in (3, 5)

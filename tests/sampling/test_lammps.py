@@ -36,7 +36,7 @@ def test_a_temporary_folder_may_have_a_blank_in_its_name(network, butane, tmp_pa
     velocities = np.random.default_rng(0).normal(0.0, 0.003, butane.positions[0].shape)
     state = start_pull(MDState(0, butane.positions[0], velocities), spring)
     for _ in range(2):
-        state = pull_segment(network, butane.numbers, state, spring, settings, steps=10).end
+        state = pull_segment(network, butane.composition, state, spring, settings, steps=10).end
     assert state.step == 20
     assert list(folder.iterdir()) == []
 

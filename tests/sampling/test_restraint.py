@@ -44,13 +44,13 @@ def restraint(pair):
 def relaxed(network, butane):
     settings = RelaxSettings(langevin_steps=50, berendsen_steps=50)
     pair = end_carbons(butane.numbers)
-    return relax(network, butane.numbers, butane.positions[0], settings, np.random.default_rng(5), steered=pair)
+    return relax(network, butane.composition, butane.positions[0], settings, np.random.default_rng(5), steered=pair)
 
 
 def pull(network, butane, state, steering, cuts):
     state, segments = start_pull(state, steering), []
     for steps in cuts:
-        segments.append(pull_segment(network, butane.numbers, state, steering, SETTINGS, steps=steps))
+        segments.append(pull_segment(network, butane.composition, state, steering, SETTINGS, steps=steps))
         state = segments[-1].end
     return segments
 

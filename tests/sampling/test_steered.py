@@ -9,7 +9,7 @@ from alflow.sampling.coordinates.distance import Distance
 from alflow.sampling.md import relax
 from alflow.sampling.steered import pull_segment, start_pull
 from alflow.structures import end_carbons, fragments
-from alflow.types import Evaluation, MDState
+from alflow.types import Composition, Evaluation, MDState
 
 SETTINGS = PullSettings(rate_angstrom_per_ps=20.0)
 RECORDED = ("steps", "time", "target", "coordinate", "energy", "work", "spread", "temperature")
@@ -22,7 +22,7 @@ def spring(numbers, pair, settings):
 def relaxed(network, butane):
     settings = RelaxSettings(langevin_steps=50, berendsen_steps=50)
     pair = end_carbons(butane.numbers)
-    return relax(network, butane.numbers, butane.positions[0], settings, np.random.default_rng(5), steered=pair)
+    return relax(network, butane.composition, butane.positions[0], settings, np.random.default_rng(5), steered=pair)
 
 
 def pull(network, butane, cuts, settings=SETTINGS):
@@ -31,7 +31,9 @@ def pull(network, butane, cuts, settings=SETTINGS):
     segments = []
     for steps in cuts:
         segments.append(
-            pull_segment(network, butane.numbers, state, spring(butane.numbers, pair, settings), settings, steps=steps)
+            pull_segment(
+                network, butane.composition, state, spring(butane.numbers, pair, settings), settings, steps=steps
+            )
         )
         state = segments[-1].end
     return segments
@@ -116,12 +118,12 @@ def test_stop_ends_after_the_step_and_can_go_on(network, butane):
         return "Enough." if step == 17 else ""
 
     first = pull_segment(
-        network, butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=60, stop=stop
+        network, butane.composition, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=60, stop=stop
     )
     assert first.stopped == "Enough."
     assert first.steps.tolist() == list(range(18))
     second = pull_segment(
-        network, butane.numbers, first.end, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=43
+        network, butane.composition, first.end, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=43
     )
     assert second.stopped == ""
     for name in RECORDED:
@@ -134,7 +136,9 @@ def test_stop_is_asked_at_records_alone(network, butane):
     asked = []
     settings = SETTINGS.model_copy(update={"record_stride": 7})
     stop = lambda step, _: asked.append(step) or ""  # noqa: E731
-    pull_segment(network, butane.numbers, state, spring(butane.numbers, pair, settings), settings, steps=20, stop=stop)
+    pull_segment(
+        network, butane.composition, state, spring(butane.numbers, pair, settings), settings, steps=20, stop=stop
+    )
     assert asked == [0, 7, 14]
 
 
@@ -143,7 +147,7 @@ def test_stop_at_the_first_frame(network, butane):
     state = start_pull(relaxed(network, butane), spring(butane.numbers, pair, SETTINGS))
     segment = pull_segment(
         network,
-        butane.numbers,
+        butane.composition,
         state,
         spring(butane.numbers, pair, SETTINGS),
         SETTINGS,
@@ -190,7 +194,12 @@ def test_nonsense_ends_a_trajectory_with_a_sentence(network, butane, then, sente
     pair = end_carbons(butane.numbers)
     state = start_pull(relaxed(network, butane), spring(butane.numbers, pair, SETTINGS))
     segment = pull_segment(
-        Breaks(network, 30, then), butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=200
+        Breaks(network, 30, then),
+        butane.composition,
+        state,
+        spring(butane.numbers, pair, SETTINGS),
+        SETTINGS,
+        steps=200,
     )
     assert segment.steps[-1] in (29, 30)
     assert np.isfinite(segment.energy).all()
@@ -204,7 +213,7 @@ def test_nonsense_at_the_first_step_records_nothing(network, butane):
     pair = end_carbons(butane.numbers)
     state = start_pull(relaxed(network, butane), spring(butane.numbers, pair, SETTINGS))
     model = Breaks(network, 0, lambda x: Evaluation(float("inf"), np.zeros_like(x)))
-    segment = pull_segment(model, butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=20)
+    segment = pull_segment(model, butane.composition, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=20)
     assert len(segment.frames) == 0
     assert "at step 0 the energy is inf" in segment.stopped
     assert np.array_equal(segment.end.positions, state.positions)
@@ -216,7 +225,9 @@ def test_an_atom_that_leaves_ends_the_trajectory(network, butane):
     velocities[-1] = [0.0, 0.0, 0.9]
     pair = end_carbons(butane.numbers)
     state = start_pull(MDState(0, state.positions, velocities), spring(butane.numbers, pair, SETTINGS))
-    segment = pull_segment(network, butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=400)
+    segment = pull_segment(
+        network, butane.composition, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=400
+    )
     assert f"the nearest to atom {len(butane.numbers) - 1}" in segment.stopped
     assert segment.steps[-1] % 50 == 49
 
@@ -229,7 +240,7 @@ def test_an_exception_of_the_force_model_comes_out(network, butane, calls, error
     with pytest.raises(type(error)) as caught:
         pull_segment(
             Breaks(network, calls, raising(error)),
-            butane.numbers,
+            butane.composition,
             state,
             spring(butane.numbers, pair, SETTINGS),
             SETTINGS,
@@ -242,14 +253,14 @@ def test_an_exception_of_the_force_model_comes_out(network, butane, calls, error
 def test_pulled_atoms_must_exist(network, butane, pair):
     state = MDState(0, butane.positions[0], np.zeros_like(butane.positions[0]))
     with pytest.raises(StructureError, match=f"from 0 to 13; found {pair[0]}, {pair[1]}"):
-        pull_segment(network, butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=10)
+        pull_segment(network, butane.composition, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=10)
 
 
 def test_a_segment_has_steps(network, butane):
     pair = end_carbons(butane.numbers)
     state = start_pull(relaxed(network, butane), spring(butane.numbers, pair, SETTINGS))
     with pytest.raises(InputError, match="at least one step; 0"):
-        pull_segment(network, butane.numbers, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=0)
+        pull_segment(network, butane.composition, state, spring(butane.numbers, pair, SETTINGS), SETTINGS, steps=0)
 
 
 def test_a_pull_leaves_no_file_and_prints_nothing(network, butane, tmp_path, monkeypatch, capfd):
@@ -269,9 +280,9 @@ def test_a_diatomic_is_pulled_without_a_thermostat():
         return Evaluation(0.0, np.zeros_like(positions))
 
     state = start_pull(MDState(0, x, np.zeros_like(x)), spring(numbers, (0, 1), SETTINGS))
-    first = pull_segment(free, numbers, state, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=100)
-    second = pull_segment(free, numbers, first.end, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=100)
-    whole = pull_segment(free, numbers, state, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=200)
+    first = pull_segment(free, Composition(numbers), state, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=100)
+    second = pull_segment(free, Composition(numbers), first.end, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=100)
+    whole = pull_segment(free, Composition(numbers), state, spring(numbers, (0, 1), SETTINGS), SETTINGS, steps=200)
     assert np.array_equal(joined([first, second], "work"), whole.work)
     mass = np.array([12.011, 15.999])[:, None]
     centre = (mass * whole.frames.positions).sum(axis=1) / mass.sum()

@@ -28,7 +28,7 @@ from alflow.labeling.engines.convergence import unconverged
 from alflow.labeling.engines.folders import Keeping, WorkFolder, new_label_folder, remove, scratch
 from alflow.labeling.frames import sound, theory_hash, told
 from alflow.labeling.kinds.ase import ASECalculatorSettings
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray
 
 SAME_ANGSTROM = 1e-3
 """Largest distance of an atom from where it was asked for; programs print and read back rounded coordinates."""
@@ -80,28 +80,27 @@ class ASEEngine:
 
     def compute(
         self,
-        numbers: IntArray,
+        composition: Composition,
         positions: FloatArray,
-        charge: int = 0,
         start: FloatArray | None = None,  # noqa: ARG002 - always a cold start
     ) -> Evaluation:
         """Return energy and forces of one structure.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms; a charge, or a spin other than the lowest, only if the calculator's arguments
+                (`charge`, `multiplicity`) say the same.
             positions: (A, 3) Å.
-            charge: total charge; other than 0 only if the calculator's arguments say the same.
             start: not used.
 
         Raises:
-            LabelError: the calculator does not converge, fails, was not given this charge, or gives no energy and
-                forces of this structure. Names the folder with its files.
+            LabelError: the calculator does not converge, fails, was not given this charge or spin, or gives no energy
+                and forces of this structure. Names the folder with its files.
         """
-        self._check_charge(charge)
+        self._check(composition)
         folder = new_label_folder(self._work_folder())
         try:
             with self._inside(folder):
-                return self._label(Atoms(numbers=numbers, positions=positions), folder)
+                return self._label(Atoms(numbers=composition.numbers, positions=positions), folder)
         except LabelError as error:
             raise LabelError(error.reason, error.detail + self._keeping.keep(folder)) from error
         finally:
@@ -127,13 +126,21 @@ class ASEEngine:
             raise LabelError("not-converged", f"{name} says that it did not converge: {flag}.")
         return sound(evaluation, np.asarray(atoms.numbers))
 
-    def _check_charge(self, charge: int) -> None:
-        given = self._settings.arguments.get("charge", 0)
-        if given != charge:
+    def _check(self, composition: Composition) -> None:
+        arguments = self._settings.arguments
+        given = arguments.get("charge", 0)
+        if given != composition.charge:
             raise LabelError(
                 "bad-charge",
                 f"An ASE calculator takes the charge from its arguments; they say {given!r}, the structure "
-                f"{charge:+d}. Set the argument `charge`.",
+                f"{composition.charge:+d}. Set the argument `charge`.",
+            )
+        spin = arguments.get("multiplicity", composition.lowest_multiplicity)
+        if spin != composition.multiplicity:
+            raise LabelError(
+                "bad-multiplicity",
+                f"An ASE calculator takes the multiplicity from its arguments; they say {spin!r}, the structure "
+                f"{composition.multiplicity}. Set the argument `multiplicity`.",
             )
 
     def _make(self) -> Any:

@@ -19,7 +19,7 @@ from alflow.errors import LabelError
 from alflow.labeling.engines.dispersion import d3bj, require_dftd3
 from alflow.labeling.frames import theory_hash
 from alflow.labeling.kinds.dftb import DFTB3Settings
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray
 
 NUMERICS = "1"
 """Goes up with every change of the code that changes a number beyond rounding."""
@@ -28,7 +28,7 @@ KEPT_MOLECULES = 32
 
 
 class DFTB3Engine:
-    """Spin-restricted DFTB3 for molecules. What a composition and charge need is set up once.
+    """Spin-restricted DFTB3 for molecules. What a composition needs is set up once.
 
     The energy is the free energy of the Fermi filling, from which the forces derive.
     """
@@ -50,40 +50,35 @@ class DFTB3Engine:
         )
         self._files: dict[tuple[int, int], SlaterKosterFile] = {}
         self._flaws: dict[tuple[int, int], tuple[Flaw, ...]] = {}
-        self._molecules: OrderedDict[tuple[bytes, int], Molecule] = OrderedDict()
+        self._molecules: OrderedDict[Composition, Molecule] = OrderedDict()
 
     @property
     def theory(self) -> str:
         """Fingerprint of the method, of the parameter files and of all settings that change a number."""
         return self._theory
 
-    def compute(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Evaluation:
+    def compute(self, composition: Composition, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
         """Return energy and forces of one structure.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms.
             positions: (A, 3) Å.
-            charge: Total charge.
             start: (A,) Mulliken charges to start from; None for neutral atoms.
 
         Raises:
-            LabelError: An element or charge that the parameters do not know, a geometry without meaning, or charges
-                that do not become self-consistent.
+            LabelError: An element, charge or spin that the parameters do not know, a geometry without meaning, or
+                charges that do not become self-consistent.
         """
-        details = self.details(numbers, positions, charge, start)
+        details = self.details(composition, positions, start)
         return Evaluation(details.energy, details.forces, start=details.charges, cycles=details.cycles)
 
-    def details(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Details:
+    def details(self, composition: Composition, positions: FloatArray, start: FloatArray | None = None) -> Details:
         """Return energy parts, charges, dipole, eigenvalues and occupations too; arguments as for `compute`."""
-        numbers = np.ascontiguousarray(numbers, dtype=np.int64)
+        numbers = composition.numbers
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         if not np.isfinite(positions).all():
             raise LabelError("implausible-structure", "Coordinates must be finite numbers; some are not.")
-        molecule = self.molecule(numbers, charge)
+        molecule = self.molecule(composition)
         refuse_flawed(self._flaws, numbers, positions, str(self._own_folder or self._set.name))
         details = molecule.compute(positions, start)
         if self._settings.dispersion == "none":
@@ -96,33 +91,32 @@ class DFTB3Engine:
             forces=details.forces + forces,
         )
 
-    def molecule(self, numbers: IntArray, charge: int) -> Molecule:
-        """Return what was set up for a composition and charge; set it up if it was not."""
-        key = numbers.tobytes(), charge
-        if key in self._molecules:
-            self._molecules.move_to_end(key)
+    def molecule(self, composition: Composition) -> Molecule:
+        """Return what was set up for a composition; set it up if it was not."""
+        if composition in self._molecules:
+            self._molecules.move_to_end(composition)
         else:
-            self._molecules[key] = self._make(numbers, charge)
+            self._molecules[composition] = self._make(composition)
             if len(self._molecules) > KEPT_MOLECULES:
                 self._molecules.popitem(last=False)
-        return self._molecules[key]
+        return self._molecules[composition]
 
-    def _make(self, numbers: IntArray, charge: int) -> Molecule:
-        kinds = sorted({int(number) for number in numbers})
+    def _make(self, composition: Composition) -> Molecule:
+        kinds = sorted({int(number) for number in composition.numbers})
         require_known(self._set, kinds)
         files = {(a, b): self._file(a, b) for a in kinds for b in kinds}
         self._flaws |= find_flaws(files, self._set.symbols)
         tables = build_tables(
-            numbers,
+            composition.numbers,
             files,
             self._set.elements,
             third_order=self._settings.third_order,
             hydrogen_damping_zeta=self._settings.hydrogen_damping_zeta,
         )
-        check_charge(charge, float(tables.valence.sum()), 2 * tables.onsite.size)
+        check_electrons(composition, float(tables.valence.sum()), 2 * tables.onsite.size)
         return Molecule(
             tables,
-            int(charge),
+            composition.charge,
             self._settings.electronic_temperature_k,
             self._settings.scc_tolerance,
             self._settings.max_cycles,
@@ -144,10 +138,15 @@ def require_known(known: ParameterSet, numbers: Iterable[int]) -> None:
         )
 
 
-def check_charge(charge: float, valence: float, room: int) -> None:
-    """Refuse a charge that is no whole number or leaves no electron, or more than the orbitals hold."""
-    if charge != round(charge):
-        raise LabelError("bad-charge", f"A total charge must be a whole number; it is {charge}.")
+def check_electrons(composition: Composition, valence: float, room: int) -> None:
+    """Refuse a charge that leaves no electron, or more than the orbitals hold, and a spin other than the lowest."""
+    charge = composition.charge
+    if not composition.is_lowest:
+        raise LabelError(
+            "bad-multiplicity",
+            f"Spin-restricted DFTB3 knows the lowest spin alone; {composition.multiplicity} is not the lowest "
+            "multiplicity of this molecule.",
+        )
     if not 0 < valence - charge <= room:
         raise LabelError(
             "bad-charge",

@@ -1,6 +1,6 @@
 """The same theory as `dftb3` by an external DFTB+ binary, kept alive over the i-PI socket protocol.
 
-One DFTB+ process serves all structures of a composition and charge. The i-PI protocol hands over the Mermin free
+One DFTB+ process serves all structures of a composition. The i-PI protocol hands over the Mermin free
 energy, from which the forces derive. Written for the input format of DFTB+ 22.2 and later (parser version 12).
 """
 
@@ -28,10 +28,10 @@ from alflow.dftb.parameter_sets import ParameterSet, parameter_set
 from alflow.dftb.parameters import digest, locate, read_pair
 from alflow.errors import ConfigError, LabelError
 from alflow.files.scratch import is_plain, plain_scratch
-from alflow.labeling.engines.dftb3 import check_charge, require_known
+from alflow.labeling.engines.dftb3 import check_electrons, require_known
 from alflow.labeling.frames import require_plausible, theory_hash
 from alflow.labeling.kinds.dftb import DFTBPlusSettings
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, IntArray
 
 _OUTPUT = "dftb+.out"
 _PARAMETERS = "parameters"
@@ -40,7 +40,7 @@ _LARGEST_OUTPUT_BYTES = 1_000_000
 
 
 def dftbplus_input(
-    settings: DFTBPlusSettings, known: ParameterSet, folder: Path, numbers: IntArray, charge: int, socket: str
+    settings: DFTBPlusSettings, known: ParameterSet, folder: Path, composition: Composition, socket: str
 ) -> str:
     """Return the content of ``dftb_in.hsd`` (geometry in ``geometry.gen`` beside it).
 
@@ -48,11 +48,10 @@ def dftbplus_input(
         settings: Settings of the engine.
         known: The parameter set.
         folder: Folder with its files.
-        numbers: (A,) atomic numbers.
-        charge: Total charge.
+        composition: of A atoms.
         socket: Name of the UNIX socket.
     """
-    kinds = sorted({int(number) for number in numbers})
+    kinds = sorted({int(number) for number in composition.numbers})
     lines = [
         'Geometry = GenFormat {\n  <<< "geometry.gen"\n}',
         f'Driver = Socket {{\n  File = "{socket}"\n  Protocol = i-PI {{}}\n  MaxSteps = -1\n  Verbosity = 0\n}}',
@@ -61,7 +60,7 @@ def dftbplus_input(
         f"  SCCTolerance = {settings.scc_tolerance!r}",
         f"  MaxSCCIterations = {settings.max_cycles}",
         "  ConvergentSCCOnly = Yes",
-        f"  Charge = {charge}",
+        f"  Charge = {composition.charge}",
         f"  Filling = Fermi {{ Temperature [Kelvin] = {settings.electronic_temperature_k!r} }}",
         f'  SlaterKosterFiles = Type2FileNames {{\n    Prefix = "{folder}/"',
         '    Separator = "-"\n    Suffix = ".skf"\n  }',
@@ -95,7 +94,7 @@ class _Pairs:
 class _Server:
     """One running DFTB+ and the socket to it."""
 
-    key: tuple[bytes, int]
+    key: Composition
     command: list[str]
     folder: str
     process: subprocess.Popen[bytes] | None = None
@@ -143,7 +142,7 @@ def socket_name(folder: str) -> str:
 
 
 class DFTBPlusEngine:
-    """DFTB3 by DFTB+. One process is kept; another composition or charge replaces it.
+    """DFTB3 by DFTB+. One process is kept; another composition replaces it.
 
     DFTB+ starts each self-consistency from its last charges, so results repeat within `scc_tolerance`, not to the bit.
     """
@@ -174,30 +173,29 @@ class DFTBPlusEngine:
 
     def compute(
         self,
-        numbers: IntArray,
+        composition: Composition,
         positions: FloatArray,
-        charge: int = 0,
         start: FloatArray | None = None,  # noqa: ARG002 - DFTB+ keeps its charges itself
     ) -> Evaluation:
         """Return energy and forces of one structure.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms.
             positions: (A, 3) Å.
-            charge: Total charge.
             start: Not used.
 
         Raises:
             LabelError: What DFTB+ cannot do; "timeout" where it was silent for too long.
         """
+        numbers = composition.numbers
         require_known(self._set, numbers)
         require_plausible(positions)
         pairs = self._pairs_of(numbers)
         room = 2 * sum((self._set.elements[int(number)].max_angular_momentum + 1) ** 2 for number in numbers)
-        check_charge(charge, sum(pairs.valence[int(number)] for number in numbers), room)
+        check_electrons(composition, sum(pairs.valence[int(number)] for number in numbers), room)
         refuse_flawed(pairs.flaws, numbers, positions, str(self._own_folder or self._set.name))
         atoms = Atoms(numbers=numbers, positions=positions)
-        server = self._serve(atoms, charge)
+        server = self._serve(atoms, composition)
         silent = threading.Event()
 
         def give_up() -> None:
@@ -234,21 +232,20 @@ class DFTBPlusEngine:
             self._pairs[kinds] = _Pairs(find_flaws(files, self._set.symbols), valence)
         return self._pairs[kinds]
 
-    def _serve(self, atoms: Atoms, charge: int) -> _Server:
-        key = atoms.numbers.tobytes(), charge
-        if self._server is None or self._server.key != key:
+    def _serve(self, atoms: Atoms, composition: Composition) -> _Server:
+        if self._server is None or self._server.key != composition:
             self.close()
-            self._server = self._launch(atoms, charge, key)
+            self._server = self._launch(atoms, composition)
         return self._server
 
-    def _launch(self, atoms: Atoms, charge: int, key: tuple[bytes, int]) -> _Server:
+    def _launch(self, atoms: Atoms, composition: Composition) -> _Server:
         own = self._work is not None and is_plain(self._work)
         folder = tempfile.mkdtemp(prefix="alflow-dftbplus-", dir=self._work if own else plain_scratch())
         (Path(folder) / _PARAMETERS).symlink_to(self._folder)
-        text = dftbplus_input(self._settings, self._set, Path(_PARAMETERS), atoms.numbers, charge, socket_name(folder))
+        text = dftbplus_input(self._settings, self._set, Path(_PARAMETERS), composition, socket_name(folder))
         (Path(folder) / "dftb_in.hsd").write_text(text)
         write(Path(folder) / "geometry.gen", atoms, format="gen")
-        server = _Server(key, self._command, folder)
+        server = _Server(composition, self._command, folder)
         weakref.finalize(self, server.close)
         return server
 

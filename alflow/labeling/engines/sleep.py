@@ -21,7 +21,7 @@ from ase.data import covalent_radii
 from alflow.errors import LabelError
 from alflow.labeling.frames import theory_hash
 from alflow.labeling.kinds.sleep import SleepSettings
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, IntArray
 
 WELL_EV = 4.0
 WIDTH_ANGSTROM = 0.35
@@ -46,17 +46,15 @@ class SleepEngine:
 
     def compute(
         self,
-        numbers: IntArray,
+        composition: Composition,
         positions: FloatArray,
-        charge: int = 0,  # noqa: ARG002 - the model has no electrons
         start: FloatArray | None = None,  # noqa: ARG002 - always a cold start
     ) -> Evaluation:
         """Return energy and forces of one structure, or fail.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms; the model has no electrons.
             positions: (A, 3) Å.
-            charge: not used.
             start: not used.
 
         Raises:
@@ -68,7 +66,7 @@ class SleepEngine:
         if fate not in ("", "nan", "outlier"):
             _fail(fate, positions, self._settings.eat_memory_gb)
         _wait(self._settings.seconds_per_label, self._settings.busy)
-        energy, forces = pair_model(numbers, positions)
+        energy, forces = pair_model(composition.numbers, positions)
         return Evaluation({"nan": float("nan"), "outlier": ABSURD_EV}.get(fate, energy), forces)
 
 

@@ -13,7 +13,7 @@ from tblite.interface import Calculator
 from alflow.errors import FailureReason, LabelError
 from alflow.labeling.frames import theory_hash
 from alflow.labeling.kinds.xtb import XTBSettings
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, IntArray
 from alflow.units import BOHR_IN_ANGSTROM, BOLTZMANN_EV_PER_K, HARTREE_IN_EV
 
 HEAVIEST_ELEMENT = 86
@@ -25,15 +25,14 @@ KEPT_CALCULATORS = 8
 
 
 class XTBEngine:
-    """GFN2-xTB or GFN1-xTB. One calculator a composition and charge is kept; each structure starts cold.
+    """GFN2-xTB or GFN1-xTB. One calculator a composition is kept; each structure starts cold.
 
-    The spin is the lowest that the number of electrons allows. The energy is the free energy of the Fermi
-    filling, from which the forces derive.
+    The energy is the free energy of the Fermi filling, from which the forces derive.
     """
 
     def __init__(self, settings: XTBSettings) -> None:
         self._settings = settings
-        self._calculators: OrderedDict[tuple[bytes, int], Calculator] = OrderedDict()
+        self._calculators: OrderedDict[Composition, Calculator] = OrderedDict()
         weakref.finalize(self, self._calculators.clear)  # later, at the interpreter's end, tblite itself is gone
 
     @property
@@ -44,50 +43,51 @@ class XTBEngine:
 
     def compute(
         self,
-        numbers: IntArray,
+        composition: Composition,
         positions: FloatArray,
-        charge: int = 0,
         start: FloatArray | None = None,  # noqa: ARG002 - always a cold start
     ) -> Evaluation:
         """Return energy and forces of one structure.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms.
             positions: (A, 3) Å.
-            charge: total charge.
             start: not used.
 
         Raises:
             LabelError: an element or a charge that the method does not know, or no convergence.
         """
-        _check(numbers, charge)
+        _check(composition.numbers, composition.charge)
         try:
-            calculator = self._calculator(numbers, positions / BOHR_IN_ANGSTROM, charge)
+            calculator = self._calculator(composition, positions / BOHR_IN_ANGSTROM)
             result = calculator.singlepoint()
             energy = float(result.get("energy"))
             gradient = np.asarray(result.get("gradient"), dtype=np.float64)
             carried, electrons = float(result.get("charges").sum()), float(result.get("orbital-occupations").sum())
         except (TBLiteRuntimeError, TBLiteValueError) as error:
-            self._calculators.pop(_key(numbers, charge), None)
+            self._calculators.pop(composition, None)
             raise LabelError(_reason(str(error)), f"tblite: {error}") from error
-        _check_electrons(charge, carried, electrons)
+        _check_electrons(composition.charge, carried, electrons)
         return Evaluation(energy * HARTREE_IN_EV, gradient * (-HARTREE_IN_EV / BOHR_IN_ANGSTROM))
 
-    def _calculator(self, numbers: IntArray, positions_bohr: FloatArray, charge: int) -> Calculator:
-        key = _key(numbers, charge)
-        if key in self._calculators:
-            self._calculators.move_to_end(key)
-            self._calculators[key].update(positions_bohr)
+    def _calculator(self, composition: Composition, positions_bohr: FloatArray) -> Calculator:
+        if composition in self._calculators:
+            self._calculators.move_to_end(composition)
+            self._calculators[composition].update(positions_bohr)
         else:
-            self._calculators[key] = self._make(numbers, positions_bohr, charge)
+            self._calculators[composition] = self._make(composition, positions_bohr)
             if len(self._calculators) > KEPT_CALCULATORS:
                 self._calculators.popitem(last=False)
-        return self._calculators[key]
+        return self._calculators[composition]
 
-    def _make(self, numbers: IntArray, positions_bohr: FloatArray, charge: int) -> Calculator:
-        unpaired = (int(np.sum(numbers)) - charge) % 2
+    def _make(self, composition: Composition, positions_bohr: FloatArray) -> Calculator:
         calculator = Calculator(
-            self._settings.method, np.asarray(numbers), positions_bohr, charge=float(charge), uhf=unpaired, color=False
+            self._settings.method,
+            composition.numbers,
+            positions_bohr,
+            charge=float(composition.charge),
+            uhf=composition.multiplicity - 1,
+            color=False,
         )
         calculator.set("verbosity", 0)
         calculator.set("accuracy", self._settings.accuracy)
@@ -95,10 +95,6 @@ class XTBEngine:
         temperature_hartree = self._settings.electronic_temperature_k * BOLTZMANN_EV_PER_K / HARTREE_IN_EV
         calculator.set("temperature", temperature_hartree)
         return calculator
-
-
-def _key(numbers: IntArray, charge: int) -> tuple[bytes, int]:
-    return np.asarray(numbers, dtype=np.int64).tobytes(), charge
 
 
 def _check(numbers: IntArray, charge: int) -> None:

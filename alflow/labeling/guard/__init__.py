@@ -33,7 +33,7 @@ from alflow.labeling.guard.messages import (
 )
 from alflow.labeling.kinds.ase import FolderSettings
 from alflow.labeling.protocol import LabelEngine
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray
 
 
 class GuardedEngine:
@@ -77,15 +77,12 @@ class GuardedEngine:
         """Fingerprint of the engine in the child."""
         return self._theory
 
-    def compute(
-        self, numbers: IntArray, positions: FloatArray, charge: int = 0, start: FloatArray | None = None
-    ) -> Evaluation:
+    def compute(self, composition: Composition, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
         """Return what the engine returns for one structure.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of A atoms.
             positions: (A, 3) Å.
-            charge: total charge.
             start: see `Evaluation.start`.
 
         Raises:
@@ -94,7 +91,7 @@ class GuardedEngine:
         """
         child = self._running()
         try:
-            send(child.requests, Kind.REQUEST, pack_request(numbers, positions, charge, start))
+            send(child.requests, Kind.REQUEST, pack_request(composition, positions, start))
             kind, payload = receive(child.answers, self._timeout)
         except LateError:
             self._end_child()

@@ -123,9 +123,10 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
 
 def answer(engine: LabelEngine, request: bytes) -> tuple[Kind, bytes]:
     """Compute one structure."""
-    numbers, positions, charge, start = unpack_request(request)
+    composition, positions, start = unpack_request(request)
     try:
-        return Kind.EVALUATION, pack_evaluation(sound(engine.compute(numbers, positions, charge, start), numbers))
+        evaluation = engine.compute(composition, positions, start)
+        return Kind.EVALUATION, pack_evaluation(sound(evaluation, composition.numbers))
     except LabelError as error:
         failure = error
     except BaseException as error:  # noqa: BLE001 - whatever an engine throws is data, an exit of the interpreter too

@@ -14,7 +14,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import Composition, Evaluation, FloatArray
 
 _HEADER = struct.Struct("<IB")
 _SCALARS = struct.Struct("<ddq")
@@ -106,20 +106,20 @@ def unpack_array(payload: bytes, offset: int) -> tuple[FloatArray | None, int]:
     return values, offset + 8 * count
 
 
-def pack_request(numbers: IntArray, positions: FloatArray, charge: int, start: FloatArray | None) -> bytes:
+def pack_request(composition: Composition, positions: FloatArray, start: FloatArray | None) -> bytes:
     """Return the arguments of `LabelEngine.compute` as bytes."""
-    head = struct.pack("<qq", charge, len(numbers)) + np.asarray(numbers, dtype=np.int64).tobytes()
-    return head + pack_array(positions) + pack_array(start)
+    head = struct.pack("<qqq", composition.charge, composition.multiplicity, len(composition))
+    return head + composition.numbers.tobytes() + pack_array(positions) + pack_array(start)
 
 
-def unpack_request(payload: bytes) -> tuple[IntArray, FloatArray, int, FloatArray | None]:
+def unpack_request(payload: bytes) -> tuple[Composition, FloatArray, FloatArray | None]:
     """Return the arguments of `LabelEngine.compute`."""
-    charge, atoms = struct.unpack_from("<qq", payload)
-    numbers = np.frombuffer(payload, dtype=np.int64, count=atoms, offset=16).copy()
-    positions, offset = unpack_array(payload, 16 + 8 * atoms)
+    charge, multiplicity, atoms = struct.unpack_from("<qqq", payload)
+    numbers = np.frombuffer(payload, dtype=np.int64, count=atoms, offset=24)
+    positions, offset = unpack_array(payload, 24 + 8 * atoms)
     start, _ = unpack_array(payload, offset)
     assert positions is not None
-    return numbers, positions, charge, start
+    return Composition(numbers, charge, multiplicity), positions, start
 
 
 def pack_evaluation(evaluation: Evaluation) -> bytes:

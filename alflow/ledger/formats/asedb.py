@@ -1,4 +1,4 @@
-"""ASE's SQLite database: origin and total charge as keys of each row, theory in its data and in the metadata.
+"""ASE's SQLite database: origin, charge and spin as keys of each row, theory in its data and in the metadata.
 
 ASE's own sum of initial charges (``row.charge``) is the total charge too: the first atom has all of it.
 """
@@ -33,7 +33,9 @@ class ASEDatabase(FormatKind):
                     if row.charge:
                         atoms.set_initial_charges([row.charge] + [0.0] * (len(atoms) - 1))
                     atoms.calc = SinglePointCalculator(atoms, energy=row.energy, forces=row.forces)
-                    keys = {"origin": row.origin.kind, "total_charge": row.charge, **place(row.origin)}
+                    spin = row.composition.multiplicity
+                    keys = {"origin": row.origin.kind, "total_charge": row.charge, "multiplicity": spin}
+                    keys |= place(row.origin)
                     database.write(atoms, keys, {"theory": row.theory})
                     written += 1
             database.metadata = {"theory": labels.theory}

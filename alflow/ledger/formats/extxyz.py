@@ -24,7 +24,8 @@ class ExtXYZ(FormatKind):
         with writing_extxyz(path, "The export") as file:
             for row in labels:
                 origin = row.origin
-                info = {"charge": row.charge, "theory": row.theory, "origin": origin.kind, **place(origin)}
+                spin = {} if row.composition.is_lowest else {"multiplicity": row.composition.multiplicity}
+                info = {"charge": row.charge, **spin, "theory": row.theory, "origin": origin.kind, **place(origin)}
                 file.write(extxyz_frame(Atoms(row.numbers, row.positions), row.energy, row.forces, info))
                 written += 1
         return written

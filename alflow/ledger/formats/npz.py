@@ -1,7 +1,7 @@
 """NumPy's archive: arrays by composition, eV and Å.
 
-``numbers_0``, ``charge_0``, ``positions_0``, ``energies_0``, ``forces_0``, ``kind_0`` and ``origin_0`` (iteration,
-replica, step, jitter) of the first composition, and so on; ``theory`` of all.
+``numbers_0``, ``charge_0``, ``multiplicity_0``, ``positions_0``, ``energies_0``, ``forces_0``, ``kind_0`` and
+``origin_0`` (iteration, pull, step, jitter) of the first composition, and so on; ``theory`` of all.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class NPZ(FormatKind):
             first += len(own)
             arrays[f"numbers_{number}"] = group.frames.numbers
             arrays[f"charge_{number}"] = np.array(group.frames.charge)
+            arrays[f"multiplicity_{number}"] = np.array(group.frames.composition.multiplicity)
             arrays[f"positions_{number}"] = group.frames.positions
             arrays[f"energies_{number}"] = group.labels.energies
             arrays[f"forces_{number}"] = group.labels.forces
             arrays[f"kind_{number}"] = np.array([origin.kind for origin in own])
-            places = [(o.iteration, o.replica, o.step, o.jitter) for o in own]
+            places = [(o.iteration, o.pull, o.step, o.jitter) for o in own]
             arrays[f"origin_{number}"] = np.array(places, dtype=np.int64)
         with writing(path, "The export") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the names for `allow_pickle`
@@ -50,7 +51,8 @@ class NPZ(FormatKind):
         with np.load(path, allow_pickle=False) as data:
             theory = str(data["theory"])
             for number in range(sum(name.startswith("numbers_") for name in data)):
-                info = {"charge": int(data[f"charge_{number}"]), "theory": theory}
+                info: dict[str, Any] = {"theory": theory}
+                info |= {name: int(data[f"{name}_{number}"]) for name in ("charge", "multiplicity")}
                 rows = zip(
                     *(data[f"{name}_{number}"] for name in ("positions", "energies", "forces", "kind")), strict=True
                 )

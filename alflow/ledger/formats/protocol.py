@@ -77,7 +77,7 @@ def place(origin: Origin) -> dict[str, int]:
     """Return where a label comes from, as plain entries."""
     return {
         "iteration": origin.iteration,
-        "replica": origin.replica,
+        "pull": origin.pull,
         "step": origin.step,
         "jitter": origin.jitter,
     }

@@ -33,7 +33,7 @@ class TorchANIData(FormatKind):
         """Write labels.
 
         Raises:
-            InputError: a molecule is charged.
+            InputError: a molecule is charged, or has a spin other than the lowest.
         """
         import h5py  # noqa: PLC0415 - optional
 
@@ -41,6 +41,12 @@ class TorchANIData(FormatKind):
         charges = sorted({group.frames.charge for group in dataset.groups} - {0})
         if charges:
             raise InputError(f"The format torchani-h5 holds neutral molecules; found charge {charges[0]}. Use extxyz.")
+        spins = [group.frames.composition for group in dataset.groups if not group.frames.composition.is_lowest]
+        if spins:
+            raise InputError(
+                f"The format torchani-h5 holds molecules of the lowest spin; found a multiplicity of "
+                f"{spins[0].multiplicity}. Use extxyz."
+            )
         with writing(path, "The export") as part, h5py.File(part, "w") as file:
             file.attrs["grouping"] = "by_formula"
             file.attrs["theory"] = labels.theory

@@ -16,7 +16,7 @@ from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.devices import accelerator
 from alflow.potentials.weights import read_weights, write_weights
-from alflow.types import FloatArray, ForceModel, Frames, IntArray
+from alflow.types import Composition, FloatArray, ForceModel, Frames
 
 Driver = int | Literal["mean"]
 Route = Literal["auto", "compiled", "torchani"]
@@ -71,7 +71,7 @@ class ANIEnsemble:
 
     def force_model(
         self,
-        numbers: IntArray,
+        composition: Composition,
         driver: Driver = "mean",
         threads: int = 1,
         route: Route = "auto",
@@ -81,7 +81,7 @@ class ANIEnsemble:
         """Return what drives a trajectory of one composition.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of the molecule.
             driver: a member, or the mean of all.
             threads: for TorchANI's route on the CPU; the compiled route uses one thread.
             route: "compiled", "torchani", or the faster one for this size and machine.
@@ -97,10 +97,11 @@ class ANIEnsemble:
                 f"of an ensemble of {self.members}. Count from 0."
             )
         if driver != "mean" and not spread:
-            return self.select([driver]).force_model(numbers, "mean", threads, route)
+            return self.select([driver]).force_model(composition, "mean", threads, route)
         shares = np.full(self.members, 1.0 / self.members)
         if driver != "mean":
             shares = np.eye(self.members)[driver]
+        numbers = composition.numbers
         if _takes_torchani(route, len(numbers)):
             from alflow.potentials.ani.interop import TorchANIForceModel  # noqa: PLC0415 - torch is heavy
 

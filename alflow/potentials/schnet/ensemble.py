@@ -16,7 +16,7 @@ from alflow.potentials.schnet.compiled import drive, evaluate_frames, make_room,
 from alflow.potentials.schnet.network import Architecture, Parameters, reference_module
 from alflow.potentials.schnet.repulsion import repulsion
 from alflow.potentials.weights import read_weights, write_weights
-from alflow.types import Evaluation, FloatArray, ForceModel, Frames, IntArray
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames, IntArray
 
 Driver = int | Literal["mean"]
 
@@ -72,12 +72,12 @@ class SchNetEnsemble:
         return SchNetEnsemble(self.architecture, self.elements, chosen, self.self_energies[rows])
 
     def force_model(
-        self, numbers: IntArray, driver: Driver = "mean", threads: int = 1, *, spread: bool = True
+        self, composition: Composition, driver: Driver = "mean", threads: int = 1, *, spread: bool = True
     ) -> ForceModel:
         """Return what drives a trajectory of one composition.
 
         Args:
-            numbers: (A,) atomic numbers.
+            composition: of the molecule.
             driver: a member, or the mean of all.
             threads: has no effect; one structure is passed through by one thread.
             spread: with one member as driver, pass through the others too (forward only) for the spread.
@@ -92,9 +92,9 @@ class SchNetEnsemble:
                 f"of an ensemble of {self.members}. Count from 0."
             )
         if driver != "mean" and not spread:
-            return self.select([driver]).force_model(numbers, "mean", threads)
+            return self.select([driver]).force_model(composition, "mean", threads)
         shares = np.full(self.members, 1.0 / self.members) if driver == "mean" else np.eye(self.members)[driver]
-        return SchNetForceModel(self, numbers, shares)
+        return SchNetForceModel(self, composition.numbers, shares)
 
     def module(self, member: int) -> torch.nn.Module:
         """Return a member as torch_geometric's SchNet, which gives its energy less the self-energies and repulsion.

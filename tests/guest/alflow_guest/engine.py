@@ -29,10 +29,11 @@ class Morse:
         text = json.dumps({"engine": "morse", "version": 1, **settings.model_dump()}, sort_keys=True)
         self.theory = hashlib.sha256(text.encode()).hexdigest()
 
-    def compute(self, numbers, positions, charge=0, start=None) -> Evaluation:
+    def compute(self, composition, positions, start=None) -> Evaluation:
         del start
-        if charge:
-            raise LabelError("bad-charge", f"A Morse bond knows no charge; the structure has {charge:+d}.")
+        numbers = composition.numbers
+        if composition.charge:
+            raise LabelError("bad-charge", f"A Morse bond knows no charge; the structure has {composition.charge:+d}.")
         if not np.isfinite(positions).all():
             raise LabelError("implausible-structure", "Coordinates must be finite numbers; some are not.")
         first, second = np.triu_indices(len(numbers), 1)

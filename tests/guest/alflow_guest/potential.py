@@ -83,14 +83,14 @@ class Pairs:
             raise StructureError(f"The pairs know the elements {self.elements}; found {sorted(strange)}.")
         return np.searchsorted(self.elements, numbers)
 
-    def force_model(self, numbers, driver="mean", threads: int = 1):
+    def force_model(self, composition, driver="mean", threads: int = 1):
         if driver != "mean" and not 0 <= driver < self.members:
             raise InputError(f"A driver is one of {self.members} members, or the mean; found {driver}.")
-        self._kinds(np.asarray(numbers))
+        self._kinds(composition.numbers)
 
         def model(positions, start=None):
             del start
-            energies, forces = self.evaluate(Frames(np.asarray(numbers), positions[None]), threads)
+            energies, forces = self.evaluate(Frames(composition, positions[None]), threads)
             energies, forces = energies[:, 0], forces[:, 0]
             spread = float(energies.std())
             if driver == "mean":

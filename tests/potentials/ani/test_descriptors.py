@@ -88,7 +88,7 @@ def test_jacobian_products_equal_autograd(name):
     moves = rng.normal(size=(frames, atoms, 3)).astype(np.float32)
     _, pull_back = torchani_vectors(numbers, positions)
     expected = -pull_back(gradient.astype(float))
-    _, jacobian = descriptors_with_jacobian(FUNCTIONS, [Frames(numbers, positions)])
+    _, jacobian = descriptors_with_jacobian(FUNCTIONS, [Frames.of(numbers, positions)])
     rows = rng.permutation(frames * atoms)
     batch = (jacobian, np.arange(frames), np.arange(frames + 1) * atoms, rows)
 
@@ -106,7 +106,7 @@ def test_jacobian_products_equal_autograd(name):
 
 def test_groups_of_two_compositions():
     (first_numbers, first), (second_numbers, second) = CASES["random"], CASES["straight"]
-    groups = [Frames(first_numbers, first), Frames(second_numbers, second)]
+    groups = [Frames.of(first_numbers, first), Frames.of(second_numbers, second)]
     vectors, joined = descriptors_with_jacobian(FUNCTIONS, groups)
     expected = descriptors(FUNCTIONS, second_numbers, second)
     assert vectors[60:] == pytest.approx(expected.reshape(15, -1), abs=1e-6)

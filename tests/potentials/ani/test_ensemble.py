@@ -8,7 +8,7 @@ from alflow.errors import InputError, StructureError
 from alflow.potentials.ani.ensemble import ANIEnsemble, join
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 
 NUMBERS = np.array([1, 6, 1, 6, 1, 1, 1, 1])
 POSITIONS = np.array(
@@ -33,11 +33,11 @@ def ensemble(members=3, hidden=(40, 32, 24)):
 
 
 def frames(count=5):
-    return Frames(NUMBERS, POSITIONS + np.random.default_rng(4).uniform(-0.1, 0.1, (count, 8, 3)))
+    return Frames.of(NUMBERS, POSITIONS + np.random.default_rng(4).uniform(-0.1, 0.1, (count, 8, 3)))
 
 
 def test_forces_are_the_derivative_of_the_energy():
-    model = ensemble().force_model(NUMBERS)
+    model = ensemble().force_model(Composition(NUMBERS))
     forces = model(POSITIONS).forces
     step = 0.01
     for atom in range(len(NUMBERS)):
@@ -50,7 +50,7 @@ def test_forces_are_the_derivative_of_the_energy():
 
 
 def test_energy_knows_no_place_nor_turn():
-    model = ensemble().force_model(NUMBERS)
+    model = ensemble().force_model(Composition(NUMBERS))
     turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
     here, there = model(POSITIONS), model(POSITIONS @ turn + 3.0)
     assert here.energy == pytest.approx(there.energy, abs=1e-5)
@@ -62,7 +62,7 @@ def test_mean_and_spread_are_those_of_the_members():
     trained = ensemble()
     energies, forces = trained.evaluate(frames())
     for driver in ("mean", 0, 2):
-        found = trained.force_model(NUMBERS, driver)(frames().positions[1])
+        found = trained.force_model(Composition(NUMBERS), driver)(frames().positions[1])
         expected = forces[:, 1].mean(axis=0) if driver == "mean" else forces[driver, 1]
         energy = energies[:, 1].mean() if driver == "mean" else energies[driver, 1]
         assert found.energy == pytest.approx(energy, abs=1e-6)
@@ -72,19 +72,19 @@ def test_mean_and_spread_are_those_of_the_members():
 
 def test_a_driver_without_spread_has_the_same_forces():
     trained = ensemble()
-    full = trained.force_model(NUMBERS, 1)(POSITIONS)
-    bare = trained.force_model(NUMBERS, 1, spread=False)(POSITIONS)
+    full = trained.force_model(Composition(NUMBERS), 1)(POSITIONS)
+    bare = trained.force_model(Composition(NUMBERS), 1, spread=False)(POSITIONS)
     assert np.array_equal(full.forces, bare.forces)
     assert bare.spread == 0.0 < full.spread
 
 
 def test_same_positions_same_bits_whatever_came_before():
     trained = ensemble()
-    model = trained.force_model(NUMBERS)
+    model = trained.force_model(Composition(NUMBERS))
     first = model(POSITIONS)
     model(POSITIONS * 0.8)
     model(POSITIONS * 3.0)
-    again, other = model(POSITIONS), trained.force_model(NUMBERS)(POSITIONS)
+    again, other = model(POSITIONS), trained.force_model(Composition(NUMBERS))(POSITIONS)
     for found in (again, other):
         assert found.energy == first.energy
         assert found.spread == first.spread
@@ -98,7 +98,7 @@ def test_threads_give_the_same_bits():
 
 
 def test_lone_atoms_have_the_energy_of_isolated_networks():
-    model = ensemble().force_model(np.array([6, 6]))
+    model = ensemble().force_model(Composition(np.array([6, 6])))
     apart = model(np.array([[0.0, 0, 0], [0, 0, 50.0]]))
     assert np.array_equal(apart.forces, np.zeros((2, 3)))
     assert np.isfinite(apart.energy)
@@ -108,10 +108,10 @@ def test_broken_positions_show_in_the_energy():
     trained = ensemble()
     positions = frames().positions.copy()
     positions[1, 3, 0] = np.nan
-    found = trained.force_model(NUMBERS)(positions[1])
+    found = trained.force_model(Composition(NUMBERS))(positions[1])
     assert np.isnan([found.energy, found.spread]).all()
     assert np.isnan(found.forces).all()
-    energies, _ = trained.evaluate(Frames(NUMBERS, positions))
+    energies, _ = trained.evaluate(Frames.of(NUMBERS, positions))
     assert np.isnan(energies[0]).tolist() == [False, True, False, False, False]
 
 
@@ -145,11 +145,11 @@ def test_unlike_ensembles_do_not_join():
 def test_bad_requests_are_refused():
     trained = ensemble()
     with pytest.raises(InputError, match="member 3 was asked for, of an ensemble of 3"):
-        trained.force_model(NUMBERS, 3)
+        trained.force_model(Composition(NUMBERS), 3)
     with pytest.raises(StructureError, match="atom 1 is O, the potential knows H, C"):
-        trained.force_model(np.array([1, 8]))
+        trained.force_model(Composition(np.array([1, 8])))
     with pytest.raises(StructureError, match="bound to 8 atoms"):
-        trained.force_model(NUMBERS)(POSITIONS[:5])
+        trained.force_model(Composition(NUMBERS))(POSITIONS[:5])
 
 
 def test_ase_calculator(tmp_path):
@@ -160,7 +160,7 @@ def test_ase_calculator(tmp_path):
     trained = ensemble()
     trained.save(tmp_path / "ensemble.pt")
     atoms = Atoms(numbers=NUMBERS, positions=POSITIONS, calculator=Ensemble(tmp_path / "ensemble.pt"))
-    expected = trained.force_model(NUMBERS)(POSITIONS)
+    expected = trained.force_model(Composition(NUMBERS))(POSITIONS)
     assert atoms.get_potential_energy() == expected.energy
     assert np.array_equal(atoms.get_forces(), expected.forces)
     assert atoms.calc.results["energy_spread"] == expected.spread

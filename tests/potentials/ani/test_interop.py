@@ -9,7 +9,7 @@ from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import TorchANIForceModel, from_torchani, to_torchani
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 from alflow.units import HARTREE_IN_EV
 
 ELEMENTS = (1, 6, 7, 8)
@@ -19,7 +19,7 @@ NUMBERS = np.array([6, 1, 7, 8, 1, 6, 1, 8, 1, 6])
 def frames():
     rng = np.random.default_rng(1)
     grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3), -1).reshape(-1, 3)[:10] * 1.4
-    return Frames(NUMBERS, grid + rng.uniform(-0.3, 0.3, (4, 10, 3)))
+    return Frames.of(NUMBERS, grid + rng.uniform(-0.3, 0.3, (4, 10, 3)))
 
 
 def ensemble(members=2, activation="gelu"):
@@ -92,8 +92,8 @@ def test_foreign_parts_are_refused():
 def test_both_routes_agree(driver):
     trained = ensemble(3)
     positions = frames().positions[2]
-    one = trained.force_model(NUMBERS, driver, route="compiled")(positions)
-    other = trained.force_model(NUMBERS, driver, route="torchani")
+    one = trained.force_model(Composition(NUMBERS), driver, route="compiled")(positions)
+    other = trained.force_model(Composition(NUMBERS), driver, route="torchani")
     assert isinstance(other, TorchANIForceModel)
     found = other(positions)
     assert one.energy == pytest.approx(found.energy, abs=1e-5)

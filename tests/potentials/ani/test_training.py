@@ -53,7 +53,7 @@ def toy_group(rng, frames, *, large=False):
         far = np.array([0.9, 0.9, 0.9])
         shape = np.concatenate([[[0.0, 0, 0], far], corners[1:], far - corners[1:]])
     positions = shape + rng.uniform(-0.08, 0.08, (frames, len(numbers), 3))
-    return Group(Frames(numbers, positions), toy_labels(numbers, positions))
+    return Group(Frames.of(numbers, positions), toy_labels(numbers, positions))
 
 
 def toy(frames=60, *, mixed=False):
@@ -308,7 +308,7 @@ def test_new_element_needs_fresh_weights():
     dataset = toy(10)
     first, _ = train_ensemble(dataset, splits_of(dataset, 1), settings(epochs=1), NETWORK, seed=[7])
     group = dataset.groups[0]
-    strange = Dataset((Group(Frames(np.array([8, 1, 1, 1, 1]), group.frames.positions), group.labels),))
+    strange = Dataset((Group(Frames.of(np.array([8, 1, 1, 1, 1]), group.frames.positions), group.labels),))
     with pytest.raises(StructureError, match="atom 0 is O, the potential knows H, C"):
         train_ensemble(strange, splits_of(strange, 1), settings(epochs=1), NETWORK, seed=[7], initial=first)
 

@@ -27,7 +27,7 @@ def morse(frames):
 def group(carbons, count, seed):
     frames = alkane(carbons)
     noise = np.random.default_rng(seed).normal(0, 0.08, (count, len(frames.numbers), 3))
-    frames = Frames(frames.numbers, frames.positions + noise)
+    frames = Frames.of(frames.numbers, frames.positions + noise)
     return Group(frames, morse(frames))
 
 

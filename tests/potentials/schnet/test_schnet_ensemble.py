@@ -9,7 +9,7 @@ from alflow.potentials.schnet.network import fresh_parameters
 from alflow.potentials.schnet.settings import SchNetSettings
 from alflow.potentials.schnet.training import architecture_of
 from alflow.structures import alkane
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 
 
 def ensemble(members=3, **settings):
@@ -23,7 +23,7 @@ def ensemble(members=3, **settings):
 def shaken(carbons, count=3, seed=0):
     frames = alkane(carbons)
     noise = np.random.default_rng(seed).normal(0, 0.05, (count, len(frames.numbers), 3))
-    return Frames(frames.numbers, frames.positions + noise)
+    return Frames.of(frames.numbers, frames.positions + noise)
 
 
 def test_is_schnet_of_torch_geometric():
@@ -44,7 +44,7 @@ def test_is_schnet_of_torch_geometric():
 @pytest.mark.parametrize("options", [{}, {"smooth_cutoff": True}, {"short_range_repulsion": True}])
 def test_forces_are_the_derivative_of_the_energy(options):
     frames = shaken(3, 1)
-    model = ensemble(**options).force_model(frames.numbers)
+    model = ensemble(**options).force_model(frames.composition)
     x = frames.positions[0].copy()
     x[0] += 0.85 * (x[1] - x[0])  # two carbons so near that the repulsion acts
     forces = model(x).forces
@@ -58,7 +58,7 @@ def test_forces_are_the_derivative_of_the_energy(options):
 
 def test_energy_is_smooth_where_an_atom_leaves_the_cutoff():
     numbers = np.array([6, 6])
-    model = ensemble(1).force_model(numbers)
+    model = ensemble(1).force_model(Composition(numbers))
 
     def at(r):
         return model(np.array([[0.0, 0, 0], [r, 0, 0]]))
@@ -73,7 +73,7 @@ def test_repulsion_acts_where_atoms_are_too_near_and_nowhere_else():
     with_it, without = ensemble(short_range_repulsion=True), ensemble()
 
     def difference(r):
-        frames = Frames(numbers, np.array([[[0.0, 0, 0], [r, 0, 0]]]))
+        frames = Frames.of(numbers, np.array([[[0.0, 0, 0], [r, 0, 0]]]))
         return (with_it.evaluate(frames)[0] - without.evaluate(frames)[0])[0, 0]
 
     assert difference(1.5) == 0.0
@@ -88,7 +88,7 @@ def test_repulsion_acts_where_atoms_are_too_near_and_nowhere_else():
 def test_driver_and_spread():
     frames, potential = shaken(2, 1), ensemble()
     energies, forces = potential.evaluate(frames)
-    mean, one = potential.force_model(frames.numbers), potential.force_model(frames.numbers, 1)
+    mean, one = potential.force_model(frames.composition), potential.force_model(frames.composition, 1)
     x = frames.positions[0]
     assert mean(x).energy == pytest.approx(energies.mean())
     np.testing.assert_allclose(mean(x).forces, forces[:, 0].mean(0), atol=1e-12)
@@ -96,7 +96,7 @@ def test_driver_and_spread():
     np.testing.assert_allclose(one(x).forces, forces[1, 0], atol=1e-12)
     assert mean(x).spread == pytest.approx(energies[:, 0].std())
     assert one(x).spread == pytest.approx(energies[:, 0].std())
-    assert potential.force_model(frames.numbers, 1, spread=False)(x).spread == 0.0
+    assert potential.force_model(frames.composition, 1, spread=False)(x).spread == 0.0
 
 
 def test_invariant_under_rotation_and_permutation():
@@ -104,7 +104,7 @@ def test_invariant_under_rotation_and_permutation():
     potential = ensemble(1)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
     order = np.random.default_rng(2).permutation(len(frames.numbers))
-    turned = Frames(frames.numbers[order], np.ascontiguousarray(frames.positions[:, order] @ rotation))
+    turned = Frames.of(frames.numbers[order], np.ascontiguousarray(frames.positions[:, order] @ rotation))
     energies, forces = potential.evaluate(frames)
     other, other_forces = potential.evaluate(turned)
     np.testing.assert_allclose(other, energies, atol=1e-9)
@@ -129,11 +129,11 @@ def test_saved_and_loaded_select_and_join(tmp_path):
 def test_refusals(tmp_path):
     potential = ensemble(1)
     with pytest.raises(StructureError, match="atom 1 has the atomic number 8"):
-        potential.force_model(np.array([6, 8]))
+        potential.force_model(Composition(np.array([6, 8])))
     with pytest.raises(InputError, match="member 1 was asked for"):
-        potential.force_model(np.array([6]), 1)
+        potential.force_model(Composition(np.array([6])), 1)
     with pytest.raises(StructureError, match=r"shape \(1, 3\)"):
-        potential.force_model(np.array([6, 6]))(np.zeros((1, 3)))
+        potential.force_model(Composition(np.array([6, 6])))(np.zeros((1, 3)))
     torch.save({"format": "other"}, tmp_path / "x.pt")
     with pytest.raises(InputError, match="alflow-schnet-1"):
         SchNetEnsemble.load(tmp_path / "x.pt")
@@ -149,7 +149,7 @@ def test_is_an_ase_calculator(tmp_path):
     potential, frames = ensemble(), shaken(3, 1)
     potential.save(tmp_path / "ensemble.pt")
     atoms = Atoms(frames.numbers, frames.positions[0], calculator=Ensemble(tmp_path / "ensemble.pt"))
-    found = potential.force_model(frames.numbers)(frames.positions[0])
+    found = potential.force_model(frames.composition)(frames.positions[0])
     assert atoms.get_potential_energy() == pytest.approx(found.energy)
     np.testing.assert_allclose(atoms.get_forces(), found.forces)
     assert atoms.calc.results["energy_spread"] == pytest.approx(found.spread)

@@ -167,7 +167,7 @@ def test_paper_preset():
 
 
 def test_repulsion_is_not_learned_twice(splits, small):
-    frames = Frames(np.array([6, 6]), np.array([[[0.0, 0, 0], [r, 0, 0]] for r in np.linspace(0.9, 1.6, 60)]))
+    frames = Frames.of(np.array([6, 6]), np.array([[[0.0, 0, 0], [r, 0, 0]] for r in np.linspace(0.9, 1.6, 60)]))
     architecture = architecture_of(small.model_copy(update={"short_range_repulsion": True}))
     known = training.repulsion(frames.numbers, frames.positions, architecture.repulsion_reach)
     dataset = Dataset((Group(frames, Labels(known[0] - 5.0, known[1])),))
