@@ -117,7 +117,7 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
-    """Open an existing ledger read only; another process may be writing. One of an earlier version is read as a copy."""
+    """Open an existing ledger read only, also while another process writes it; an earlier version is read as a copy."""
     if not path.is_file():
         raise RunError(f"A run directory holds a ledger; there is none at {path}. Name the directory of a campaign.")
     connection = _connect(path, reading_address(path))
