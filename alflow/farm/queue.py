@@ -155,7 +155,7 @@ class LabelQueue(Generic[TagT]):
             self._submit(chunk.part(part), attempt=2)
         if not parts:
             reason: FailureReason = "out-of-memory" if isinstance(error, MemoryError) else "engine-crash"
-            self._arrive(chunk, LabelReply.given_up(reason, str(error)), None)
+            self._sink(chunk, LabelReply.given_up(reason, str(error)), None)
 
     def _take(self, chunk: Chunk[TagT], reply: LabelReply, report: Report) -> None:
         require_theory(reply, self.theory, report)
@@ -163,9 +163,6 @@ class LabelQueue(Generic[TagT]):
         if len(reply.batch.rows):  # failures may come at once
             self.seconds += report.ended - report.started
             self._measured += len(chunk.frames)
-        self._arrive(chunk, reply, report)
-
-    def _arrive(self, chunk: Chunk[TagT], reply: LabelReply, report: Report | None) -> None:
         self._arrived += len(chunk.frames)
         self._sink(chunk, reply, report)
 
