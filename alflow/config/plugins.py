@@ -49,7 +49,7 @@ class Kind(Generic[SettingsT]):
     settings: type[SettingsT]
     """Settings in a campaign file; the docstring of the class is the schema's text."""
     packages: ClassVar[tuple[str, ...]] = ()
-    """Distributions that its numbers depend on; recorded in each run, and compared over the workers of a site."""
+    """Distributions that its numbers depend on; their versions are recorded in each run."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Modules that it cannot do without; what brings those that are absent is told before anything is submitted."""
     extra: ClassVar[str] = ""

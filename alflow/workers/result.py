@@ -75,7 +75,7 @@ class Call(Generic[T]):
 
 
 def reported(function: Callable[P, T]) -> Callable[P, Outcome[T]]:
-    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `lifeline.watched`."""
+    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `heartbeat.watched`."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> Outcome[T]:

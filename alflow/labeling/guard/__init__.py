@@ -1,6 +1,6 @@
 """A label engine in a process of its own: what hangs, crashes or takes all memory ends one label, not its worker.
 
-The engine's process is a fork of a fresh interpreter (`guardchild`), so it can be had from a thread as well as from a
+The engine's process is a fork of a fresh interpreter (`guard.child`), so it can be had from a thread as well as from a
 process. It dies with the one that started it, and is the first that the kernel ends when memory is short.
 """
 
