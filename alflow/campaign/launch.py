@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
 from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
+from alflow.ledger.schema import is_damage, unusable
 from alflow.runs.directory import RunDirectory
 from alflow.runs.events import EventLog
 from alflow.runs.lock import RunLock
@@ -88,6 +90,7 @@ def launch(
         end_leftovers(run.path, run.events, config.executors, Path(config.run_dir))
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
+        run.check_labels()
         ledger = Ledger.open(run.ledger)
         if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
             ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
@@ -126,9 +129,13 @@ def _tell(display: Display, sentence: str) -> None:
 
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
-    """Raise a RunError with a sentence for a disk that takes no more."""
+    """Raise a RunError with a sentence for a disk that takes no more, and for a ledger that is damaged."""
     try:
         yield
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        raise unusable(RunDirectory(path).ledger, error) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE):
             raise

@@ -34,10 +34,10 @@ def check(run: RunDir) -> None:
 
     with busy(f"Checking the ledger of {run}"), LedgerReader.open(RunDirectory(run).ledger) as ledger:
         report = check_ledger(ledger)
-        counts = ledger.counts()
-        typer.echo(f"{counts.labelled} labels, {counts.failed} failures, {len(ledger.theories())} theories")
-        for reason, count in ledger.failures_by_reason().items():
-            typer.echo(f"  failed: {count} {reason}")
+    if report.sound or report.theories:
+        typer.echo(f"{report.labelled} labels, {report.failed} failures, {report.theories} theories")
+    for reason, count in report.reasons.items():
+        typer.echo(f"  failed: {count} {reason}")
     for problem in report.problems:
         typer.echo(f"  problem: {problem}")
     typer.echo("The ledger is sound." if report.sound else "The ledger is damaged.")
@@ -102,8 +102,8 @@ def import_labels(
                 f"names {theory!r}."
             )
         plan = make_plan(settings)
-        ledger = Ledger.open(directory.ledger)
-        try:
+        directory.check_labels()
+        with Ledger.open(directory.ledger) as ledger:
             learners = _next_learners(directory)
             kept = learners > 0 and settings.training.start == "carried-over"
             imported = take_in(
@@ -117,8 +117,6 @@ def import_labels(
                 elements=plan.elements if kept else None,
                 max_offset_ev=settings.labels.max_energy_offset_ev,
             )
-        finally:
-            ledger.close()
     warn(imported.notes)
     failed = f", {imported.failed} frames without a label left out" if imported.failed else ""
     typer.echo(f"{imported.new} labels imported, {imported.known} were known{failed} (theory {own[:12]})")
@@ -159,15 +157,13 @@ def remove(
     settings = directory.settings()
     with RunLock(directory.path):
         theory = make_engine(settings.labels.engine, settings.labels.settings).theory
-        ledger = Ledger.open(directory.ledger)
-        try:
+        directory.check_labels()
+        with Ledger.open(directory.ledger) as ledger:
             found = find_labels(ledger, theory, unwanted)
             for row in found:
                 typer.echo(f"  {row.origin.kind} of iteration {row.origin.iteration}: {row.energy:.4f} eV")
             if yes:
                 ledger.remove([row.key for row in found], "by `alflow ledger remove`")
-        finally:
-            ledger.close()
     typer.echo(f"{len(found)} labels taken out." if yes else f"{len(found)} labels; --yes takes them out.")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from alflow.cli.options import OldSiteOptions, Overwrite, RunDir, SiteName, SiteOptions, site_options
-from alflow.cli.terminal import busy, terminal
+from alflow.cli.terminal import busy, terminal, warn
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,6 +33,8 @@ def report(
         check_new(output, overwrite=overwrite)
     with busy(f"Writing the report of {run}"):
         written = write_report(RunDirectory(run.resolve()), output)
+        unread = RunDirectory(run).unread()
+    warn([unread] if unread else [])
     typer.echo(str(written))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.options import RunDir
-from alflow.cli.terminal import terminal
+from alflow.cli.terminal import terminal, warn
 
 if TYPE_CHECKING:
     from alflow.display.tables import Sheet
@@ -30,11 +30,14 @@ def status(
     """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
     from rich.live import Live
 
+    from alflow.runs.directory import RunDirectory
     from alflow.runs.status import read_status
 
     console, now = terminal(), read_status(run)
     if not watch or not console.is_terminal:
         console.print(status_table(run, now))
+    unread = RunDirectory(run).unread()
+    warn([unread] if unread else [])
     if not watch:
         return
     with Live(status_table(run, now), console=console, auto_refresh=False) as live:

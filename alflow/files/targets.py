@@ -101,6 +101,8 @@ def refused(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise  # it is what was read for it, and no new file
         room = "Make room, or name" if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) else "Name"
         raise InputError(
             f"{what} must be written somewhere; {shown(path)} cannot be: {cause(error)}. {room} another place."

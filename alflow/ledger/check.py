@@ -24,6 +24,8 @@ class LedgerReport:
     compositions: int
     paid_again: int
     """How often a label was computed that the ledger had already."""
+    reasons: dict[str, int]
+    """Failures by reason, the most frequent first."""
     problems: tuple[str, ...]
     """One sentence each; empty for a sound ledger."""
 
@@ -42,11 +44,11 @@ def check_ledger(ledger: LedgerReader) -> LedgerReport:
         problems.extend(_row_problems(ledger))
         counts = ledger.counts()
         theories, compositions = (_count(ledger, table) for table in ("theories", "compositions"))
-        again = ledger.paid_again()
+        again, reasons = ledger.paid_again(), ledger.failures_by_reason()
     except sqlite3.DatabaseError as error:
         problems.append(f"The file cannot be read to its end: {error}.")
-        return LedgerReport(0, 0, 0, 0, 0, tuple(problems))
-    return LedgerReport(counts.labelled, counts.failed, theories, compositions, again, tuple(problems))
+        return LedgerReport(0, 0, 0, 0, 0, {}, tuple(problems))
+    return LedgerReport(counts.labelled, counts.failed, theories, compositions, again, reasons, tuple(problems))
 
 
 def _count(ledger: LedgerReader, table: str) -> int:

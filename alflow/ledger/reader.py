@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from alflow.ledger.rows import ORIGIN_KINDS, TRAINING_KINDS, LedgerRow, Origin, OriginKind, structure_keys
-from alflow.ledger.schema import connect_for_reading
+from alflow.ledger.schema import connect_for_reading, is_damage, unusable
 from alflow.types import Composition, Dataset, FloatArray, Frames, Group, IntArray, Labels
 
 _KEYS_A_QUERY = 500
@@ -68,7 +69,17 @@ class LedgerReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Close the file.
+
+        Raises:
+            RunError: what was read in the block showed that the file is damaged.
+        """
+        if error is None or not is_damage(error):
+            self.close()
+            return
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        raise unusable(self.path, error) from error
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one SELECT or PRAGMA."""

@@ -99,6 +99,7 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
         remove_stale_lock(path)
     connection = _connect(path, "?mode=rwc" if locks else "?mode=rwc&vfs=unix-dotfile")
     try:
+        _refuse_cut_off(path)
         _refuse_foreign(connection, path)
         if locks:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -109,7 +110,7 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")  # only now: migrations make tables anew
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     except RunError:
         connection.close()
         raise
@@ -122,11 +123,18 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
         raise RunError(f"A run directory holds a ledger; there is none at {path}. Name the directory of a campaign.")
     connection = _connect(path, reading_address(path))
     try:
+        _refuse_cut_off(path)
         _refuse_foreign(connection, path)
-        return connection if _version(connection) == VERSION else _copy_up_to_date(connection)
+        version = _version(connection)
+        if version == 0:
+            raise RunError(
+                f"A ledger holds tables; {path} is empty. If its campaign has labelled anything yet, it is damaged: "
+                "put a copy of it in its place."
+            )
+        return connection if version == VERSION else _copy_up_to_date(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     except RunError:
         connection.close()
         raise
@@ -146,10 +154,17 @@ def _connect(path: Path, how: str) -> sqlite3.Connection:
     try:
         return sqlite3.connect(path.resolve().as_uri() + how, uri=True, isolation_level=None, timeout=30.0)
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
 
 
-def _unusable(path: Path, error: sqlite3.DatabaseError) -> RunError:
+def is_damage(error: BaseException | None) -> bool:
+    """Say whether a database could not be read because its file is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF if isinstance(error, sqlite3.Error) else 0
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def unusable(path: Path, error: BaseException) -> RunError:
+    """Return the sentence for a ledger that SQLite cannot use."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
         return RunError(
             f"A ledger has one writer at a time; {path} is held by another process. If there is none (it was killed, "
@@ -159,6 +174,22 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> RunError:
         f"A ledger is an SQLite file on a writable disk; {path} cannot be used: {error}. If it is damaged, put a copy "
         "of it in its place; what can be read of it, `sqlite3 DAMAGED .recover | sqlite3 NEW` saves."
     )
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """Refuse a file that ends within a page: SQLite takes what is missing for zeros.
+
+    Bytes 16 and 17 of its header are the size of a page; 1 stands for 65536.
+    """
+    with path.open("rb") as file:
+        header = file.read(18)
+    page = int.from_bytes(header[16:18], "big")
+    size = path.stat().st_size
+    if header.startswith(b"SQLite format 3") and page and size % (page if page > 1 else 65536):
+        raise RunError(
+            f"A ledger is made of whole pages; {path} is damaged: it is cut off. Put a copy of it in its place; what "
+            "can be read of it, `sqlite3 DAMAGED .recover | sqlite3 NEW` saves."
+        )
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

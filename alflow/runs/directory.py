@@ -32,6 +32,8 @@ import numpy as np
 from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
+from alflow.files.targets import shown
+from alflow.runs.damage import COPY, whole
 from alflow.runs.environment import environment
 from alflow.runs.records import IterationRecord
 from alflow.types import (
@@ -50,6 +52,7 @@ from alflow.types import (
 
 OTHERS = ("lock", "lock.held", "site-check.json")
 """What may lie in a directory that is no campaign's yet."""
+ANEW = f"{COPY}; without one, remove it and what follows it: the next `alflow run` computes them anew"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class RunDirectory:
                 else.
         """
         resolved = self.path / "campaign.toml"
-        before = load_campaign(resolved) if resolved.exists() else settings
+        before = self._resolved() if resolved.exists() else settings
         if resolved.exists():
             changed = differences(before, settings)
             if changed:
@@ -155,14 +158,42 @@ class RunDirectory:
         path = self.path / "identity.json"
         if not path.exists():
             return {}
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        with whole(path, f"{COPY}; without one, remove it: the next `alflow run` writes it as it finds things then"):
+            found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+            return {name: str(value) for name, value in found.items()}
 
     def settings(self) -> CampaignSettings:
         """Return the resolved settings of this run; a structure file is the run's own copy of it."""
         if not (self.path / "campaign.toml").exists():
             raise RunError(f"A run directory holds campaign.toml; {self.path} does not. Was it made by `alflow run`?")
-        return self.with_kept_structure(load_campaign(self.path / "campaign.toml"))
+        return self.with_kept_structure(self._resolved())
+
+    def _resolved(self) -> CampaignSettings:
+        """Read the resolved settings.
+
+        Raises:
+            RunError: they are cut off: what is left may be settings, too, and others.
+        """
+        path = self.path / "campaign.toml"
+        settings = load_campaign(path)
+        if not path.read_bytes().endswith(b"\n"):
+            raise RunError(f"A run reads what it wrote; {shown(path)} is damaged: it is cut off. {COPY}.")
+        return settings
+
+    def check_labels(self) -> None:
+        """Refuse a run whose labels are gone, before a new ledger takes the place of the old one.
+
+        Raises:
+            RunError: something was learnt from labels, and the ledger is empty or not there.
+        """
+        learnt = (self.iteration(0) / "dataset.npz").exists() or (self.path / "iterations.jsonl").exists()
+        if not learnt or (self.ledger.exists() and not (self.ledger.is_file() and self.ledger.stat().st_size == 0)):
+            return
+        found = "is damaged: it is empty" if self.ledger.exists() else "is not there"
+        raise RunError(
+            f"A run keeps the labels that it learnt from; {shown(self.ledger)} {found}. {COPY}, or start anew in "
+            "another --run-dir."
+        )
 
     def records(self) -> tuple[IterationRecord, ...]:
         """Return the committed iterations, in order; a line cut off by a crash does not count."""
@@ -176,6 +207,20 @@ class RunDirectory:
             except (ValueError, TypeError, KeyError):
                 break
         return tuple(found)
+
+    def unread(self) -> str:
+        """Say which committed iterations cannot be read any more; empty if all can."""
+        path = self.path / "iterations.jsonl"
+        if not path.exists():
+            return ""
+        lines, done = path.read_bytes().splitlines(keepends=True), len(self.records())
+        if lines and (done == len(lines) or (done == len(lines) - 1 and not lines[-1].endswith(b"\n"))):
+            return ""
+        where = f"line {done + 1} is not the record of an iteration" if lines else "it is empty"
+        return (
+            f"{shown(path)} is damaged: {where}. What follows is not shown; {COPY[:1].lower()}{COPY[1:]}, or run the "
+            "campaign again: it writes the lines anew from the iterations' folders."
+        )
 
     def commit(self, record: IterationRecord) -> None:
         """Add an iteration's record: the last thing that an iteration writes, whole or not at all."""
@@ -228,7 +273,7 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
 
 def load_dataset(path: Path) -> Dataset:
     """Read a dataset."""
-    with np.load(path, allow_pickle=False) as data:
+    with whole(path), np.load(path, allow_pickle=False) as data:
         return Dataset(
             tuple(
                 Group(
@@ -247,7 +292,7 @@ def save_state(path: Path, state: MDState) -> None:
 
 def load_state(path: Path) -> MDState:
     """Read the state between two segments."""
-    with np.load(path, allow_pickle=False) as data:
+    with whole(path, ANEW), np.load(path, allow_pickle=False) as data:
         return _state_from(data)
 
 
@@ -260,7 +305,7 @@ def save_segment(path: Path, segment: Segment) -> None:
 
 def load_segment(path: Path) -> Segment:
     """Read a segment and its end state."""
-    with np.load(path, allow_pickle=False) as data:
+    with whole(path, ANEW), np.load(path, allow_pickle=False) as data:
         names = {f.name for f in fields(Segment)} - {"frames", "end", "stopped"}
         return Segment(
             frames=Frames(composition_in(data), data["positions"]),
@@ -334,4 +379,5 @@ def load_members(path: Path) -> tuple[Member, ...]:
         split = Split(*(np.array(data["split"][part], dtype=np.int64) for part in ("train", "valid")))
         return Member(index=data["index"], split=split, best_epoch=data["best_epoch"], epochs=data["epochs"], **errors)
 
-    return tuple(member(data) for data in json.loads(path.read_text(encoding="utf-8")))
+    with whole(path, f"{COPY}; without one, remove it: members that no iteration was committed with are trained anew"):
+        return tuple(member(data) for data in json.loads(path.read_text(encoding="utf-8")))

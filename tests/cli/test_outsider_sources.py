@@ -6,6 +6,8 @@ import shutil
 import pytest
 from places import heeding_permissions
 
+from alflow.ledger import LedgerReader
+
 GARBAGE = bytes(range(256)) * 20
 KINDS = (
     "missing",
@@ -125,6 +127,79 @@ def test_outsider_a_run_with_a_file_that_is_none_is_shown_or_refused(alflow, run
         assert err.splitlines()[-1].startswith("alflow: ")
     if name == "ledger.sqlite" and command.startswith("ledger"):
         assert code == 2, out
+
+
+PIECES = (
+    "campaign.toml",
+    "identity.json",
+    "iterations.jsonl",
+    "status.json",
+    "ledger.sqlite",
+    "iteration-001/members.json",
+    "iteration-001/dataset.npz",
+    "iteration-001/ensemble.pt",
+    "iteration-001/pull-00/segment-000.npz",
+)
+GOERS = {
+    "run": (lambda run, copy: ("run", run.parent.parent / "tiny.toml", "-d", copy, "-O", "kind=threads"), PIECES),
+    "ledger import": (lambda run, copy: ("ledger", "import", copy, "mine.xyz"), (*PIECES[:3], PIECES[4])),
+    "ledger remove": (
+        lambda run, copy: ("ledger", "remove", copy, "--force-above", "1e6", "--yes"),
+        (PIECES[0], PIECES[4]),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "kind"),
+    [
+        (command, name, kind)
+        for command, (_, names) in GOERS.items()
+        for name in names
+        for kind in ("an empty file", "a null of JSON", "cut off", "missing")
+        if kind != "missing" or name == "ledger.sqlite"
+    ],
+)
+def test_outsider_a_run_with_a_damaged_file_goes_on_as_before_or_is_refused(alflow, run, tmp_path, command, name, kind):
+    """The last iteration is not committed yet. What goes on loses no label and no iteration."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("parsl"))
+    whole = (copy / name).read_bytes()
+    first, *_ = (copy / "iterations.jsonl").read_text().splitlines(keepends=True)
+    (copy / "iterations.jsonl").write_text(first)
+    (copy / name).unlink()
+    if kind == "cut off":
+        (copy / name).write_bytes(whole[:-3])
+    else:
+        source(kind, (copy / name).parent, (copy / name).name)
+    with LedgerReader.open(run / "ledger.sqlite") as ledger:
+        before = ledger.digest()
+    assert alflow("ledger", "export", run, "mine.xyz")[0] == 0
+    code, out, err = alflow(*GOERS[command][0](run, copy))
+    assert "Traceback" not in out + err
+    assert code in (0, 2), err
+    assert sum(line.startswith("alflow: ") and "note:" not in line for line in err.splitlines()) == (code == 2), err
+    if code == 0:
+        with LedgerReader.open(copy / "ledger.sqlite") as ledger:
+            assert ledger.digest() == before
+        if command == "run":
+            assert len((copy / "iterations.jsonl").read_text().splitlines()) == 2
+    elif name != "ledger.sqlite":
+        with LedgerReader.open(copy / "ledger.sqlite") as ledger:
+            assert ledger.digest() == before
+    if name == "ledger.sqlite":
+        assert code == 2, out
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\n", b"null\n"])
+def test_outsider_a_record_of_an_iteration_that_is_none_is_told(alflow, run, tmp_path, content):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("parsl", "pull-*", "first-data", "reference"))
+    lines = (run / "iterations.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "run" / "iterations.jsonl").write_bytes(content and lines[0] + content + lines[1])
+    for command in ("status", "report"):
+        code, _, err = alflow(command, tmp_path / "run")
+        assert code == 0, err
+        assert "iterations.jsonl is damaged" in err
 
 
 @pytest.mark.parametrize("value", [None, "text", -1, [], {}, 1e400, "2026-01-01", True])
