@@ -126,11 +126,7 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
         _refuse_cut_off(path)
         _refuse_foreign(connection, path)
         version = _version(connection)
-        if version == 0:
-            raise RunError(
-                f"A ledger holds tables; {path} is empty. If its campaign has labelled anything yet, it is damaged: "
-                "put a copy of it in its place."
-            )
+        _refuse_empty(path, version)
         return connection if version == VERSION else _copy_up_to_date(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -138,6 +134,14 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
     except RunError:
         connection.close()
         raise
+
+
+def _refuse_empty(path: Path, version: int) -> None:
+    if version == 0:
+        raise RunError(
+            f"A ledger holds tables; {path} is empty. If its campaign has labelled anything yet, it is damaged: "
+            "put a copy of it in its place."
+        )
 
 
 def _copy_up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:
