@@ -21,7 +21,7 @@ class EarlyStop:
 
 
 @dataclass
-class SpreadWatch:
+class EarlyStopCounter:
     """Ends a pull once its spread was above the bound for so many records in a row, through all its segments.
 
     One record above the bound may be a collision that the pull recovers from; a row of them is a wrong path. A spread

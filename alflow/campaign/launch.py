@@ -26,7 +26,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.plugins import ENGINES, find
 from alflow.display.view import Display, View
 from alflow.errors import RunError
-from alflow.execution.cleanup import end_leftovers
+from alflow.execution.cleanup import clean_up
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
@@ -87,7 +87,7 @@ def launch(
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = Ticker(view, display, run, lock)
-        end_leftovers(run.path, run.events, config.executors, Path(config.run_dir))
+        clean_up(run.path, run.events, config.executors, Path(config.run_dir))
         events = EventLog(run.events)
         events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
         run.check_labels()
@@ -113,7 +113,7 @@ def launch(
 
 
 def _engine_model(plan: Plan, engine: LabelEngine) -> tuple[EngineModel, str]:
-    """Return what workers need to make the label engine and to prove it, and its theory."""
+    """Return what workers need to make the label engine and to verify it, and its theory."""
     labels, molecule = plan.settings.labels, plan.molecules[0]
     canary = make_canary(engine, molecule.composition, molecule.positions, labels.canary_tolerance_ev)
     known = tuple(getattr(canary, part.name) for part in fields(canary))

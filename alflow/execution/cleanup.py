@@ -25,7 +25,7 @@ PARTS_OF_A_DRIVER = (
 """What the command line of a process that a driver started names, beside the driver's run directory."""
 
 
-def end_leftovers(run: Path, events: Path, executors: Iterable[Any], parsl: Path | None = None) -> int:
+def clean_up(run: Path, events: Path, executors: Iterable[Any], parsl: Path | None = None) -> int:
     """End what an earlier driver left; the caller holds the run's lock, so no living driver needs it.
 
     Args:

@@ -26,7 +26,7 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 from alflow.config.campaign import SILENCE_S
 from alflow.errors import AlflowError, CampaignError, CanaryError
-from alflow.execution.monitor import ExecutorWatch, has_interchange
+from alflow.execution.monitor import ExecutorMonitor, has_interchange
 from alflow.runs.events import EventLog
 from alflow.workers.result import Call, Outcome
 
@@ -98,7 +98,7 @@ class TaskGraph:
         self.counts: Counter[str] = Counter()
         self._dfk = _started(config)
         sites = {label: executor for label, executor in self._dfk.executors.items() if label != "_parsl_internal"}
-        self._watch = ExecutorWatch(sites, events.write, say, config.max_idletime)
+        self._monitor = ExecutorMonitor(sites, events.write, say, config.max_idletime)
         self._with_interchange = {label for label, executor in sites.items() if has_interchange(executor)}
         self._apps: dict[tuple[Callable[..., Any], str], Callable[..., Any]] = {}
         self._retried_by_caller: set[str] = set()
@@ -137,11 +137,11 @@ class TaskGraph:
 
     def workers(self, executor: str) -> int:
         """Return how many workers an executor has connected; 1 for a thread pool's own count of threads."""
-        return self._watch.workers(executor)
+        return self._monitor.workers(executor)
 
     def capacity(self, executor: str) -> int:
         """Return the workers that an executor has now or will have at its start (at least 1)."""
-        return max(1, self._watch.workers(executor))
+        return max(1, self._monitor.workers(executor))
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """Handle finished tasks until `done` says so.
@@ -154,7 +154,7 @@ class TaskGraph:
             self._handle_finished()
             if time.monotonic() - watched > 1.0:
                 watched = time.monotonic()
-                self._watch.check()
+                self._monitor.check()
             self._tick()
 
     def _handle_finished(self) -> None:
@@ -167,7 +167,7 @@ class TaskGraph:
 
     def close(self) -> None:
         """End all executors, in bounded time; what is still running is dropped."""
-        self._watch.close(self._dfk.cleanup)
+        self._monitor.close(self._dfk.cleanup)
         if self._folder is not None:
             self._folder.remove()
 
@@ -186,7 +186,7 @@ class TaskGraph:
             report = result.report
             fields |= {"host": report.host, "pid": report.pid, "started": report.started, "ended": report.ended}
             fields["outcome"] = "ok"
-            self._watch.note_duration(task.call.executor, task.call.what, report.ended - report.started)
+            self._monitor.note_duration(task.call.executor, task.call.what, report.ended - report.started)
         else:
             fields["outcome"] = f"{type(result).__name__}: {result}"[:500]
         tries = int(task.future.task_record["fail_count"]) if hasattr(task.future, "task_record") else 0
@@ -195,7 +195,7 @@ class TaskGraph:
     def _retry_cost(self, error: Exception, record: dict[str, Any]) -> float:
         """Say what a failed attempt costs: infrastructure is not the task's fault, all else ends the task."""
         if isinstance(error, CanaryError) and error.pool:
-            self._watch.take_out(str(record["executor"]), error)
+            self._monitor.take_out(str(record["executor"]), error)
             return 1.0
         if isinstance(error, ManagerLost) or _tells_of(error, "ManagerLost", "WorkerLost", "CanaryError"):
             return 1.0

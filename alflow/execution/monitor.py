@@ -48,7 +48,7 @@ class _Seen:
     jobs: set[str] = field(default_factory=set)
 
 
-class ExecutorWatch:
+class ExecutorMonitor:
     """Looks at the executors once a second in a thread of its own: asking a dead interchange never ends."""
 
     def __init__(

@@ -13,8 +13,8 @@ from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.labeling.frames import sound
 from alflow.labeling.protocol import LabelEngine
 from alflow.types import Composition, Evaluation, FloatArray, ForceModel
-from alflow.workers import heartbeat as lifeline
-from alflow.workers.selftest import Canary, prove, refused
+from alflow.workers import heartbeat
+from alflow.workers.selftest import Canary, self_test_error, verify
 
 LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
 """Reasons that say nothing of a structure when they come once."""
@@ -60,39 +60,39 @@ _kept = threading.local()
 
 
 def engine_of(model: EngineModel) -> LabelEngine:
-    """Return this worker's engine; it is made, and has to prove itself, at the first call.
+    """Return this worker's engine; it is made, and has to verify itself, at the first call.
 
     Raises:
         CanaryError: it labels a known structure wrongly, or far too slowly.
     """
     kept = _keep()
     if model.timeout_s:
-        lifeline.at_least(model.timeout_s + GUARD_START_S)
+        heartbeat.at_least(model.timeout_s + GUARD_START_S)
     key = json.dumps([model.engine, model.settings, model.timeout_s, model.memory_gb], sort_keys=True)
     if key not in kept.engines:
         try:
-            engine = lifeline.LivelyEngine(_make_engine(model))
+            engine = heartbeat.HeartbeatEngine(_make_engine(model))
         except (InputError, OSError) as error:
             if model.canary is None:
                 raise
-            raise refused(f"no engine ({error})") from error  # the driver could make one
+            raise self_test_error(f"no engine ({error})") from error  # the driver could make one
         if model.canary is not None:
-            prove(engine, Canary(*model.canary))
+            verify(engine, Canary(*model.canary))
         kept.engines[key] = engine
     return kept.engines[key]
 
 
-def prove_again(model: EngineModel) -> None:
+def verify_again(model: EngineModel) -> None:
     """Have this worker's engine label the known structure once more: nothing it was asked for had a label.
 
     Raises:
         CanaryError: the fault is the worker's.
     """
     if model.canary is not None:
-        prove(engine_of(model), Canary(*model.canary))
+        verify(engine_of(model), Canary(*model.canary))
 
 
-def insist(
+def compute_with_retry(
     engine: LabelEngine, composition: Composition, positions: FloatArray, start: FloatArray | None
 ) -> Evaluation:
     """Compute one structure of a trajectory; ask once more where the engine hung, died or failed by itself.
@@ -152,10 +152,10 @@ def force_model(model: ModelReference, composition: Composition) -> ForceModel:
 
         def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
             try:
-                return insist(engine, composition, positions, start)
+                return compute_with_retry(engine, composition, positions, start)
             except EngineLostError:
-                prove_again(model)
+                verify_again(model)
                 raise
 
         return forces
-    return lifeline.lively(_ensemble(model.path).force_model(composition, model.driver, threads=1))
+    return heartbeat.with_heartbeat(_ensemble(model.path).force_model(composition, model.driver, threads=1))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from alflow.workers import heartbeat as lifeline
+from alflow.workers import heartbeat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,13 +75,13 @@ class Call(Generic[T]):
 
 
 def reported(function: Callable[P, T]) -> Callable[P, Outcome[T]]:
-    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `heartbeat.watched`."""
+    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `heartbeat.watchdog`."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> Outcome[T]:
         silence_s = float(str(kwargs.pop("silence_s", 0.0)))
         started = time.time()
-        with lifeline.watched(silence_s):
+        with heartbeat.watchdog(silence_s):
             value = function(*args, **kwargs)
         return Outcome(value, Report(socket.gethostname(), os.getpid(), started, time.time()))
 

@@ -63,14 +63,14 @@ def make_canary(
     return Canary(engine.theory, composition, positions, energy, seconds, tolerance_ev)
 
 
-def prove(engine: LabelEngine, canary: Canary) -> None:
+def verify(engine: LabelEngine, canary: Canary) -> None:
     """Label the known structure with a worker's engine.
 
     Raises:
         CanaryError: the energy differs, the label fails, or takes far too long; names the host.
     """
     if engine.theory != canary.theory:
-        raise refused(
+        raise self_test_error(
             f"another theory (fingerprint {engine.theory[:12]}, driver {canary.theory[:12]}): the versions or the "
             "parameter files on that host differ"
         )
@@ -80,7 +80,7 @@ def prove(engine: LabelEngine, canary: Canary) -> None:
         quickest = min(quickest, _label_once(engine, canary))
         if quickest <= allowed:
             return
-    raise refused(
+    raise self_test_error(
         f"a label in {quickest:.3g} s that takes the driver {canary.seconds:.3g} s; the limit is {SLOWEST:g} times that"
     )
 
@@ -91,15 +91,15 @@ def _label_once(engine: LabelEngine, canary: Canary) -> float:
     try:
         energy = compute_checked(engine, canary.composition, canary.positions).energy
     except LabelError as error:
-        raise refused(f"a failure ({error})") from error
+        raise self_test_error(f"a failure ({error})") from error
     if abs(energy - canary.energy) > canary.tolerance_ev:
-        raise refused(
+        raise self_test_error(
             f"{energy:.9f} eV, the driver {canary.energy:.9f} eV; they may differ by {canary.tolerance_ev:g} eV"
         )
     return time.perf_counter() - began
 
 
-def refused(found: str) -> CanaryError:
+def self_test_error(found: str) -> CanaryError:
     """Return the error of a worker that must not label, and what it gave instead of the known label."""
     return CanaryError(
         f"A worker must label a known structure as the driver does; process {os.getpid()} on {socket.gethostname()} "

@@ -13,7 +13,7 @@ import numpy as np
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
 from alflow.types import Composition, Dataset, FloatArray, MDState, Member, Segment, Split
-from alflow.workers import heartbeat as lifeline
+from alflow.workers import heartbeat
 from alflow.workers.models import (
     LOST,
     EngineModel,
@@ -21,7 +21,7 @@ from alflow.workers.models import (
     ModelReference,
     engine_of,
     force_model,
-    prove_again,
+    verify_again,
 )
 from alflow.workers.reply import LabelReply
 from alflow.workers.result import App, Outcome, reported
@@ -75,7 +75,7 @@ def label(
     frames = Frames(composition, np.ascontiguousarray(positions, dtype=np.float64))
     batch = label_frames(worker, frames)
     if batch.failures and not len(batch.rows) and all(failure.reason in LOST for failure in batch.failures):
-        prove_again(model)
+        verify_again(model)
     return LabelReply(batch, worker.theory).pack()
 
 
@@ -134,7 +134,7 @@ def pull_segment(
     early_stop: EarlyStop | None = None,
 ) -> Segment:
     """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
-    from alflow.acquisition.stopping import SpreadWatch  # noqa: PLC0415
+    from alflow.acquisition.stopping import EarlyStopCounter  # noqa: PLC0415
     from alflow.sampling.steered import pull_segment as run_segment  # noqa: PLC0415
     from alflow.sampling.steered import start_pull  # noqa: PLC0415
 
@@ -144,7 +144,7 @@ def pull_segment(
     state, acting = _state(previous), steering.bind(settings)
     if state.steering is None:
         state = start_pull(state, acting)
-    watch = SpreadWatch(early_stop, state.above) if early_stop is not None else None
+    watch = EarlyStopCounter(early_stop, state.above) if early_stop is not None else None
     forces = force_model(model, composition)
     segment = run_segment(forces, composition, state, acting, settings, steps=steps, stop=watch)
     if watch is not None:
@@ -182,7 +182,7 @@ def train(
     note = file.with_suffix(".progress")
 
     def show(epoch: int, epochs: int) -> None:
-        lifeline.alive()
+        heartbeat.beat()
         write_atomically(note, f"{epoch} {epochs}".encode())
 
     training = Training(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alflow.acquisition.stopping import EarlyStop, SpreadWatch, change_within, confidence_interval, error_within
+from alflow.acquisition.stopping import EarlyStop, EarlyStopCounter, change_within, confidence_interval, error_within
 from alflow.types import Evaluation
 
 RULE = EarlyStop(spread_ev=1.0, records=3)
@@ -18,14 +18,14 @@ def ends(spread, watch):
 
 
 def test_a_row_above_the_bound_ends_the_pull_and_a_collision_does_not():
-    assert ends([2.0, 2.0, 0.5, 2.0, 2.0, 2.0, 2.0], SpreadWatch(RULE)) == (5, 3)
-    assert ends([2.0, 2.0, 1.0, 2.0], SpreadWatch(RULE)) == (None, 1)
-    assert ends([np.nan] * 3, SpreadWatch(RULE)) == (2, 3)
+    assert ends([2.0, 2.0, 0.5, 2.0, 2.0, 2.0, 2.0], EarlyStopCounter(RULE)) == (5, 3)
+    assert ends([2.0, 2.0, 1.0, 2.0], EarlyStopCounter(RULE)) == (None, 1)
+    assert ends([np.nan] * 3, EarlyStopCounter(RULE)) == (2, 3)
 
 
 def test_the_row_goes_on_across_segments():
-    _, above = ends([0.0, 2.0, 2.0], SpreadWatch(RULE))
-    assert ends([2.0, 0.0], SpreadWatch(RULE, above)) == (0, 3)
+    _, above = ends([0.0, 2.0, 2.0], EarlyStopCounter(RULE))
+    assert ends([2.0, 0.0], EarlyStopCounter(RULE, above)) == (0, 3)
 
 
 def test_confidence_interval_is_student_s():

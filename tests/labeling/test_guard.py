@@ -173,20 +173,20 @@ def test_no_child_is_left_when_the_engine_is_forgotten() -> None:
 
 def test_interpreter_behind_the_child_may_die_too() -> None:
     engine = guarded()
-    assert engine._nursery is not None
+    assert engine._fork_server is not None
     assert engine._child is not None
-    engine._nursery._process.kill()
+    engine._fork_server._process.kill()
     wait_for_end(engine._child.pid)
     assert np.isfinite(engine.compute(Composition(NUMBERS), ETHANE.positions[0]).energy)
 
 
 def test_children_after_a_crash_come_from_the_same_interpreter() -> None:
     engine, positions = guarded(crash_share=1.0), jittered(20).positions
-    first = engine._nursery
+    first = engine._fork_server
     for structure in positions:
         with pytest.raises(LabelError, match="engine-crash"):
             engine.compute(Composition(NUMBERS), structure)
-    assert engine._nursery is first
+    assert engine._fork_server is first
 
 
 def wait_for_end(pid: int) -> None:

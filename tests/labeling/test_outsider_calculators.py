@@ -32,7 +32,7 @@ from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.guard.parent_death import children_of
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.types import Composition, Evaluation, Frames, LabelBatch
-from alflow.workers.models import insist
+from alflow.workers.models import compute_with_retry
 
 HERE = Path(misbehaving.__file__).parent
 NAMES = list(WAYS)
@@ -234,15 +234,15 @@ def test_outsider_nothing_is_left_of_a_worker_that_is_killed(machine) -> None:
         "from alflow.types import Composition\n"
         "engine = GuardedEngine('ase', {'calculator': 'misbehaving.Hangs'}, 300.0)\n"
         "threading.Timer(300, lambda: None)\n"
-        "print(engine._nursery._process.pid, engine._child.pid, flush=True)\n"
+        "print(engine._fork_server._process.pid, engine._child.pid, flush=True)\n"
         "engine.compute(Composition(NUMBERS), structure(9))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
-        nursery, child = (int(pid) for pid in worker.stdout.readline().split())
+        fork_server, child = (int(pid) for pid in worker.stdout.readline().split())
         wait_until(lambda: bool(children_of(child)) and bool(list(machine.glob("alflow-work-*/label-*/wave.bin"))))
         sleeper = children_of(child)[0]
         worker.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(alive(pid) for pid in (nursery, child, sleeper)))
+    wait_until(lambda: not any(alive(pid) for pid in (fork_server, child, sleeper)))
     wait_until(lambda: work_folders(machine) == [])
 
 
@@ -347,7 +347,7 @@ def test_outsider_whatever_an_engine_returns_is_a_label_or_a_failure(energy, for
 @given(energy=ANYTHING, forces=ANYTHING)
 def test_outsider_whatever_an_engine_returns_in_a_trajectory_is_a_number_or_an_end_in_words(energy, forces) -> None:
     with contextlib.suppress(LabelError, EngineLostError):
-        evaluation = insist(Returning(energy, forces), Composition(NUMBERS), ETHANE.positions[0], None)
+        evaluation = compute_with_retry(Returning(energy, forces), Composition(NUMBERS), ETHANE.positions[0], None)
         assert np.isfinite(evaluation.energy)
         assert evaluation.forces.shape == (8, 3)
 

@@ -8,7 +8,7 @@ from alflow.config.sampling import MDSettings, RelaxSettings
 from alflow.errors import LabelError, RelaxationError, StructureError
 from alflow.sampling.md import initial_state, relax, run_md
 from alflow.types import Composition, Evaluation, MDState
-from alflow.workers.models import insist
+from alflow.workers.models import compute_with_retry
 
 
 def harmonic(positions, start=None):
@@ -171,7 +171,7 @@ def test_outsider_label_beyond_the_bounds_ends_a_trajectory_in_words():
             return Evaluation(1e6 if stretch > 0.05 else -1.0, np.array([[-5.0, 0, 0], [5.0, 0, 0]]))
 
     def forces(positions, start=None):
-        return insist(Absurd(), Composition(numbers), positions, start)
+        return compute_with_retry(Absurd(), Composition(numbers), positions, start)
 
     numbers, x = np.array([6, 6]), np.array([[0.0, 0, 0], [1.0, 0, 0]])
     settings = MDSettings(temperature_k=1.0, stride=1)

@@ -20,7 +20,7 @@ from alflow.errors import FAILURE_REASONS, FailureReason, InputError, LabelError
 from alflow.files.scratch import plain_scratch
 from alflow.labeling import make_engine
 from alflow.labeling.engines.folders import Keeping, WorkFolder, label_folders, remove, scratch
-from alflow.labeling.guard.forkserver import START_TIMEOUT_S, Child, Nursery, kernel_kills
+from alflow.labeling.guard.forkserver import START_TIMEOUT_S, Child, ForkServer, kernel_kills
 from alflow.labeling.guard.messages import (
     EndedError,
     Kind,
@@ -67,7 +67,7 @@ class GuardedEngine:
         self._order = {"engine": name, "settings": dict(settings), "memory_limit_gb": memory_limit_gb}
         self._folders = _folder_settings(name, settings)
         self._work: WorkFolder | None = None
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._child: Child | None = None
         self._theory = ""
         self._start()
@@ -117,9 +117,9 @@ class GuardedEngine:
     def close(self) -> None:
         """End all processes; the next structure starts others."""
         self._end_child()
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close()
+        fork_server, self._fork_server = self._fork_server, None
+        if fork_server is not None:
+            fork_server.close()
         work, self._work = self._work, None
         if work is not None:
             work.close()
@@ -137,13 +137,13 @@ class GuardedEngine:
     def _start(self) -> Child:
         if self._writes_files and self._work is None:
             self._work = WorkFolder(scratch(self._folders))
-        if self._nursery is None or not self._nursery.alive():
-            self._nursery = Nursery({**self._order, "work": str(self._work.path) if self._work else None})
+        if self._fork_server is None or not self._fork_server.alive():
+            self._fork_server = ForkServer({**self._order, "work": str(self._work.path) if self._work else None})
         try:
-            child = self._child = self._nursery.start_child()
+            child = self._child = self._fork_server.start_child()
             kind, payload = receive(child.answers, START_TIMEOUT_S)
         except (EndedError, LateError) as error:
-            said = self._nursery.last_words()
+            said = self._fork_server.stderr_tail()
             self.close()
             raise InputError(f"The label engine {self._name!r} must start; it did not. {said}".strip()) from error
         if kind == Kind.REFUSED:
@@ -169,10 +169,10 @@ class GuardedEngine:
 
     def _crash(self, child: Child) -> LabelError:
         """Say how the child ended."""
-        said = child.nursery.last_words()
+        said = child.fork_server.stderr_tail()
         code = self._end_child()
         by_kernel = code == -signal.SIGKILL and kernel_kills() > child.kernel_kills
-        if by_kernel or _speaks_of_memory(said):
+        if by_kernel or _is_out_of_memory(said):
             limit = f"{self._memory_limit_gb:g} GB" if self._memory_limit_gb else "what the node has"
             detail = f"A label may take {limit}; {self._name} wanted more. {said}".strip()
             return LabelError("out-of-memory", detail + self._clear_up())
@@ -224,6 +224,6 @@ def _manner(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def _speaks_of_memory(text: str) -> bool:
+def _is_out_of_memory(text: str) -> bool:
     signs = ("MemoryError", "bad_alloc", "Cannot allocate memory", "insufficient virtual memory")
     return any(sign in text for sign in signs)

@@ -27,7 +27,7 @@ from alflow.labeling import make_engine
 from alflow.labeling.engines.folders import remove
 from alflow.labeling.frames import own_words, sound
 from alflow.labeling.guard.messages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
-from alflow.labeling.guard.parent_death import adopt_orphans, die_with, end_children
+from alflow.labeling.guard.parent_death import adopt_orphans, end_children, end_with_parent
 from alflow.labeling.protocol import LabelEngine
 
 PID = struct.Struct("<q")
@@ -39,7 +39,7 @@ def main() -> None:
     """Serve the socket until it closes, or the one that started this is gone; then nothing stays behind."""
     control, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     signal.signal(signal.SIGTERM, _leave)
-    die_with(parent, by=signal.SIGTERM)
+    end_with_parent(parent, by=signal.SIGTERM)
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     order: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     """Make the engine, and answer one request after another until the pipe closes."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with(parent)
+    end_with_parent(parent)
     _silence()
     _limit(order["memory_limit_gb"])
     try:

@@ -24,7 +24,7 @@ TOLD_CHARACTERS = 400
 """Of what an engine said to stderr before it crashed."""
 
 
-class Nursery:
+class ForkServer:
     """The interpreter that has imported the engine and forks children."""
 
     def __init__(self, order: Mapping[str, object]) -> None:
@@ -62,7 +62,7 @@ class Nursery:
         return Child(self, int.from_bytes(pid, "little"), *pipes)
 
     def wait_for(self, pid: int) -> int | None:
-        """Return the exit code of a child that ends; None where the nursery itself is gone."""
+        """Return the exit code of a child that ends; None where the fork server itself is gone."""
         self._socket.settimeout(END_TIMEOUT_S)
         try:
             self._socket.sendall(b"w" + pid.to_bytes(8, "little"))
@@ -72,7 +72,7 @@ class Nursery:
             return None
         return int.from_bytes(answer, "little", signed=True) if len(answer) == 8 else None
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the end of what was said to stderr."""
         if self._said.closed:
             return ""
@@ -86,20 +86,20 @@ class Nursery:
 class Child:
     """A process that computes, and the pipes to it."""
 
-    def __init__(self, nursery: Nursery, pid: int, requests: int, answers: int) -> None:
-        self.nursery, self.pid, self.requests, self.answers = nursery, pid, requests, answers
+    def __init__(self, fork_server: ForkServer, pid: int, requests: int, answers: int) -> None:
+        self.fork_server, self.pid, self.requests, self.answers = fork_server, pid, requests, answers
         self.kernel_kills = kernel_kills()
         self._close = weakref.finalize(self, _close_pipes, requests, answers)
 
     def end(self) -> int | None:
         """Kill it and what it started, if it has not ended; return its exit code, negative for a signal."""
         self._close()
-        if not self.nursery.alive():
+        if not self.fork_server.alive():
             return None
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
-        return self.nursery.wait_for(self.pid)
+        return self.fork_server.wait_for(self.pid)
 
 
 def _close_pipes(*descriptors: int) -> None:

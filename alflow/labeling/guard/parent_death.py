@@ -16,7 +16,7 @@ END_TIMEOUT_S = 5.0
 """Longest wait for killed processes to be gone, s; one in the hands of a file system that hangs may stay longer."""
 
 
-def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
     """Ask the kernel for a signal to this process when the thread that started it ends; Linux alone can be asked."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(by))

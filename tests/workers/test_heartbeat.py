@@ -14,16 +14,16 @@ import workertasks
 from alflow.execution.graph import SILENT_TRIES, TaskGraph, WorkerGoneError
 from alflow.execution.sites import find_site, load_site
 from alflow.runs.events import EventLog
-from alflow.workers import heartbeat as lifeline
+from alflow.workers import heartbeat
 from alflow.workers import result as outcome
 
 OPTIONS = {"workers": "2", "gpu_workers": "1", "heartbeat_seconds": "1", "heartbeat_limit_seconds": "5"}
 
 LOOP = """
 import sys, time
-from alflow.workers import heartbeat as lifeline
-lifeline.AGAIN_S = 0.0
-with lifeline.watched({silence}):
+from alflow.workers import heartbeat
+heartbeat.AGAIN_S = 0.0
+with heartbeat.watchdog({silence}):
     for _ in range(20):
         time.sleep(0.1)
         {sign}
@@ -49,10 +49,10 @@ def test_worker_is_ended_for_its_silence_and_says_where_it_was() -> None:
 @pytest.mark.parametrize(
     ("sign", "silence", "variables"),
     [
-        ("lifeline.alive()", 1.0, {"PARSL_WORKER_RANK": "0"}),
+        ("heartbeat.beat()", 1.0, {"PARSL_WORKER_RANK": "0"}),
         ("pass", 0.0, {"PARSL_WORKER_RANK": "0"}),
         ("pass", 1.0, {}),
-        ("lifeline.at_least(10.0)", 1.0, {"PARSL_WORKER_RANK": "0"}),
+        ("heartbeat.at_least(10.0)", 1.0, {"PARSL_WORKER_RANK": "0"}),
     ],
     ids=["gives signs of life", "is not watched", "is no worker", "may be silent for longer"],
 )
@@ -62,10 +62,10 @@ def test_process_that_is_left_alone(sign, silence, variables) -> None:
 
 POOL = """
 import multiprocessing, os, time
-from alflow.workers import heartbeat as lifeline
+from alflow.workers import heartbeat
 
 def work(told):
-    with lifeline.watched(60.0):
+    with heartbeat.watchdog(60.0):
         told.put(os.getpid())
         told.close()
         told.join_thread()
@@ -107,8 +107,8 @@ def lives(pid: int) -> bool:
 
 def test_structures_are_signs_of_life(monkeypatch) -> None:
     signs: list[bool] = []
-    monkeypatch.setattr(lifeline, "alive", lambda: signs.append(True))
-    model = lifeline.lively(lambda positions, start=None: positions)
+    monkeypatch.setattr(heartbeat, "beat", lambda: signs.append(True))
+    model = heartbeat.with_heartbeat(lambda positions, start=None: positions)
     assert [model(1), model(2)] == [1, 2]
     assert len(signs) == 2
 

@@ -16,7 +16,7 @@ from alflow.execution.sites.files import entry_point
 from alflow.execution.sites.hints import option_hints, option_parameters
 from alflow.execution.sites.numbers import LEAST, LEAST_OF_PROVIDER
 
-FOLDER = Path(__file__).resolve().parents[2] / "executors"
+FOLDER = Path(__file__).resolve().parents[3] / "executors"
 NO_NUMBERS = ["", "x", "1 2", "0x10", "--", "1;2", "nan", "inf", "-inf", "1e400", "9" * 5000, "9" * 30, "-1", "\n"]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1,5", "1.5", "1e3"]
 NO_NAMES = [" ", "a b", "a\nb", "a\tb", "a;b", "$(reboot)", "`reboot`", "$HOME", "'", '"', "a\\b", "a>b", "#", "a\x00b"]

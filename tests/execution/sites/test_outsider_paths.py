@@ -21,7 +21,7 @@ from alflow.runs.events import EventLog
 from alflow.workers.probes import NOTHING
 from alflow.workers.result import Outcome
 
-EXECUTORS = Path(__file__).resolve().parents[2] / "executors"
+EXECUTORS = Path(__file__).resolve().parents[3] / "executors"
 NAMES = {
     "all that a shell knows": 'my  project /it\'s "mine"/$HOME; `id` & {x} (y) | <z> > *?!#~/ü 水 %j %x/-rf/a\tb\nc',
     "long": "/".join(["long" * 40] * 12),

@@ -7,7 +7,7 @@ import pytest
 
 from alflow.errors import EngineLostError, LabelError
 from alflow.types import Composition, Evaluation
-from alflow.workers.models import insist
+from alflow.workers.models import compute_with_retry
 
 
 class Failing:
@@ -30,15 +30,15 @@ ATOMS = (Composition(np.array([6])), np.zeros((1, 3)), None)
 
 @pytest.mark.parametrize("reason", ["timeout", "engine-crash", "out-of-memory", "engine-error"])
 def test_lost_once_is_forgiven_and_twice_is_an_error(reason) -> None:
-    assert insist(Failing(reason), *ATOMS).energy == 1.0
+    assert compute_with_retry(Failing(reason), *ATOMS).energy == 1.0
     with pytest.raises(EngineLostError, match=reason):
-        insist(Failing(reason, reason), *ATOMS)
+        compute_with_retry(Failing(reason, reason), *ATOMS)
 
 
 def test_what_the_engine_says_of_the_structure_is_not_asked_again() -> None:
     engine = Failing("not-converged")
     with pytest.raises(LabelError, match="not-converged"):
-        insist(engine, *ATOMS)
+        compute_with_retry(engine, *ATOMS)
     assert engine.calls == 1
     with pytest.raises(LabelError, match="not-converged"):
-        insist(Failing("timeout", "not-converged"), *ATOMS)
+        compute_with_retry(Failing("timeout", "not-converged"), *ATOMS)

@@ -10,7 +10,7 @@ import pytest
 
 from alflow.errors import CampaignError, CanaryError
 from alflow.execution import monitor as watch
-from alflow.execution.monitor import ExecutorWatch
+from alflow.execution.monitor import ExecutorMonitor
 
 
 class Process:
@@ -82,7 +82,7 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr(watch, "CLOSE_BROKEN_SECONDS", 0.2)
 
 
-def settle(seen: ExecutorWatch, workers: int) -> None:
+def settle(seen: ExecutorMonitor, workers: int) -> None:
     deadline = time.monotonic() + 5.0
     while seen.workers("cpu") != workers:
         assert time.monotonic() < deadline
@@ -91,7 +91,7 @@ def settle(seen: ExecutorWatch, workers: int) -> None:
 
 def test_workers_are_counted_and_their_loss_is_told() -> None:
     executor, said, events = Executor(("a", "0", 4), ("b", "0", 4)), [], []
-    seen = ExecutorWatch({"cpu": executor}, lambda what, **fields: events.append((what, fields)), said.append)
+    seen = ExecutorMonitor({"cpu": executor}, lambda what, **fields: events.append((what, fields)), said.append)
     settle(seen, 8)
     seen.check()
     jobs = [("job", {"executor": "cpu", "block": block, "job": f"job-{block}"}) for block in "01"]
@@ -108,7 +108,7 @@ def test_workers_are_counted_and_their_loss_is_told() -> None:
 def test_dead_interchange_ends_the_campaign_even_while_it_is_asked() -> None:
     executor = Executor(("a", "0", 1))
     executor.answers.clear()
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     time.sleep(0.05)
     seen.check()
     executor.interchange_proc.code = -9
@@ -120,7 +120,7 @@ def test_silent_interchange_counts_as_dead(monkeypatch) -> None:
     monkeypatch.setattr(watch, "SILENT_SECONDS", 0.05)
     executor = Executor(("a", "0", 1))
     executor.answers.clear()
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     time.sleep(0.1)
     with pytest.raises(CampaignError, match="has not answered"):
         seen.check()
@@ -131,7 +131,7 @@ def test_executor_that_reads_no_results_ends_the_campaign() -> None:
     executor._result_queue_thread = threading.Thread(target=executor.answers.wait)
     executor.answers.clear()
     executor._result_queue_thread.start()
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     seen.check()
     executor.answers.set()
     executor._result_queue_thread.join()
@@ -143,13 +143,13 @@ def test_executor_in_a_bad_state_ends_the_campaign() -> None:
     executor = Executor()
     executor.bad_state_is_set, executor.executor_exception = True, ValueError("sbatch: invalid partition")
     with pytest.raises(CampaignError, match="invalid partition"):
-        ExecutorWatch({"cpu": executor}).check()
+        ExecutorMonitor({"cpu": executor}).check()
 
 
 def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign(monkeypatch) -> None:
     monkeypatch.setattr(watch, "UNFIT_SECONDS", 0.0)
     executor, said = Executor(("a", "0", 2), ("b", "1", 3)), []
-    seen = ExecutorWatch({"cpu": executor}, say=said.append)
+    seen = ExecutorMonitor({"cpu": executor}, say=said.append)
     settle(seen, 5)
     seen.take_out("cpu", CanaryError("process 1 on node7 gave 2 eV.", "a"))
     seen.take_out("cpu", CanaryError("process 2 on node7 gave 2 eV.", "a"))
@@ -169,7 +169,7 @@ def test_unfit_pool_gets_no_tasks_and_the_last_one_ends_the_campaign(monkeypatch
 def test_block_without_workers_is_given_back_once(monkeypatch) -> None:
     monkeypatch.setattr(watch, "EMPTY_BLOCK_SECONDS", 0.05)
     executor = Executor(("a", "0", 2), ("b", "1", 2))
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     settle(seen, 4)
     seen.check()
     executor.managers.pop()
@@ -183,7 +183,7 @@ def test_block_without_workers_is_given_back_once(monkeypatch) -> None:
 def test_block_that_ended_is_not_given_back(monkeypatch) -> None:
     monkeypatch.setattr(watch, "EMPTY_BLOCK_SECONDS", 0.0)
     executor = Executor(("a", "0", 2))
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     settle(seen, 2)
     seen.check()
     executor.managers.clear()
@@ -196,7 +196,7 @@ def test_block_that_ended_is_not_given_back(monkeypatch) -> None:
 
 def test_end_is_bounded_and_gives_blocks_back() -> None:
     executor = Executor(("a", "0", 1))
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     began = time.monotonic()
     seen.close(lambda: time.sleep(30.0))
     assert time.monotonic() - began < 10.0
@@ -206,7 +206,7 @@ def test_end_is_bounded_and_gives_blocks_back() -> None:
 
 def test_end_with_a_dead_interchange_gives_blocks_back_first() -> None:
     executor, order = Executor(("a", "0", 1)), []
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     executor.interchange_proc.code = -9
     with pytest.raises(CampaignError):
         seen.check()
@@ -216,7 +216,7 @@ def test_end_with_a_dead_interchange_gives_blocks_back_first() -> None:
 
 def test_interchange_that_dies_last_of_all_is_noticed_at_the_end() -> None:
     executor = Executor(("a", "0", 1))
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     executor.interchange_proc.code = -9
     seen.close(lambda: None)
     assert executor.bad_state_is_set
@@ -227,7 +227,7 @@ def test_thread_pool_is_counted_only() -> None:
     class Threads:
         max_threads = 3
 
-    seen = ExecutorWatch({"cpu": Threads()})
+    seen = ExecutorMonitor({"cpu": Threads()})
     seen.check()
     assert seen.workers("cpu") == 3
     seen.close(lambda: None)
@@ -236,7 +236,7 @@ def test_thread_pool_is_counted_only() -> None:
 def test_task_longer_than_the_rest_of_a_block_is_told_once() -> None:
     executor, said = Executor(("a", "0", 1)), []
     executor.drain_period, executor.provider.walltime = 3300, "01:00:00"
-    seen = ExecutorWatch({"gpu": executor}, say=said.append)
+    seen = ExecutorMonitor({"gpu": executor}, say=said.append)
     seen.note_duration("gpu", "train", 299.0)
     assert said == []
     seen.note_duration("gpu", "train", 301.0)
@@ -249,11 +249,11 @@ def test_task_longer_than_the_rest_of_a_block_is_told_once() -> None:
 
 
 def test_executors_without_walltime_are_not_judged() -> None:
-    seen = ExecutorWatch({"cpu": Executor()})
+    seen = ExecutorMonitor({"cpu": Executor()})
     seen.note_duration("cpu", "label", 1e9)
 
 
-def look_again(seen: ExecutorWatch) -> None:
+def look_again(seen: ExecutorMonitor) -> None:
     asked = seen._seen["cpu"].asked
     deadline = time.monotonic() + 5.0
     while seen._seen["cpu"].asked == asked:
@@ -264,7 +264,7 @@ def look_again(seen: ExecutorWatch) -> None:
 def test_a_block_that_idles_while_another_works_is_given_back() -> None:
     executor = Executor(("a", "0", 4), ("b", "1", 4))
     said: list[str] = []
-    seen = ExecutorWatch({"cpu": executor}, say=said.append, idle_limit_s=60.0)
+    seen = ExecutorMonitor({"cpu": executor}, say=said.append, idle_limit_s=60.0)
     settle(seen, 8)
     working, idle = executor.managers
     working["tasks"], idle["idle_duration"] = 1, 59.0
@@ -290,7 +290,7 @@ def test_a_block_that_idles_while_another_works_is_given_back() -> None:
 
 def test_blocks_that_all_idle_or_have_to_be_kept_are_left_to_parsl() -> None:
     executor = Executor(("a", "0", 4), ("b", "1", 4))
-    seen = ExecutorWatch({"cpu": executor}, idle_limit_s=60.0)
+    seen = ExecutorMonitor({"cpu": executor}, idle_limit_s=60.0)
     settle(seen, 8)
     for manager in executor.managers:
         manager["idle_duration"] = 100.0
@@ -304,7 +304,7 @@ def test_blocks_that_all_idle_or_have_to_be_kept_are_left_to_parsl() -> None:
 
 def test_an_executor_in_a_bad_state_gives_its_queued_jobs_back() -> None:
     executor = Executor(("a", "0", 4))
-    seen = ExecutorWatch({"cpu": executor})
+    seen = ExecutorMonitor({"cpu": executor})
     executor.bad_state_is_set = True
     seen.close(lambda: None)
     assert executor.provider.cancelled == ["job-0", "job-1"]

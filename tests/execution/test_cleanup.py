@@ -7,7 +7,7 @@ import sys
 import time
 from types import SimpleNamespace
 
-from alflow.execution.cleanup import end_leftovers, open_jobs, worker_pools
+from alflow.execution.cleanup import clean_up, open_jobs, worker_pools
 from alflow.runs.events import EventLog
 
 
@@ -51,7 +51,7 @@ def test_processes_and_jobs_are_ended(tmp_path) -> None:
             raise KeyError("12")
 
     executor = SimpleNamespace(label="cpu", provider=BatchProvider())
-    assert end_leftovers(run, tmp_path / "events.jsonl", [executor]) == 2
+    assert clean_up(run, tmp_path / "events.jsonl", [executor]) == 2
     assert sleepers[0].wait(timeout=10) == -9
     assert cancelled == ["12"]
     assert sleepers[1].poll() is sleepers[2].poll() is None

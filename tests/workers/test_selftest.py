@@ -46,13 +46,13 @@ def known() -> canary.Canary:
 
 
 def test_right_number_passes(known) -> None:
-    canary.prove(worker(offset=5e-7), known)
+    canary.verify(worker(offset=5e-7), known)
 
 
 @pytest.mark.parametrize("offset", [2e-6, -1.0])
 def test_wrong_number_names_host_and_both_values(known, offset) -> None:
     with pytest.raises(CanaryError, match=socket.gethostname()) as caught:
-        canary.prove(worker(offset), known)
+        canary.verify(worker(offset), known)
     assert f"{known.energy:.9f}" in str(caught.value)
     assert f"{known.energy + offset:.9f}" in str(caught.value)
 
@@ -60,9 +60,9 @@ def test_wrong_number_names_host_and_both_values(known, offset) -> None:
 def test_far_too_slow_is_told_from_merely_slower(known, monkeypatch) -> None:
     monkeypatch.setattr(canary, "NEGLIGIBLE_SECONDS", 1e-3)
     quick = replace(known, seconds=1e-3)
-    canary.prove(worker(seconds=0.004), quick)
+    canary.verify(worker(seconds=0.004), quick)
     with pytest.raises(CanaryError, match="20 times"):
-        canary.prove(worker(seconds=0.1), quick)
+        canary.verify(worker(seconds=0.1), quick)
 
 
 def test_slow_first_label_alone_is_forgiven(known, monkeypatch) -> None:
@@ -76,21 +76,21 @@ def test_slow_first_label_alone_is_forgiven(known, monkeypatch) -> None:
         return result
 
     monkeypatch.setattr(engine, "compute", compiles_first)
-    canary.prove(engine, replace(known, seconds=1e-3))
+    canary.verify(engine, replace(known, seconds=1e-3))
 
 
 def test_other_theory_and_failing_label_are_refused(known) -> None:
     with pytest.raises(CanaryError, match="another theory"):
-        canary.prove(SleepEngine(SleepSettings(seed=7)), known)
+        canary.verify(SleepEngine(SleepSettings(seed=7)), known)
     failing = SleepEngine(SleepSettings(not_converged_share=1.0))
     with pytest.raises(CanaryError, match="not-converged"):
-        canary.prove(failing, replace(known, theory=failing.theory))
+        canary.verify(failing, replace(known, theory=failing.theory))
 
 
 def test_error_travels_with_its_pool(known, monkeypatch) -> None:
     monkeypatch.setenv("PARSL_WORKER_POOL_ID", "pool-7")
     with pytest.raises(CanaryError) as caught:
-        canary.prove(worker(1.0), known)
+        canary.verify(worker(1.0), known)
     back = pickle.loads(pickle.dumps(caught.value))
     assert (str(back), back.pool) == (str(caught.value), "pool-7")
 
