@@ -17,8 +17,8 @@ from alflow.types import Composition
 class DFTB3(Calculator):
     """DFTB3 for molecules: ``atoms.calc = DFTB3(electronic_temperature_k=300)``.
 
-    Keyword arguments are those of `alflow.config.dftb.DFTB3Settings`, and `charge`, the total charge (where it is not
-    given, ``atoms.info["charge"]`` counts, else 0). The charges of one structure are the start of the next.
+    Keyword arguments are those of `alflow.labeling.kinds.dftb.DFTB3Settings`, and `charge`, the total charge (where it
+    is not given, ``atoms.info["charge"]`` counts, else 0). The charges of one structure are the start of the next.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "charges", "dipole"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import commandline
 import pytest
 from docpages import ROOT, inline_commands, pages
+from typer.testing import CliRunner
+
+from alflow.cli import app
 
 INLINE = sorted({command for page in pages() for command in inline_commands(page)})
 PAGES = pytest.mark.parametrize("page", pages(), ids=[str(page.relative_to(ROOT)) for page in pages()])
@@ -63,3 +67,29 @@ def resolves(name: str) -> bool:
     except (AttributeError, ImportError):
         return False
     return True
+
+
+def setting_keys(schema: dict, table: dict, path: str = "") -> set[str]:
+    """Return the full names of all settings below a table of the schema."""
+    table = schema["$defs"][table["$ref"].rsplit("/", 1)[1]] if "$ref" in table else table
+    found = set().union(*(setting_keys(schema, option, path) for option in table.get("anyOf", [])))
+    for name, value in table.get("properties", {}).items():
+        place = f"{path}.{name}" if path else name
+        found |= {place} | setting_keys(schema, value, place)
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings() -> set[str]:
+    """Return the full names of all settings."""
+    schema = json.loads(CliRunner().invoke(app, ["config", "schema"]).stdout)
+    return setting_keys(schema, schema)
+
+
+@PAGES
+def test_every_setting_that_a_page_names_exists(page, settings):
+    tables = {name.split(".")[0] for name in settings}
+    named = set(re.findall(r"`(\w+(?:\.\w+)+)(?:`| =)", page.read_text()))
+    keys = {name for name in named if name.split(".")[0] in tables and not name.endswith((".json", ".jsonl", ".toml"))}
+    plugged = {name for name in keys if name.startswith("potential.gaussians")}  # brought by a page of its own
+    assert sorted(keys - settings - plugged) == []
