@@ -88,9 +88,9 @@ def test_outsider_options_of_no_site_are_refused(alflow, tmp_path):
 
 def test_outsider_a_dry_run_says_what_is_doubtful_of_the_molecule(alflow, tiny_file, tmp_path):
     frames = alkane(2)
-    ase.io.write(tmp_path / "cation.xyz", Atoms(frames.numbers, frames.positions[0], info={"charge": 1}))
-    text = tiny_file.read_text().replace("carbons = [2]", f"structure = '{tmp_path / 'cation.xyz'}'")
-    (tmp_path / "cation.toml").write_text(text)
-    code, out, err = alflow("run", tmp_path / "cation.toml", "--dry-run", "-O", "kind=threads")
+    ase.io.write(tmp_path / "radical.xyz", Atoms(frames.numbers[:-1], frames.positions[0, :-1]))
+    text = tiny_file.read_text().replace("carbons = [2]", f"structure = '{tmp_path / 'radical.xyz'}'")
+    (tmp_path / "radical.toml").write_text(text)
+    code, out, err = alflow("run", tmp_path / "radical.toml", "--dry-run", "-O", "kind=threads")
     assert code == 0, err
     assert "An odd number of electrons" in " ".join((out + err).split())
