@@ -54,6 +54,8 @@ def run(
         from alflow.runs.directory import RunDirectory
 
         plan = make_plan(started_from(RunDirectory(target.resolve()), settings, console.print))
+        for note in plan.notes:
+            console.print(f"Note: {note}")
         check_campaign(plan)
         capacity = site_capacity(load_site(find_site(site), target, chosen))
         console.print(forecast_table(forecast(plan, say=console.print), capacity))

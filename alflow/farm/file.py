@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from alflow.errors import InputError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.interrupts import saying_what_is_kept
@@ -140,6 +141,10 @@ def label_file(
         CampaignError: the workers differ in their theory, or a task failed for good.
         InterruptedWorkError: Ctrl-C or SIGTERM came.
     """
+    if options and site is None:
+        raise InputError(
+            f"Options are of a site, and none is named to label on; found {', '.join(options)}. Name one with --site."
+        )
     check_output(target, overwrite=overwrite)
     found = read_structures(source, finite=False)
     for note in found.notes:

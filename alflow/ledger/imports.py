@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from alflow.ledger.rows import LedgerRow, Origin
 from alflow.ledger.writer import Ledger
 from alflow.structures import LabelKeys, Structure, StructureFile, group_rows, read_structures
 from alflow.structures.labels import USUAL_KEYS
-from alflow.types import Frames
+from alflow.types import Composition, Frames
 from alflow.units import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
 
 UNITS = {"Hartree": HARTREE_IN_EV, "Rydberg": HARTREE_IN_EV / 2.0, "kcal/mol": KCAL_PER_MOL_IN_EV}
 UNITS |= {"kJ/mol": KCAL_PER_MOL_IN_EV / 4.184}
 """Units that energies come in, eV."""
+CLEARLY_OFF_EV = 10.0
+"""Energies of a molecule that are this far from the usual ones, and ten times nearer in another unit, are in that."""
 
 
 @dataclass(frozen=True)
@@ -142,19 +144,45 @@ def _check_energies(ledger: Ledger, theory: str, found: StructureFile, rows: Seq
     usual = {
         group.frames.composition: float(np.median(group.labels.energies)) for group in ledger.dataset(theory)[0].groups
     }
+    _check_unit(found, rows, usual)
     for row in rows:
         one = found.structures[row]
         here = usual.get(one.composition)
         assert one.energy is not None
         if here is None or abs(one.energy - here) <= bound_ev:
             continue
-        meant = [unit for unit, size in UNITS.items() if abs(one.energy * size - here) <= bound_ev]
-        hint = f" It would fit if it were in {meant[0]}: convert it, and the forces." if meant else ""
+        meant, off = _nearest_unit(one.energy, here)
+        hint = f" It would fit if it were in {meant}: convert it, and the forces." if off <= bound_ev else ""
         raise InputError(
             f"An energy, in eV, must lie within {bound_ev:g} eV of those that the ledger holds of the molecule "
             f"(labels.max_energy_offset_ev), about {here:.2f} eV; that of {found.place(row)} is {one.energy:.6g}.{hint}"
             " Nothing was imported."
         )
+
+
+def _check_unit(found: StructureFile, rows: Sequence[int], usual: Mapping[Composition, float]) -> None:
+    """Refuse energies that are those of the ledger in another unit, by their median of each molecule."""
+    theirs: dict[Molecule, list[float]] = {}
+    for row in rows:
+        theirs.setdefault(_molecule(found.structures[row]), []).append(found.structures[row].energy or 0.0)
+    for molecule, energies in theirs.items():
+        if molecule not in usual:
+            continue
+        here, median = usual[molecule], float(np.median(energies))
+        unit, off = _nearest_unit(median, here)
+        if abs(median - here) > max(CLEARLY_OFF_EV, 10.0 * off):
+            raise InputError(
+                f"Energies are in eV; the ledger's of the molecule are about {here:.2f} eV, those of "
+                f"{shown(found.path)} are about {median:.6g}. They would fit if they were in {unit}: convert them, and "
+                "the forces. Nothing was imported."
+            )
+
+
+def _nearest_unit(energy: float, here_ev: float) -> tuple[str, float]:
+    """Return the unit in which an energy comes nearest to another in eV, and how near that is, eV."""
+    off = {unit: abs(energy * size - here_ev) for unit, size in UNITS.items()}
+    unit = min(off, key=off.__getitem__)
+    return unit, off[unit]
 
 
 def _unknown(ledger: Ledger, theory: str, structures: Sequence[Structure]) -> list[Structure]:

@@ -1,9 +1,12 @@
 """One name for one thing in every command, and the names that it had before."""
 
+import ase.io
 import pytest
 import typer
+from ase import Atoms
 
 from alflow.cli import app
+from alflow.structures import alkane
 
 COMMANDS = {
     ("run",): ["c.toml"],
@@ -72,3 +75,22 @@ def test_outsider_the_folder_of_figures_has_its_old_name_too(alflow, tmp_path):
         code, _, err = alflow("reproduce", "fig3", "--quick", "-O", "kind=threads", name, "file")
         assert code == 2
         assert "file/results/fig3.png" in err
+
+
+def test_outsider_options_of_no_site_are_refused(alflow, tmp_path):
+    (tmp_path / "atom.xyz").write_text("1\n\nH 0 0 0\n")
+    words = ("label", tmp_path / "atom.xyz", "-o", tmp_path / "out.xyz", "--engine", "sleep", "-O", "workers=0")
+    code, out, err = alflow(*words)
+    assert code == 2, out
+    assert "Name one with --site" in err
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_outsider_a_dry_run_says_what_is_doubtful_of_the_molecule(alflow, tiny_file, tmp_path):
+    frames = alkane(2)
+    ase.io.write(tmp_path / "radical.xyz", Atoms(frames.numbers[:-1], frames.positions[0, :-1]))
+    text = tiny_file.read_text().replace("carbons = [2]", f"structure = '{tmp_path / 'radical.xyz'}'")
+    (tmp_path / "radical.toml").write_text(text)
+    code, out, err = alflow("run", tmp_path / "radical.toml", "--dry-run", "-O", "kind=threads")
+    assert code == 0, err
+    assert "An odd number of electrons" in " ".join((out + err).split())

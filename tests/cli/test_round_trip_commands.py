@@ -141,3 +141,13 @@ def test_round_trip_of_a_labelled_file_labelled_again(alflow, tmp_path):
     assert (found.info["note"], found.info["list"].tolist(), found.info["none"], found.info["empty"]) == (
         "two\nlines", [1, 2], None, ""
     )  # fmt: skip
+
+
+def test_guest_frame_with_two_atoms_in_one_place_is_left_out_and_counted(alflow, run, tmp_path):
+    frame = "2\nProperties=species:S:1:pos:R:3:forces:R:3 energy=1.0\nC 0 0 0 0 0 0\nH 0 0 {} 0 0 0\n"
+    (tmp_path / "frames.xyz").write_text(frame.format("1.1") + frame.format("0.0"))
+    code, out, err = alflow("evaluate", run.iteration(1) / "ensemble.pt", "frames.xyz")
+    assert code == 0, err
+    assert "on 1 frames" in out
+    assert "nan" not in out
+    assert "1 frame of frames.xyz left out: two atoms in one place" in err

@@ -214,7 +214,7 @@ def test_guest_energies_in_another_unit_are_named(tmp_path, unit, size):
     theirs.write_text(theirs.read_text().replace("0 0 0.7", "0 0 0.75"))
     with Ledger.open(tmp_path / "l") as ledger:
         import_labels(ledger, own, "t", trusted=True)
-        with pytest.raises(InputError, match=f"It would fit if it were in {unit}" if size < 1 else "must lie within"):
+        with pytest.raises(InputError, match=f"would fit if they were in {unit}"):
             import_labels(ledger, theirs, "t", trusted=True, max_offset_ev=50.0)
 
 
@@ -247,3 +247,31 @@ def test_guest_labels_are_taken_out_again(tmp_path, ledger):
     assert check_ledger(ledger).sound
     largest = max(float(np.abs(one.forces).max()) for one in rows if one.origin.kind != "reference")
     assert len(find_labels(ledger, THEORY, Unwanted(force_above_ev_per_angstrom=0.999 * largest))) == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [("Hartree", 27.211386), ("Rydberg", 13.605693), ("kcal/mol", 0.0433641), ("kJ/mol", 0.01036427)],
+)
+@pytest.mark.parametrize("energy", [-31.5, -60.0, -155.0])
+def test_guest_energies_in_another_unit_are_refused_within_the_bounds_too(tmp_path, unit, size, energy):
+    own = xyz(tmp_path / "own.xyz", f"{HEAD} energy={energy}")
+    theirs = xyz(tmp_path / "theirs.xyz", f"{HEAD} energy={(energy - 1.0) / size!r}")
+    theirs.write_text(theirs.read_text().replace("0 0 0.7", "0 0 0.75"))
+    with Ledger.open(tmp_path / "l") as ledger:
+        import_labels(ledger, own, "t", trusted=True)
+        with pytest.raises(InputError, match=f"would fit if they were in {unit}"):
+            import_labels(ledger, theirs, "t", trusted=True, max_offset_ev=1e9)
+        assert ledger.counts() == Counts(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("usual", "energy"), [(-155.0, -125.0), (-31.5, -20.0), (3.0, 0.1), (0.2, 5.0), (-155.0, -9.0)]
+)
+def test_guest_energies_that_are_only_far_off_are_in_ev(tmp_path, usual, energy):
+    own = xyz(tmp_path / "own.xyz", f"{HEAD} energy={usual}")
+    theirs = xyz(tmp_path / "theirs.xyz", f"{HEAD} energy={energy}")
+    theirs.write_text(theirs.read_text().replace("0 0 0.7", "0 0 0.75"))
+    with Ledger.open(tmp_path / "l") as ledger:
+        import_labels(ledger, own, "t", trusted=True)
+        assert import_labels(ledger, theirs, "t", trusted=True).new == 1
