@@ -162,9 +162,9 @@ def _check_energies(ledger: Ledger, theory: str, found: StructureFile, rows: Seq
 
 def _check_unit(found: StructureFile, rows: Sequence[int], usual: Mapping[Composition, float]) -> None:
     """Refuse energies that are those of the ledger in another unit, by their median of each molecule."""
-    theirs: dict[Molecule, list[float]] = {}
+    theirs: dict[Composition, list[float]] = {}
     for row in rows:
-        theirs.setdefault(_molecule(found.structures[row]), []).append(found.structures[row].energy or 0.0)
+        theirs.setdefault(found.structures[row].composition, []).append(found.structures[row].energy or 0.0)
     for molecule, energies in theirs.items():
         if molecule not in usual:
             continue

@@ -9,6 +9,7 @@ import pytest
 
 from alflow.files.scratch import PLACES, is_plain, plain_scratch
 from alflow.sampling.lammps import Simulation
+from alflow.types import Composition
 
 ODD = ["a b", 'quo"ted', "$x", "%", "star*", "#", "'", "ü", "l" * 150]
 
@@ -61,7 +62,7 @@ def test_outsider_dftbplus_takes_parameters_from_a_folder_of_any_name(tmp_path):
     engine = dftbplus.DFTBPlusEngine(DFTBPlusSettings(command="true", parameters_dir=str(folder)))
     from ase import Atoms
 
-    server = engine._launch(Atoms("CC", [[0, 0, 0], [0, 0, 1.5]]), 0, (b"", 0))
+    server = engine._launch(Atoms("CC", [[0, 0, 0], [0, 0, 1.5]]), Composition(np.array([6, 6])))
     try:
         text = (Path(server.folder) / "dftb_in.hsd").read_text()
         assert 'Prefix = "parameters/"' in text
