@@ -71,17 +71,15 @@ def confidence_interval(values: FloatArray, level: float = 0.95) -> Interval:
     paired errors of replicas that differ in their velocity seed are.
 
     Args:
-        values: (n,) any unit. A value that is not finite (a pull that gave no barrier) makes the interval infinite.
+        values: (n,) any unit. A value that is not finite (a pull that gave no barrier) has no part in it; fewer than
+            two that are finite make the interval infinite.
         level: Confidence level.
     """
-    n = len(values)
-    if n == 0 or not np.isfinite(values).all():
-        return Interval(float("nan"), float("inf"))
-    mean = float(np.mean(values))
-    if n == 1:
-        return Interval(mean, float("inf"))
-    quantile = float(stats.t.ppf(0.5 + level / 2.0, n - 1))
-    return Interval(mean, quantile * float(np.std(values, ddof=1)) / float(np.sqrt(n)))
+    found = values[np.isfinite(values)]
+    if len(found) < 2:
+        return Interval(float(np.mean(found)) if len(found) else float("nan"), float("inf"))
+    quantile = float(stats.t.ppf(0.5 + level / 2.0, len(found) - 1))
+    return Interval(float(np.mean(found)), float(quantile * np.std(found, ddof=1) / np.sqrt(len(found))))
 
 
 def error_within(errors: FloatArray, tolerance: float, *, judged: Literal["interval", "mean"] = "interval") -> bool:
@@ -93,6 +91,8 @@ def error_within(errors: FloatArray, tolerance: float, *, judged: Literal["inter
         judged: The whole 95 % confidence interval, or the mean alone, has to lie within ± tolerance.
     """
     interval = confidence_interval(errors)
+    if not np.isfinite(errors).all():  # a pull that gave no barrier has reached no goal
+        return False
     return interval.within(tolerance) if judged == "interval" else abs(interval.mean) <= tolerance
 
 
@@ -111,4 +111,4 @@ def change_within(barriers: FloatArray, iterations: int, tolerance: float) -> bo
     if len(barriers) < iterations + 1:
         return False
     changes = np.diff(barriers[-(iterations + 1) :], axis=0)
-    return all(confidence_interval(change).within(tolerance) for change in changes)
+    return bool(np.isfinite(changes).all()) and all(confidence_interval(one).within(tolerance) for one in changes)

@@ -16,7 +16,7 @@ from alflow.campaign.pulling import Pull
 from alflow.campaign.record import make_record
 from alflow.campaign.reference import References
 from alflow.campaign.training import Trained
-from alflow.runs.directory import write_atomically
+from alflow.files.whole import write_atomically
 from alflow.runs.events import read_events
 from alflow.runs.records import IterationRecord
 from alflow.runs.xyz import write_selected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -13,8 +12,9 @@ from alflow.display.view import Display, View
 from alflow.errors import RunError, TerminatedError
 from alflow.execution.graph import TaskGraph
 from alflow.farm.farm import LabelFarm
-from alflow.runs.directory import RunDirectory, write_atomically
+from alflow.runs.directory import RunDirectory
 from alflow.runs.lock import RunLock
+from alflow.runs.status import DriverStatus
 
 DISPLAY_SECONDS = 0.25
 STATUS_SECONDS = 1.0
@@ -76,27 +76,26 @@ class Ticker:
         if self.farm is not None:
             self._read()
         view = self.view
-        status = {
-            "state": state,
-            "message": message,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": self.started,
-            "time": time.time(),
-            "iteration": view.iteration,
-            "iterations": view.iterations,
-            "stage": view.stage,
-            "labels": {
+        DriverStatus(
+            state=state,
+            message=message,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=self.started,
+            time=time.time(),
+            iteration=view.iteration,
+            iterations=view.iterations,
+            stage=view.stage,
+            labels={
                 "wanted": view.labels_wanted,
                 "done": view.labels_done,
                 "failed": view.labels_failed,
                 "per_second": view.labels_per_second,
             },
-            "pull": {"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
-            "reference": {"steps_done": view.reference_done, "steps_wanted": view.reference_wanted},
-            "training": {"epoch": view.epoch, "epochs": view.epochs},
-            "tasks": {f"{what}:{state}": count for (what, state), count in self.graph.running().items()},
-            "finished": dict(self.graph.counts),
-            "workers": view.workers,
-        }
-        write_atomically(self.run.path / "status.json", json.dumps(status).encode())
+            pull={"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
+            reference={"steps_done": view.reference_done, "steps_wanted": view.reference_wanted},
+            training={"epoch": view.epoch, "epochs": view.epochs},
+            tasks={f"{what}:{phase}": count for (what, phase), count in self.graph.running().items()},
+            finished=dict(self.graph.counts),
+            workers=view.workers,
+        ).write(self.run.path / "status.json")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from alflow.execution.sites.kinds import is_elsewhere
 from alflow.runs.events import read_events
 
 PARTS_OF_A_DRIVER = (
@@ -43,9 +44,9 @@ def clean_up(run: Path, events: Path, executors: Iterable[Any], parsl: Path | No
             os.kill(pid, signal.SIGKILL)
             ended += 1
     for executor in executors:
-        provider = getattr(executor, "provider", None)
+        provider: Any = getattr(executor, "provider", None)
         jobs = open_jobs(events, str(executor.label))
-        if jobs and provider is not None and type(provider).__name__ != "LocalProvider":
+        if jobs and is_elsewhere(provider):
             with contextlib.suppress(Exception):  # most have ended long ago, and the scheduler says so
                 provider.cancel(jobs)
             ended += len(jobs)

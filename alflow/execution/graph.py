@@ -12,6 +12,7 @@ import datetime as dt
 import itertools
 import queue
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -257,7 +258,9 @@ def _translated(error: BaseException) -> BaseException:
 
 def _tells_of(error: BaseException, *names: str) -> bool:
     """Say whether an error that a Globus Compute endpoint wrote down as text names one of these."""
-    return type(error).__name__ == "TaskExecutionFailed" and any(name in str(error) for name in names)
+    errors = sys.modules.get("globus_compute_sdk.errors")  # not imported for sites without it
+    failed = errors is not None and isinstance(error, errors.TaskExecutionFailed)
+    return failed and any(name in str(error) for name in names)
 
 
 def _state_name(task: Task[Any]) -> str:

@@ -40,7 +40,7 @@ def _figure(runs: Runs, common: str, campaigns: Mapping[str, str]) -> Drawn:
         later = run.records()[(wanted - 1) // 2 : wanted]
         single = np.array([np.nan if r.barrier_error_ev is None else r.barrier_error_ev.mean for r in later])
         paired = _paired_errors(runs, run, [record.iteration for record in later])
-        intervals = [confidence_interval(errors[np.isfinite(errors)]) for errors in paired]
+        intervals = [confidence_interval(errors) for errors in paired]
         at = [record.iteration for record in later]
         axes.axhspan(-KCAL_PER_MOL_IN_EV, KCAL_PER_MOL_IN_EV, color="tab:green", alpha=0.15, label="±1 kcal/mol")
         axes.plot(at, single, "x", color="tab:red", label="one pull, as the paper judges")

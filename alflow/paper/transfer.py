@@ -122,7 +122,7 @@ def figure_alkanes(runs: Runs) -> Drawn:
     for place, (name, colour) in enumerate(zip(sources, ("0.4", "tab:blue"), strict=True)):
         paired = [np.array([_error(pulls[1 + place], pulls[0]) for pulls in curves[n]]) for n in chains]
         cut_short += sum(int(np.isnan(each).sum()) for each in paired)
-        errors = [confidence_interval(each[np.isfinite(each)]) for each in paired]
+        errors = [confidence_interval(each) for each in paired]
         widths = np.array([error.half_width for error in errors])
         at, means = np.array(chains) + 0.2 * (place - 0.5), [error.mean for error in errors]
         axes.errorbar(at, means, widths if np.isfinite(widths).all() else None, fmt="o", ms=4, color=colour, label=name)

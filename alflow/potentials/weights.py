@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alflow.errors import InputError
+from alflow.files.whole import whole_file
 
 
 def write_weights(path: Path, form: str, content: Mapping[str, Any]) -> None:
@@ -34,14 +34,8 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
     made = io.BytesIO()
     torch.save(dict(content), made)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(made.getbuffer())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(made.getbuffer())
 
 
 def read_weights(path: Path, form: str, hint: str = "") -> dict[str, Any]:

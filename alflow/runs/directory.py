@@ -19,13 +19,11 @@ Nothing in it is unpickled: arrays are ``.npz`` without objects, weights are rea
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +31,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.load import differences, load_campaign, to_toml
 from alflow.errors import RunError
 from alflow.files.targets import shown
+from alflow.files.whole import whole_file, write_atomically
 from alflow.runs.damage import COPY, whole
 from alflow.runs.environment import environment
 from alflow.runs.records import IterationRecord
@@ -228,35 +227,10 @@ class RunDirectory:
         write_atomically(self.path / "iterations.jsonl", ("\n".join(lines) + "\n").encode())
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and onto the disk."""
-    with _whole(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` that takes its name once it is on the disk, and is removed where it does not get there.
-
-    One driver writes, and after a kill it finds the name again; so the name beside is always the same.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write named arrays to an ``.npz`` file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as file:
+    with whole_file(path) as file:
         np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
 
 

@@ -29,13 +29,11 @@ class Estimate:
         array = np.asarray(values, dtype=float)
         if not alike:
             return Estimate(tuple(array.tolist()), float("nan"), None)
-        found = array[np.isfinite(array)]
-        if found.size < 2:
-            return Estimate(tuple(array.tolist()), float(found.mean()) if found.size else float("nan"), None)
-        from scipy.stats import t  # noqa: PLC0415
+        from alflow.acquisition.stopping import confidence_interval  # noqa: PLC0415 - it brings SciPy
 
-        half = float(t.ppf(0.975, found.size - 1) * found.std(ddof=1) / np.sqrt(found.size))
-        return Estimate(tuple(array.tolist()), float(found.mean()), half)
+        interval = confidence_interval(array)
+        half = interval.half_width if math.isfinite(interval.half_width) else None
+        return Estimate(tuple(array.tolist()), interval.mean, half)
 
 
 def estimate_text(estimate: Estimate | None, sign: str = "") -> str:

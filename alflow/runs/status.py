@@ -7,19 +7,89 @@ import os
 import socket
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from alflow.errors import RunError
 from alflow.files.targets import cause, shown
+from alflow.files.whole import write_atomically
 
 STALE_SECONDS = 10.0
 """The driver writes its status once a second; one older than this has no driver."""
 TAIL_BYTES = 1 << 18
 RECENT_ITERATIONS = 3
 
+NumberT = TypeVar("NumberT", int, float)
+
 DriverState = Literal["running", "finished", "failed", "gone"]
+
+
+@dataclass(frozen=True)
+class DriverStatus:
+    """What a driver writes into ``status.json``, once a second."""
+
+    state: str
+    message: str
+    """Why it ended."""
+    host: str
+    pid: int
+    started: float
+    """Unix time at which the driver started, s."""
+    time: float
+    """Unix time of this status, s."""
+    iteration: int
+    iterations: int
+    stage: str
+    labels: dict[str, float] = field(default_factory=dict)
+    """wanted, done, failed, per_second."""
+    pull: dict[str, float] = field(default_factory=dict)
+    """steps_done and steps_wanted of the pulls of this iteration, work_ev of the last record."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """steps_done and steps_wanted of the reference pulls."""
+    training: dict[str, float] = field(default_factory=dict)
+    """epoch, epochs."""
+    tasks: dict[str, int] = field(default_factory=dict)
+    """Tasks that are not done, by "what:state"."""
+    finished: dict[str, int] = field(default_factory=dict)
+    """Tasks that ended, by "what:state"."""
+    workers: dict[str, int] = field(default_factory=dict)
+    """Connected workers by executor."""
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        write_atomically(path, json.dumps(asdict(self)).encode())
+
+    @staticmethod
+    def from_data(data: dict[str, Any]) -> DriverStatus:
+        """Read what `write` wrote, now or in an earlier version.
+
+        Raises:
+            ValueError, TypeError, AttributeError: a value is not what it is said to be.
+        """
+        return DriverStatus(
+            state=str(data["state"]),
+            message=str(data.get("message", "")),
+            host=str(data["host"]),
+            pid=int(data["pid"]),
+            started=_moment(data["started"]),
+            time=_moment(data["time"]),
+            iteration=int(data["iteration"]),
+            iterations=int(data["iterations"]),
+            stage=str(data["stage"]),
+            labels=_numbers(data, "labels", float),
+            pull=_numbers(data, "pull", float),
+            reference=_numbers(data, "reference", float),
+            training=_numbers(data, "training", float),
+            tasks=_numbers(data, "tasks", int),
+            finished=_numbers(data, "finished", int),
+            workers=_numbers(data, "workers", int),
+        )
+
+
+def _numbers(data: dict[str, Any], name: str, kind: Callable[[Any], NumberT]) -> dict[str, NumberT]:
+    return {str(key): kind(value) for key, value in dict(data.get(name, {})).items()}
 
 
 @dataclass(frozen=True)
@@ -79,43 +149,44 @@ def read_status(path: Path, now: float | None = None) -> RunStatus:
     """
     written = _read_written(path)
     try:
-        return _status(path, written, time.time() if now is None else now)
+        return _status(path, DriverStatus.from_data(written), time.time() if now is None else now)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         file = shown(path / "status.json")
         raise RunError(f"A status holds numbers and tables; {file} is damaged: {cause(error)}.") from error
 
 
-def _status(path: Path, written: dict[str, Any], now: float) -> RunStatus:
-    age = max(0.0, now - _moment(written["time"]))
+def _status(path: Path, written: DriverStatus, now: float) -> RunStatus:
+    age = max(0.0, now - written.time)
     state, message = _driver(written, age)
     seconds = _iteration_seconds(path / "iterations.jsonl")
-    labels, pull, reference, training = (
-        dict(written.get(name, {})) for name in ("labels", "pull", "reference", "training")
-    )
-    ended = state in ("finished", "failed")
+    labels, ended = written.labels, state in ("finished", "failed")
     return RunStatus(
         state=state,
         message=message,
-        host=str(written["host"]),
-        pid=int(written["pid"]),
-        started=_moment(written["started"]),
+        host=written.host,
+        pid=written.pid,
+        started=written.started,
         age_seconds=age,
-        iteration=int(written["iteration"]),
-        iterations=int(written["iterations"]),
-        stage=str(written["stage"]),
-        tasks=_task_counts(dict(written.get("tasks", {})), dict(written.get("finished", {}))),
-        workers={str(label): int(count) for label, count in dict(written.get("workers", {})).items()},
+        iteration=written.iteration,
+        iterations=written.iterations,
+        stage=written.stage,
+        tasks=_task_counts(written.tasks, written.finished),
+        workers=written.workers,
         labels_wanted=int(labels.get("wanted", 0)),
         labels_done=int(labels.get("done", 0)),
         labels_failed=int(labels.get("failed", 0)),
-        labels_per_second=float(labels.get("per_second", 0.0)),
-        pull_steps=(int(pull.get("steps_done", 0)), int(pull.get("steps_wanted", 0))),
-        reference_steps=(int(reference.get("steps_done", 0)), int(reference.get("steps_wanted", 0))),
-        epochs=(int(training.get("epoch", 0)), int(training.get("epochs", 0))),
+        labels_per_second=labels.get("per_second", 0.0),
+        pull_steps=_steps(written.pull),
+        reference_steps=_steps(written.reference),
+        epochs=(int(written.training.get("epoch", 0)), int(written.training.get("epochs", 0))),
         last_error=_last_error(path / "events.jsonl"),
-        seconds_to_go=None if ended else _to_go(seconds, int(written["iterations"])),
+        seconds_to_go=None if ended else _to_go(seconds, written.iterations),
         done=tuple(seconds),
     )
+
+
+def _steps(table: dict[str, float]) -> tuple[int, int]:
+    return int(table.get("steps_done", 0)), int(table.get("steps_wanted", 0))
 
 
 def _moment(value: Any) -> float:
@@ -144,15 +215,14 @@ def _read_written(path: Path) -> dict[str, Any]:
     return written
 
 
-def _driver(written: dict[str, Any], age: float) -> tuple[DriverState, str]:
+def _driver(written: DriverStatus, age: float) -> tuple[DriverState, str]:
     """Say whether the driver lives: by its process on its own host, by the age of its status on any."""
-    state = str(written["state"])
-    if state == "finished":
-        return "finished", str(written.get("message", ""))
-    if state == "failed":
-        return "failed", str(written.get("message", ""))
-    if written["host"] == socket.gethostname() and not _alive(int(written["pid"])):
-        return "gone", f"process {written['pid']} does not exist any more on this host"
+    if written.state == "finished":
+        return "finished", written.message
+    if written.state == "failed":
+        return "failed", written.message
+    if written.host == socket.gethostname() and not _alive(written.pid):
+        return "gone", f"process {written.pid} does not exist any more on this host"
     if age > STALE_SECONDS:
         return "gone", f"it wrote nothing for {age:.0f} s"
     return "running", ""
@@ -168,16 +238,16 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _task_counts(pending: dict[str, Any], finished: dict[str, Any]) -> dict[str, TaskCounts]:
+def _task_counts(pending: dict[str, int], finished: dict[str, int]) -> dict[str, TaskCounts]:
     """Sort "what:state" counts by what; a state of Parsl that is neither launched nor running waits."""
     counts: dict[str, Counter[str]] = {}
     for name, count in pending.items():
         what, _, state = name.partition(":")
         kind = "running" if state in ("launched", "running", "running_ended") else "waiting"
-        counts.setdefault(what, Counter())[kind] += int(count)
+        counts.setdefault(what, Counter())[kind] += count
     for name, count in finished.items():
         what, _, state = name.partition(":")
-        counts.setdefault(what, Counter())["failed" if state == "failed" else "done"] += int(count)
+        counts.setdefault(what, Counter())["failed" if state == "failed" else "done"] += count
     return {what: TaskCounts(**count) for what, count in sorted(counts.items())}
 
 

@@ -18,10 +18,11 @@ from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import EXECUTOR_LABELS, find_site, load_site
+from alflow.execution.sites.kinds import is_remote
 from alflow.files.targets import writing
+from alflow.files.whole import write_atomically
 from alflow.labeling.frames import compute_checked
 from alflow.labeling.guard import single_engine
-from alflow.runs.directory import write_atomically
 from alflow.runs.environment import versions
 from alflow.runs.events import EventLog
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
@@ -94,7 +95,8 @@ def check_site(
     token = uuid.uuid4().hex
     (shared / "token").write_text(token, encoding="utf-8")
     energy, theory = _known_energy(labels)
-    expected = Expected(versions(), energy, theory, token, _remote(config))
+    remote = frozenset(executor.label for executor in config.executors if is_remote(executor))
+    expected = Expected(versions(), energy, theory, token, remote)
     events = EventLog(run_dir / "events.jsonl")
     graph = TaskGraph(config, events)
     reports: list[WorkerReport] = []
@@ -119,14 +121,6 @@ def check_site(
         speeds,
         tuple(reports),
         find(reports, expected),
-    )
-
-
-def _remote(config: Any) -> frozenset[str]:
-    """Return the labels of executors whose workers need not see the run directory (Globus Compute)."""
-    names = {"GlobusComputeExecutor"}
-    return frozenset(
-        executor.label for executor in config.executors if names & {kind.__name__ for kind in type(executor).__mro__}
     )
 
 

@@ -174,8 +174,9 @@ def train(
 ) -> tuple[Member, ...]:
     """Train some members of an ensemble on a dataset file; write weights to `target`, and errors beside it (.json)."""
     from alflow.config.plugins import POTENTIALS, find_installed  # noqa: PLC0415
+    from alflow.files.whole import write_atomically  # noqa: PLC0415
     from alflow.potentials import PotentialKind, Training  # noqa: PLC0415
-    from alflow.runs.directory import load_dataset, save_members, write_atomically  # noqa: PLC0415
+    from alflow.runs.directory import load_dataset, save_members  # noqa: PLC0415
 
     data: Dataset = load_dataset(Path(dataset))
     file = Path(target)

@@ -12,6 +12,7 @@ from typing import Any
 from alflow.errors import SiteError
 from alflow.execution.monitor import drain_margin_s
 from alflow.execution.sites.files import entry_point
+from alflow.execution.sites.kinds import gives_up_at_failed_blocks, is_elsewhere
 from alflow.execution.sites.numbers import check_numbers
 from alflow.execution.sites.options import read_options
 from alflow.execution.sites.patience import PatientHandler
@@ -89,7 +90,7 @@ def _settle(config: Any, plain: PlainPath) -> None:
         if hasattr(provider, "cmd_timeout"):
             provider.cmd_timeout = max(provider.cmd_timeout, SCHEDULER_SECONDS)
         handler: Any = getattr(executor, "block_error_handler", None)
-        if getattr(handler, "__name__", "") == "windowed_error_handler":  # by name: only the graph imports Parsl
+        if gives_up_at_failed_blocks(handler):
             executor.block_error_handler = PatientHandler(handler)
         if getattr(executor, "interchange_launch_cmd", None) == PARSL_INTERCHANGE:
             executor.interchange_launch_cmd = [*start, f"{sysconfig.get_path('scripts')}/interchange.py"]
@@ -98,7 +99,7 @@ def _settle(config: Any, plain: PlainPath) -> None:
 def _check_reach(executor: Any, plain: PlainPath, site: str) -> None:
     """Refuse a link that the nodes of a batch system would not see."""
     provider = getattr(executor, "provider", None)
-    if plain.here_only and provider is not None and type(provider).__name__ != "LocalProvider":
+    if plain.here_only and is_elsewhere(provider):
         raise SiteError(
             f"{RULE}; {str(plain.folder)!r} has others, and no folder above it can hold a link that the nodes of site "
             f"{site!r} see. Choose another --run-dir"

@@ -8,11 +8,7 @@ import subprocess
 from typing import Any
 
 from alflow.errors import SiteError
-
-_COMMANDS = {
-    "SlurmProvider": ("sbatch", "squeue", "scancel"),
-    "PBSProProvider": ("qsub", "qstat", "qdel"),
-}
+from alflow.execution.sites.kinds import is_slurm, scheduler_commands
 
 _NOT_OF_A_JOB = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT"})
 
@@ -30,15 +26,13 @@ def forget_own_job() -> None:
 def check_scheduler(executor: Any, site: str) -> None:
     """Refuse a block that the scheduler would refuse, before anything is submitted."""
     provider = getattr(executor, "provider", None)
-    ancestors = {ancestor.__name__ for ancestor in type(provider).__mro__}
-    for name in ancestors & _COMMANDS.keys():
-        for command in _COMMANDS[name]:
-            if shutil.which(command) is None:
-                raise SiteError(
-                    f"site {site!r} submits with {command!r}, which is not found on this machine's PATH; "
-                    "start alflow on a login node of that site, or choose another site"
-                )
-    if "SlurmProvider" in ancestors:
+    for command in scheduler_commands(provider):
+        if shutil.which(command) is None:
+            raise SiteError(
+                f"site {site!r} submits with {command!r}, which is not found on this machine's PATH; "
+                "start alflow on a login node of that site, or choose another site"
+            )
+    if is_slurm(provider):
         forget_own_job()
         _ask_slurm(provider, executor.label, site)
 
