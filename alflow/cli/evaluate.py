@@ -32,10 +32,12 @@ def evaluate(
     from alflow.files.targets import check_new
     from alflow.potentials import load_potential
     from alflow.potentials.evaluation import predict
+    from alflow.report.saving import check_ending
     from alflow.report.scatter import scatter_figure
     from alflow.structures import LabelKeys, read_dataset
 
     if figure is not None:
+        check_ending(figure)
         check_new(figure, overwrite=overwrite)
     potential = load_potential(model)
     with busy(f"Reading {data}"):

@@ -32,9 +32,10 @@ def report(
     if output is not None:
         check_new(output, overwrite=overwrite)
     with busy(f"Writing the report of {run}"):
-        written = write_report(RunDirectory(run.resolve()), output)
+        notes = list[str]()
+        written = write_report(RunDirectory(run.resolve()), output, notes.append)
         unread = RunDirectory(run).unread()
-    warn([unread] if unread else [])
+    warn([*notes, unread] if unread else notes)
     typer.echo(str(written))
 
 

@@ -30,10 +30,10 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
 )
 
 
-def write_report(run: RunDirectory, target: Path | None = None) -> Path:
+def write_report(run: RunDirectory, target: Path | None = None, tell: Callable[[str], None] = lambda _: None) -> Path:
     """Write the report of a run, finished or not, and return its path: ``report.html`` of the run if none is given.
 
-    A section that cannot be made says so in its place; the others are there.
+    A section that cannot be made says so in its place, and is told; the others are there.
 
     Raises:
         RunError: the directory is not a campaign's.
@@ -43,8 +43,8 @@ def write_report(run: RunDirectory, target: Path | None = None) -> Path:
     settings = run.settings()
     check_target(target, "The report")
     data = RunData(run, settings)
-    parts = [_head(data)]
-    parts += [_section(heading, make, data) for heading, make in SECTIONS]
+    parts = [_head(data, tell)]
+    parts += [_section(heading, make, data, tell) for heading, make in SECTIONS]
     with writing(target, "The report") as part:
         part.write_text(page.page(f"{settings.name}: alflow", "".join(parts)), encoding="utf-8")
     return target
@@ -63,23 +63,24 @@ def refresh_report(run: RunDirectory) -> str:
     return ""
 
 
-def _section(heading: str, make: Section, data: RunData) -> str:
-    body = _guarded(make, data)
+def _section(heading: str, make: Section, data: RunData, tell: Callable[[str], None]) -> str:
+    body = _guarded(heading, make, data, tell)
     return f"<section><h2>{escape(heading)}</h2>{body}</section>" if body else ""
 
 
-def _guarded(make: Section, data: RunData) -> str:
+def _guarded(heading: str, make: Section, data: RunData, tell: Callable[[str], None]) -> str:
     try:
         return make(data)
     except Exception as error:  # noqa: BLE001 - the other sections are worth having
+        tell(f"The section {heading!r} of the report could not be made: {' '.join(str(error).split())}")
         return page.paragraph(f"This section could not be made: {type(error).__name__}: {error}", "soft")
 
 
-def _head(data: RunData) -> str:
+def _head(data: RunData, tell: Callable[[str], None]) -> str:
     state = data.status
     done, planned = len(data.records), data.settings.iterations
     line = f"{done} of {planned} iterations committed. Written {time.strftime('%Y-%m-%d %H:%M:%S %Z')}."
     if state.get("state") in ("finished", "failed"):
         line = f"The campaign {state['state']}: {state['message']}. {line}"
     what = f"<h1>{escape(data.settings.name)}</h1>{page.paragraph(line, 'soft')}"
-    return what + _guarded(sections.overview, data)
+    return what + _guarded("Overview", sections.overview, data, tell)

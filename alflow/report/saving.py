@@ -20,12 +20,21 @@ def check_figure(path: Path) -> None:
     Raises:
         InputError: The ending of its name is no format of a figure, or the file cannot be written.
     """
+    check_ending(path)
+    check_target(path, WHAT)
+
+
+def check_ending(path: Path) -> None:
+    """Find out whether the ending of a name is a format of figures.
+
+    Raises:
+        InputError: It is none.
+    """
     if _format(path) not in FigureCanvasBase.filetypes:
         raise InputError(
             f"The ending of a figure's name is its format, such as {', '.join(USUAL)}; {shown(path)} ends in "
             f"{path.suffix!r}."
         )
-    check_target(path, WHAT)
 
 
 def save_figure(figure: Figure, path: Path, dpi: float = 150) -> None:

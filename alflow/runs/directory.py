@@ -212,8 +212,8 @@ class RunDirectory:
         path = self.path / "iterations.jsonl"
         if not path.exists():
             return ""
-        lines, done = path.read_bytes().splitlines(keepends=True), len(self.records())
-        if lines and (done == len(lines) or (done == len(lines) - 1 and not lines[-1].endswith(b"\n"))):
+        lines, done = path.read_bytes().splitlines(), len(self.records())
+        if lines and done == len(lines):
             return ""
         where = f"line {done + 1} is not the record of an iteration" if lines else "it is empty"
         return (

@@ -30,6 +30,7 @@ FAILURE = "label_failure"
 """Entry of a frame that `alflow label` could not label: the reason."""
 XYZ = ("xyz", "extxyz")
 """Formats that are cut into frames before ASE reads them."""
+UNTOLD = "its format cannot be told"
 DATABASES = ("db", "json")
 """Formats of ASE's databases, whose rows have entries that its plain reader leaves out."""
 
@@ -207,16 +208,18 @@ def _format(path: Path) -> str:
         with path.open("rb") as file:
             first = file.readline(100).strip()
         found = str(filetype(str(path.resolve())))
-        return "extxyz" if found not in ioformats and first.isdigit() else found  # the name ends in something else
     except OSError as error:
         reason = "it is a folder" if path.is_dir() else cause(error)
         raise StructureError(f"Structures are read from a file; {shown(path)} cannot be read: {reason}.") from error
     except (EOFError, UnknownFileTypeError, AssertionError, ValueError) as error:
-        said = "it is cut off" if isinstance(error, EOFError) else "its format cannot be told"
+        said = "it is cut off" if isinstance(error, EOFError) else UNTOLD
         empty = path.stat().st_size == 0
         raise StructureError(
             f"Structures must be in a file that ASE reads; {shown(path)} is not: {'it is empty' if empty else said}."
         ) from error
+    if found not in ioformats and not first.isdigit():  # ASE takes the ending of a name for a format
+        raise StructureError(f"Structures must be in a file that ASE reads; {shown(path)} is not: {UNTOLD}.")
+    return found if found in ioformats else "extxyz"
 
 
 def _xyz_frames(path: Path, notes: list[str]) -> Iterator[Atoms]:

@@ -205,6 +205,31 @@ def test_outsider_a_record_of_an_iteration_that_is_none_is_told(alflow, run, tmp
         assert "iterations.jsonl is damaged" in err
 
 
+@pytest.mark.parametrize("content", [b"", GARBAGE])
+def test_outsider_a_section_of_the_report_that_is_missing_is_told(alflow, run, tmp_path, content):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("parsl", "pull-*", "first-data", "reference"))
+    (tmp_path / "run" / "ledger.sqlite").write_bytes(content)
+    code, _, err = alflow("report", tmp_path / "run")
+    assert code == 0, err
+    assert "alflow: note: The section 'Labels' of the report could not be made" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["figure.nope", "figure.txt", "figure.html", "figure.PNGG"])
+def test_outsider_a_figure_of_no_format_is_refused_before_the_work(alflow, run, name):
+    code, out, err = alflow("evaluate", run / "iteration-001" / "ensemble.pt", "frames.xyz", "--figure", name)
+    assert code == 2, out
+    assert "The ending of a figure's name is its format" in err
+
+
+@pytest.mark.parametrize("name", ["model.pt", "program", "data.sqlite", "program.11"])
+def test_outsider_structures_of_no_known_format_are_told_so(alflow, tmp_path, name):
+    (tmp_path / name).write_bytes(GARBAGE)
+    code, out, err = alflow("label", tmp_path / name, "-o", "out.xyz", "--engine", "sleep")
+    assert code == 2, out
+    assert "its format cannot be told" in err
+
+
 @pytest.mark.parametrize("value", [None, "text", -1, [], {}, 1e400, "2026-01-01", True])
 @pytest.mark.parametrize(
     "key", ["state", "message", "host", "pid", "started", "time", "iteration", "iterations", "stage", "labels", "pull",
