@@ -31,12 +31,12 @@ import torch
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import to_torchani
 from alflow.potentials.ani.network import fresh_networks
-from alflow.potentials.ani.optimisation import scheduled_rate
-from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.training import Trainer, train_ensemble
-from alflow.potentials.ani.trainingdata import TrainingData, prepare
+from alflow.potentials.ani.training.data import TrainingData, prepare
+from alflow.potentials.ani.training.schedule import scheduled_rate
+from alflow.potentials.ani.training.trainer import Trainer, train_ensemble
+from alflow.potentials.sharing import sharing
 from alflow.potentials.threads import torch_threads
 from alflow.structures import alkane
 from alflow.types import Dataset, Frames, Group, IntArray, Labels, Split

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from alflow.errors import InputError
-from alflow.potentials.ani.compiled import CompiledForceModel, CompiledNetworks
+from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, CompiledNetworks
 from alflow.potentials.ani.network import Networks
-from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.devices import accelerator
+from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import FloatArray, ForceModel, Frames, IntArray
 

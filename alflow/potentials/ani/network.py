@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks
-from alflow.potentials.ani.tiles import packed
+from alflow.potentials.ani.kernels.gemm import packed
+from alflow.potentials.ani.kernels.jacobian import SingleArray
+from alflow.potentials.ani.kernels.networks import CELU, GELU, PackedNetworks
 
 Activation = Literal["gelu", "celu"]
 

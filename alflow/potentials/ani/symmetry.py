@@ -9,7 +9,7 @@ from math import pi
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.workspace import Functions
+from alflow.potentials.ani.kernels.workspace import Functions
 from alflow.types import FloatArray, IntArray
 
 MOST_COEFFICIENTS = 40
@@ -164,7 +164,7 @@ def _step(cutoff: float, eta: float, shifts: FloatArray) -> float:
 
 
 def _ladder(eta: float, step: float, shifts: FloatArray) -> FloatArray:
-    """Return the (3, S) factors exp(-ηh²m²), 2ηδ_m and 1 - 2ηδ_m h m for shifts s_0 + m h + δ_m: see `lanes`."""
+    """Return the (3, S) factors exp(-ηh²m²), 2ηδ_m and 1 - 2ηδ_m h m of `simd_geometry`; shifts s_0 + m h + δ_m."""
     along = step * np.arange(len(shifts))
     off = 2.0 * eta * (shifts - shifts[0] - along)
     return np.stack([np.exp(-eta * along**2), off, 1.0 - off * along])

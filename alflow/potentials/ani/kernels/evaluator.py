@@ -8,15 +8,15 @@ import numba
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.kernels import (
+from alflow.potentials.ani.kernels.geometry import (
     count_neighbours,
     fill_descriptors,
     fill_forces,
 )
-from alflow.potentials.ani.layers import LayerRoom, PackedNetworks, pass_through
+from alflow.potentials.ani.kernels.networks import LayerRoom, PackedNetworks, pass_through
+from alflow.potentials.ani.kernels.workspace import Functions, Workspace, make_workspace
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.workspace import Functions, Workspace, make_workspace
 from alflow.types import Evaluation, FloatArray, IntArray
 
 
@@ -126,7 +126,7 @@ class CompiledNetworks:
         """Return energies (M,) eV, and forces (A, 3) eV/Å of the shared energy, at the place last given.
 
         Args:
-            shares: (M,) see `layers.pass_through`.
+            shares: (M,) see `networks.pass_through`.
         """
         composition = self.composition
         pass_through(

@@ -1,4 +1,4 @@
-"""The passes of a training on the CPU, step by step: what `passes.run_batch` does with torch on a device."""
+"""The passes of a training on the CPU, step by step: what `passes.DevicePasses` does with torch on a device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import SingleArray, changes_of_batch, forces_of_batch
-from alflow.potentials.ani.layers import CELU, GELU
-from alflow.potentials.ani.parallel import Share
-from alflow.potentials.ani.parameters import Parameters
-from alflow.potentials.ani.passes import Errors
-from alflow.potentials.ani.passkernels import (
+from alflow.potentials.ani.kernels.gemm import panels_size
+from alflow.potentials.ani.kernels.jacobian import SingleArray, changes_of_batch, forces_of_batch
+from alflow.potentials.ani.kernels.networks import CELU, GELU
+from alflow.potentials.ani.kernels.training_passes import (
     ELEMENT,
     ROWS,
     Shapes,
@@ -21,9 +19,11 @@ from alflow.potentials.ani.passkernels import (
     reverse,
     row_size,
 )
-from alflow.potentials.ani.targets import Targets
-from alflow.potentials.ani.tiles import panels_size
-from alflow.potentials.ani.trainingdata import Batch
+from alflow.potentials.ani.training.data import Batch
+from alflow.potentials.ani.training.parameters import Parameters
+from alflow.potentials.ani.training.passes import Errors
+from alflow.potentials.ani.training.targets import Targets
+from alflow.potentials.sharing import Share
 from alflow.types import IntArray
 
 

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from alflow.potentials.ani.instructions import (
+from alflow.potentials.ani.kernels.simd import (
     DOUBLE,
     INT,
     SINGLE,

@@ -1,6 +1,6 @@
 """Compiled passes through the small dense networks of one structure: products, activations, ∂E/∂G.
 
-Written out rather than given to a linear algebra library: with a dozen rows the register tiles of `tiles` are faster,
+Written out rather than given to a linear algebra library: with a dozen rows the register tiles of `gemm` are faster,
 need no threads of their own, and give the same bits on every run.
 """
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import FAST, SingleArray
-from alflow.potentials.ani.singles import gelu, sum_of_products
-from alflow.potentials.ani.tiles import multiply
+from alflow.potentials.ani.kernels.activations import gelu, sum_of_products
+from alflow.potentials.ani.kernels.gemm import multiply
+from alflow.potentials.ani.kernels.jacobian import FAST, SingleArray
 from alflow.types import FloatArray, IntArray
 
 GELU, CELU = 0, 1
@@ -37,7 +37,7 @@ class PackedNetworks(NamedTuple):
     panel_start: IntArray
     """(M, E, H, 2) first entry in `panels` of each layer, and of its transpose; H does not count the last."""
     panels: SingleArray
-    """See `tiles.pack`."""
+    """See `gemm.pack`."""
     biases: SingleArray
 
 

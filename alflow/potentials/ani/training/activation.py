@@ -1,4 +1,4 @@
-"""Activations with their first and second derivatives, by torch: the compiled ones are in `layers`."""
+"""Activations with their first and second derivatives, by torch: the compiled ones are in `kernels.activations`."""
 
 from __future__ import annotations
 

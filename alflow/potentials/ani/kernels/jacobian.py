@@ -42,7 +42,7 @@ class Jacobian(NamedTuple):
     near_atom: IntArray
     """(D,) counted within the frame."""
     near_block: SingleArray
-    """(D, 3, E·B) Å⁻¹: see `kernels.fill_near_blocks`."""
+    """(D, 3, E·B) Å⁻¹: see `geometry.fill_near_blocks`."""
     pair_blocks: IntArray
     """(E, E) first column of each pair of elements."""
 
@@ -61,7 +61,7 @@ def store_geometry(
     near_count: IntArray,
     near_atom: IntArray,
 ) -> None:
-    """Copy what a workspace keeps of one frame: see `kernels.Workspace`."""
+    """Copy what a workspace keeps of one frame: see `workspace.Workspace`."""
     start = jacobian.pair_start[frame]
     for pair in range(jacobian.pair_start[frame + 1] - start):
         for side in range(2):

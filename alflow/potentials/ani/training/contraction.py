@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray
-from alflow.potentials.ani.trainingdata import Batch
+from alflow.potentials.ani.kernels.jacobian import Jacobian, SingleArray
+from alflow.potentials.ani.training.data import Batch
 from alflow.types import IntArray
 
 

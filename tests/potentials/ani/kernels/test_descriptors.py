@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.descriptors import descriptors, descriptors_with_jacobian, forces_from_gradient
-from alflow.potentials.ani.jacobian import changes_of_batch, forces_of_batch
+from alflow.potentials.ani.kernels.descriptors import descriptors, descriptors_with_jacobian, forces_from_gradient
+from alflow.potentials.ani.kernels.jacobian import changes_of_batch, forces_of_batch
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import Frames
 

@@ -11,7 +11,7 @@ below it once more.
 A called function is optimised in its own library and once more in its caller's, and which of the two then runs depends
 on what was compiled or loaded first. So none that others call may reorder sums or fuse products as the compiler likes:
 the last bits would differ between a process that compiles and one that finds the cache. What gains by it is written out
-in `lanes`.
+in `simd_geometry`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import math
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import FAST
-from alflow.potentials.ani.lanes import (
+from alflow.potentials.ani.kernels.jacobian import FAST
+from alflow.potentials.ani.kernels.simd_geometry import (
     add_block,
     add_pairs,
     contract_block,
@@ -32,7 +32,7 @@ from alflow.potentials.ani.lanes import (
     fill_angular,
     fill_radial,
 )
-from alflow.potentials.ani.workspace import Array, Functions, Workspace
+from alflow.potentials.ani.kernels.workspace import Array, Functions, Workspace
 from alflow.types import FloatArray, IntArray
 
 

@@ -8,21 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray, store_geometry
-from alflow.potentials.ani.kernels import (
+from alflow.potentials.ani.kernels.geometry import (
     count_neighbours,
     fill_descriptors,
     fill_forces,
     fill_near_blocks,
 )
-from alflow.potentials.ani.parallel import sharing
+from alflow.potentials.ani.kernels.jacobian import Jacobian, SingleArray, store_geometry
+from alflow.potentials.ani.kernels.workspace import Array, Workspace, make_workspace
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.workspace import Array, Workspace, make_workspace
+from alflow.potentials.sharing import sharing
 from alflow.types import FloatArray, Frames, IntArray
 
 
 class Sizes(NamedTuple):
-    """What F frames need. See `kernels.count_neighbours`."""
+    """What F frames need. See `geometry.count_neighbours`."""
 
     pairs: IntArray
     """(F,)."""

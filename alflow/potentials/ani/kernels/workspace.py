@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.lanes import STEP
+from alflow.potentials.ani.kernels.jacobian import SingleArray
+from alflow.potentials.ani.kernels.simd_geometry import STEP
 from alflow.types import FloatArray, IntArray
 
 Array = npt.NDArray[Any]
@@ -22,7 +22,7 @@ class Functions(NamedTuple):
     radial_shifts: FloatArray
     angular_shifts: FloatArray
     radial_ladder: FloatArray
-    """(3, R) factors of `lanes.fill_radial`."""
+    """(3, R) factors of `simd_geometry.fill_radial`."""
     angular_ladder: FloatArray
     """(3, P)."""
     sections: FloatArray
@@ -55,7 +55,7 @@ class Workspace(NamedTuple):
     pair_slope: FloatArray
     """(N, R) derivatives of the radial functions with respect to the distance."""
     pair_sums: FloatArray
-    """(N,) see `lanes.contract_pairs`."""
+    """(N,) see `simd_geometry.contract_pairs`."""
     near_count: IntArray
     """(A,) neighbours within the angular cutoff."""
     near_atom: IntArray
@@ -78,7 +78,7 @@ class Workspace(NamedTuple):
     triple_radial: SingleArray
     """(T, P) the Gaussian factors."""
     triple_sums: SingleArray
-    """(3, T) see `lanes.contract_block`."""
+    """(3, T) see `simd_geometry.contract_block`."""
     near_force: FloatArray
     """(C, 3) derivatives with respect to the neighbours of one centre."""
 

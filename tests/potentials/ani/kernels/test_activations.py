@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from alflow.potentials.ani.singles import gelu, sum_of_products
+from alflow.potentials.ani.kernels.activations import gelu, sum_of_products
 
 
 @numba.njit

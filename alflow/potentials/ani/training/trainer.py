@@ -13,22 +13,22 @@ import torch
 from ase.data import chemical_symbols
 
 from alflow.errors import TrainingError
-from alflow.potentials.ani import checkpoint as checkpoints
-from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
-from alflow.potentials.ani.compiledpasses import CompiledPasses
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Networks, fresh_networks
-from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
-from alflow.potentials.ani.parallel import Share, sharing
-from alflow.potentials.ani.parameters import Parameters, from_networks
-from alflow.potentials.ani.passes import DevicePasses, Errors
 from alflow.potentials.ani.scaling import descriptor_scaling
-from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.targets import gather_targets
-from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
+from alflow.potentials.ani.training import checkpoint as checkpoints
+from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
+from alflow.potentials.ani.training.compiled_passes import CompiledPasses
+from alflow.potentials.ani.training.data import TrainingData, lay_out, prepare
+from alflow.potentials.ani.training.parameters import Parameters, from_networks
+from alflow.potentials.ani.training.passes import DevicePasses, Errors
+from alflow.potentials.ani.training.schedule import Optimiser, Plateau, average_into, scheduled_rate
+from alflow.potentials.ani.training.targets import gather_targets
 from alflow.potentials.devices import accelerator
+from alflow.potentials.selfenergies import fit_self_energies
+from alflow.potentials.sharing import Share, sharing
 from alflow.potentials.threads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 

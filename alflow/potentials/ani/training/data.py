@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from alflow.potentials.ani.descriptors import cache_bytes, descriptors_with_jacobian
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray
-from alflow.potentials.ani.parallel import Share
+from alflow.potentials.ani.kernels.descriptors import cache_bytes, descriptors_with_jacobian
+from alflow.potentials.ani.kernels.jacobian import Jacobian, SingleArray
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.sharing import Share
 from alflow.types import Dataset, FloatArray, Frames, IntArray
 
 

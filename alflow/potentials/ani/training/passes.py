@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from alflow.potentials.ani.activation import ACTIVATIONS, Activate
-from alflow.potentials.ani.contraction import DenseContraction
 from alflow.potentials.ani.network import Activation
-from alflow.potentials.ani.parameters import Parameters
-from alflow.potentials.ani.targets import Targets
-from alflow.potentials.ani.trainingdata import Batch
+from alflow.potentials.ani.training.activation import ACTIVATIONS, Activate
+from alflow.potentials.ani.training.contraction import DenseContraction
+from alflow.potentials.ani.training.data import Batch
+from alflow.potentials.ani.training.parameters import Parameters
+from alflow.potentials.ani.training.targets import Targets
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Compiled passes of a training on the CPU: forward, backward, tangent and reverse through the networks of one element.
 
-What they compute is written out in `passes`, which does the same with torch. Here rows and tangents stand one below the
-other, and so do what multiplies them, so that a weight's gradient is one product:
+What they compute is written out in `training.passes`, which does the same with torch. Here rows and tangents stand one
+below the other, and so do what multiplies them, so that a weight's gradient is one product:
 X δᵀ + T βᵀ = [X; T] [δ; β]ᵀ.
 """
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.layers import GELU, celu_to_second, gelu_to_second
-from alflow.potentials.ani.tiles import multiply, pack, pack_turned, panels_size
+from alflow.potentials.ani.kernels.gemm import multiply, pack, pack_turned, panels_size
+from alflow.potentials.ani.kernels.jacobian import SingleArray
+from alflow.potentials.ani.kernels.networks import GELU, celu_to_second, gelu_to_second
 from alflow.types import IntArray
 
 MEMBER, ELEMENT, FIRST, ROWS, BASE, SLOT = range(6)
-"""Columns of the table of jobs: see `compiledpasses.CompiledPasses`."""
+"""Columns of the table of jobs: see `compiled_passes.CompiledPasses`."""
 
 
 class Shapes(NamedTuple):
@@ -94,7 +94,7 @@ def forward(
 
     Args:
         shapes: of the networks.
-        jobs: (J, 6) table: see `compiledpasses.CompiledPasses`.
+        jobs: (J, 6) table: see `compiled_passes.CompiledPasses`.
         weights: flat weights and biases.
         panels: as `pack_weights` left them.
         vectors: (M, R, L) descriptors.

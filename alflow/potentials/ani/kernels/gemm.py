@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from alflow.potentials.ani.jacobian import SingleArray
+from alflow.potentials.ani.kernels.jacobian import SingleArray
 
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 LANES = 16 if _WIDE else 8

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from alflow.potentials.ani.instructions import INT, SINGLE, Lanes, loop
+from alflow.potentials.ani.kernels.simd import INT, SINGLE, Lanes, loop
 
 LANES = 16
 """Numbers at a time; what is left over goes one by one through the same instructions."""

@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from alflow.errors import StructureError, TrainingError
-from alflow.potentials.ani.activation import celu, gelu
-from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.layers import gelu_to_second
+from alflow.potentials.ani.kernels.networks import gelu_to_second
 from alflow.potentials.ani.network import Networks, fresh_networks
-from alflow.potentials.ani.optimisation import Optimiser
-from alflow.potentials.ani.parallel import Share, sharing
-from alflow.potentials.ani.parameters import from_networks
-from alflow.potentials.ani.passes import DevicePasses
 from alflow.potentials.ani.scaling import descriptor_scaling
-from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.targets import gather_targets
-from alflow.potentials.ani.training import Trainer, train_ensemble
-from alflow.potentials.ani.trainingdata import lay_out, prepare
+from alflow.potentials.ani.training.activation import celu, gelu
+from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
+from alflow.potentials.ani.training.data import lay_out, prepare
+from alflow.potentials.ani.training.parameters import from_networks
+from alflow.potentials.ani.training.passes import DevicePasses
+from alflow.potentials.ani.training.schedule import Optimiser
+from alflow.potentials.ani.training.targets import gather_targets
+from alflow.potentials.ani.training.trainer import Trainer, train_ensemble
+from alflow.potentials.selfenergies import fit_self_energies
+from alflow.potentials.sharing import Share, sharing
 from alflow.types import Dataset, Frames, Group, Labels, Split
 
 NETWORK = ANISettings(hidden_layers={"H": (24, 16), "C": (24, 16)}, other_layers=(8, 8))

@@ -1,4 +1,4 @@
-"""The optimisers of `optimisation` for weights in the memory of the CPU: one pass over everything a step."""
+"""The optimisers of `schedule` for weights in the memory of the CPU: one pass over everything a step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.optimisation import layer_decays
-from alflow.potentials.ani.parallel import Share
-from alflow.potentials.ani.parameters import Parameters
+from alflow.potentials.ani.kernels.jacobian import SingleArray
 from alflow.potentials.ani.settings import ANITrainingSettings
+from alflow.potentials.ani.training.parameters import Parameters
+from alflow.potentials.ani.training.schedule import layer_decays
+from alflow.potentials.sharing import Share
 from alflow.types import FloatArray, IntArray
 
 FIRST_DECAY, SECOND_DECAY, SMALLEST = 0.9, 0.999, 1e-8
