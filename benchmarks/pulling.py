@@ -1,11 +1,11 @@
-"""How long a step of a pull takes, LAMMPS included: the compiled route beside TorchANI's automatic derivatives.
+"""How long a step of a pull takes, LAMMPS included: alflow beside TorchANI's automatic derivatives.
 
     python benchmarks/pulling.py [--quick] [--json FILE]
 
 Hexane, one core. Every driver pulls the same molecule with the same random networks through the same LAMMPS callback;
 they take turns, so that a change of the machine's speed meets all of them. Figures are medians over the rounds of the
 processor time of the process (one thread), which other work on the machine disturbs least.
-`--sizes` adds one call of each route for longer alkanes: where the routes cross on this machine.
+`--sizes` adds one call of each side for longer alkanes.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def side_by_side(models: Mapping[str, ForceModel], rounds: int, steps: int, slow
 
 
 def calls(sizes: list[int], repeats: int) -> list[dict[str, float | str]]:
-    """Return one row for each alkane: a call of the compiled route and of TorchANI, three members."""
+    """Return one row for each alkane: a call of alflow and of TorchANI, three members."""
     rows: list[dict[str, float | str]] = []
     ensemble = random_ensemble(3)
     for carbons in sizes:
         molecule = alkane(carbons)
-        compiled = ensemble.force_model(molecule.numbers, route="compiled")
+        compiled = ensemble.force_model(molecule.numbers)
         other = SinglePrecisionTorchANI(ensemble, molecule.numbers)
         found = {name: best(model, molecule.positions[0], repeats) for name, model in (("c", compiled), ("t", other))}
         rows.append(
@@ -148,9 +148,9 @@ def main() -> None:
     one, three = random_ensemble(1), random_ensemble(3)
     models: dict[str, ForceModel] = {
         "LAMMPS alone": nothing,
-        "alflow, one member": one.force_model(numbers, route="compiled"),
-        "alflow, mean of 3 and spread": three.force_model(numbers, route="compiled"),
-        "alflow, one drives, spread of 3": three.force_model(numbers, 0, route="compiled"),
+        "alflow, one member": one.force_model(numbers),
+        "alflow, mean of 3 and spread": three.force_model(numbers),
+        "alflow, one drives, spread of 3": three.force_model(numbers, 0),
         "torchani, one member": SinglePrecisionTorchANI(one, numbers),
         "torchani, mean of 3": SinglePrecisionTorchANI(three, numbers),
     }

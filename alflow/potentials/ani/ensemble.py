@@ -13,18 +13,14 @@ from alflow.errors import InputError
 from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, CompiledNetworks
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.devices import accelerator
 from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import FloatArray, ForceModel, Frames, IntArray
 
 Driver = int | Literal["mean"]
-Route = Literal["auto", "compiled", "torchani"]
 
 FORMAT = "alflow-ani-1"
 """Says what a file of weights holds."""
-LARGE_ATOMS = 1000
-"""From this size on, and where there is a GPU, TorchANI's route drives a trajectory."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,7 @@ class ANIEnsemble:
         self,
         numbers: IntArray,
         driver: Driver = "mean",
-        threads: int = 1,
-        route: Route = "auto",
+        threads: int = 1,  # noqa: ARG002 - of the protocol: a call takes a fraction of a millisecond
         *,
         spread: bool = True,
     ) -> ForceModel:
@@ -83,8 +78,7 @@ class ANIEnsemble:
         Args:
             numbers: (A,) atomic numbers.
             driver: a member, or the mean of all.
-            threads: for TorchANI's route on the CPU; the compiled route uses one thread.
-            route: "compiled", "torchani", or the faster one for this size and machine.
+            threads: not used: a call takes one thread.
             spread: with one member as driver, pass through the others too (forward only) for the spread.
 
         Raises:
@@ -97,14 +91,10 @@ class ANIEnsemble:
                 f"of an ensemble of {self.members}. Count from 0."
             )
         if driver != "mean" and not spread:
-            return self.select([driver]).force_model(numbers, "mean", threads, route)
+            return self.select([driver]).force_model(numbers)
         shares = np.full(self.members, 1.0 / self.members)
         if driver != "mean":
             shares = np.eye(self.members)[driver]
-        if _takes_torchani(route, len(numbers)):
-            from alflow.potentials.ani.interop import TorchANIForceModel  # noqa: PLC0415 - torch is heavy
-
-            return TorchANIForceModel(self, numbers, shares, threads)
         networks = CompiledNetworks(self.functions, self.networks, self.self_energies, numbers)
         return CompiledForceModel(networks, shares)
 
@@ -163,11 +153,3 @@ def join(parts: Sequence[ANIEnsemble]) -> ANIEnsemble:
         first.networks.activation,
     )
     return ANIEnsemble(first.functions, joined, np.concatenate([part.self_energies for part in parts]))
-
-
-def _takes_torchani(route: Route, atoms: int) -> bool:
-    if route != "auto":
-        return route == "torchani"
-    if atoms < LARGE_ATOMS:
-        return False
-    return accelerator() is not None
