@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from alflow.errors import InputError
-from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, CompiledNetworks
+from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, Evaluator
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.sharing import sharing
@@ -48,13 +48,13 @@ class ANIEnsemble:
         alone = 2.0 * np.eye(self.members) - 1.0
 
         def work(start: int, stop: int) -> None:
-            networks = CompiledNetworks(self.functions, self.networks, self.self_energies, frames.numbers)
+            evaluator = self._evaluator(frames.numbers)
             for frame in range(start, stop):
-                if not networks.place(frames.positions[frame]):
+                if not evaluator.fill_descriptors(frames.positions[frame]):
                     energies[:, frame], forces[:, frame] = np.nan, np.nan
                     continue
                 for member in range(self.members):
-                    found, forces[member, frame] = networks.pass_through(alone[member])
+                    found, forces[member, frame] = evaluator.evaluate_networks(alone[member])
                     energies[member, frame] = found[member]
 
         with sharing(threads) as share:
@@ -92,11 +92,19 @@ class ANIEnsemble:
             )
         if driver != "mean" and not spread:
             return self.select([driver]).force_model(numbers)
-        shares = np.full(self.members, 1.0 / self.members)
+        weights = np.full(self.members, 1.0 / self.members)
         if driver != "mean":
-            shares = np.eye(self.members)[driver]
-        networks = CompiledNetworks(self.functions, self.networks, self.self_energies, numbers)
-        return CompiledForceModel(networks, shares)
+            weights = np.eye(self.members)[driver]
+        return CompiledForceModel(self._evaluator(numbers), weights)
+
+    def _evaluator(self, numbers: IntArray) -> Evaluator:
+        """Bind to one composition.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        species = self.functions.species(numbers)
+        return Evaluator(self.functions.packed, self.networks.packed(), self.self_energies, species)
 
     def save(self, path: Path) -> None:
         """Write all members to one file, which `load` and ``torch.load(weights_only=True)`` can read."""

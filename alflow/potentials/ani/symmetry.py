@@ -110,7 +110,7 @@ class SymmetryFunctions:
                 )
         return np.array([known[int(number)] for number in numbers], dtype=np.int64)
 
-    def pair_blocks(self) -> IntArray:
+    def pair_columns(self) -> IntArray:
         """Return (E, E) first columns of the angular block of each pair of elements."""
         count = len(self.elements)
         first = np.zeros((count, count), dtype=np.int64)
@@ -141,15 +141,15 @@ class SymmetryFunctions:
             scalars=np.array([*steps, zeta]),
             radial_shifts=radial,
             angular_shifts=angular,
-            radial_ladder=ladders[0],
-            angular_ladder=ladders[1],
+            radial_recurrence=ladders[0],
+            angular_recurrence=ladders[1],
             sections=np.stack([np.cos(sections), np.sin(sections)]),
             power=power,
-            blocks=self.pair_blocks(),
-            radial_marks=(None,) * len(radial),
-            angular_marks=(None,) * len(angular),
-            section_marks=(None,) * len(sections),
-            power_marks=(None,) * len(power),
+            pair_columns=self.pair_columns(),
+            static_radial=(None,) * len(radial),
+            static_angular=(None,) * len(angular),
+            static_sections=(None,) * len(sections),
+            static_power=(None,) * len(power),
         )
 
 

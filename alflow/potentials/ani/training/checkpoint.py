@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.kernels.workspace import Array
+from alflow.potentials.ani.kernels.arrays import Array
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.weights import save
 from alflow.types import Dataset, Split

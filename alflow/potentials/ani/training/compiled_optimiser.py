@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.kernels.jacobian import SingleArray
+from alflow.potentials.ani.kernels.arrays import SingleArray
 from alflow.potentials.ani.settings import ANITrainingSettings
 from alflow.potentials.ani.training.parameters import Parameters
 from alflow.potentials.ani.training.schedule import layer_decays

@@ -177,7 +177,7 @@ class DevicePasses:
             by_frame[padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
             loss = loss + by_frame.sum(dim=1)
             if gradient is not None:
-                direction = contraction.changes(-2.0 * weighted)
+                direction = contraction.tangents(-2.0 * weighted)
         if gradient is not None:
             gradient.flat.zero_()
             seed = atomic.new_zeros(members * height)

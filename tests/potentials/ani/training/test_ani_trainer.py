@@ -8,7 +8,6 @@ import torch
 
 from alflow.errors import StructureError, TrainingError
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.kernels.networks import gelu_to_second
 from alflow.potentials.ani.network import Networks, fresh_networks
 from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
@@ -152,14 +151,6 @@ def test_slopes_and_curvatures_are_derivatives(activate):
     down, down_slope, _ = activate(x - h)
     assert torch.allclose(slope, (up - down) / (2 * h), atol=1e-6)
     assert torch.allclose(curvature, (up_slope - down_slope) / (2 * h), atol=1e-5)
-
-
-def test_compiled_gelu_equals_torch():
-    x = torch.cat([torch.linspace(-9, 9, 4001), torch.tensor([-300.0, 300.0, 0.0])])
-    found = x.numpy().copy(), np.empty(len(x), np.float32), np.empty(len(x), np.float32)
-    gelu_to_second(*found)
-    for one, other in zip(found, gelu(x.double()), strict=True):
-        assert np.abs(one - other.numpy()).max() < 2e-6
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adamw-sgd"])
