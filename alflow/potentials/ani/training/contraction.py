@@ -1,11 +1,28 @@
-"""Products with the Jacobian of a batch on a device, where dense ones are fastest."""
+"""Products with the Jacobian of a batch, by torch; on a device dense ones are fastest."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 
 from alflow.potentials.ani.kernels.jacobian import densify
 from alflow.potentials.ani.training.data import Batch
+
+
+class Contraction(Protocol):
+    """Both products of the Jacobian of a batch."""
+
+    def __init__(self, batch: Batch, device: torch.device) -> None:
+        """Take a batch of B frames with n atoms over all members."""
+
+    def forces(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
+        ...
+
+    def tangents(self, displacements: torch.Tensor) -> torch.Tensor:
+        """Return (M, R, L) ∂G/∂r · δr along (n, 3) displacements δr; 0 in padding."""
+        ...
 
 
 class DenseContraction:
