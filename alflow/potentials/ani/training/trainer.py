@@ -64,7 +64,7 @@ def train_ensemble(
         members: which members to train; all if not given.
         initial: the whole ensemble to start from; fresh weights if None.
         checkpoint: file to write now and then, and to go on from if it is there and of this very training.
-        threads: number of threads; set for torch during the call, then set back.
+        threads: number of threads that share the passes; torch itself has one during the call.
         progress: called after each epoch with (epochs done, epochs in all).
 
     Raises:
@@ -76,7 +76,7 @@ def train_ensemble(
     functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
     fingerprint = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
     key = f"{checkpoints.FORMAT} {_device(settings).type} {fingerprint}"
-    with torch_threads(threads), sharing(threads) as share:
+    with torch_threads(1), sharing(threads) as share:  # those of torch are slow to start on arrays this small
         data = prepare(dataset, functions, settings.memory_limit_gb, threads)
         start, self_energies = _start(data, network, seed, chosen, initial)
         chosen_splits = [splits[member] for member in chosen]

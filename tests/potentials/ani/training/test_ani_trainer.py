@@ -347,10 +347,20 @@ def test_threads_give_the_same_weights():
 
 
 def test_threads_of_torch_are_set_back():
-    before = torch.get_num_threads()
-    dataset = toy(10)
-    train_ensemble(dataset, splits_of(dataset, 1), settings(epochs=1), NETWORK, seed=[1], threads=before + 1)
-    assert torch.get_num_threads() == before
+    before, within = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    train_ensemble(
+        toy(10),
+        splits_of(toy(10), 1),
+        settings(epochs=1),
+        NETWORK,
+        seed=[1],
+        threads=3,
+        progress=lambda *_: within.append(torch.get_num_threads()),
+    )
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert (within, after) == ([1], 2)
 
 
 def test_self_energies_tell_elements_apart():
