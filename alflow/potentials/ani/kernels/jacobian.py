@@ -44,10 +44,6 @@ class Jacobian(NamedTuple):
     pair_columns: IntArray
     """(E, E) first column of the angular functions of each pair of elements."""
 
-    def nbytes(self) -> int:
-        """Return the memory that it takes, bytes."""
-        return sum(part.nbytes for part in self)
-
 
 @numba.njit(cache=True, nogil=True)
 def store_geometry(
