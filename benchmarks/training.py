@@ -7,6 +7,7 @@ weights. TorchANI's step is timed on a few batches and an epoch reckoned from it
 over the rounds: of the processor time with one thread, of the wall time with more. `--data` takes an npz file with
 numbers, positions, energies and forces; without it hexane at 500 K (Langevin, GFN2-xTB) is made anew. Then both sides
 are trained equally long from the same weights, for several seeds, and their validation errors stand side by side.
+`--torch` times an epoch with the passes and products of torch instead of compiled ones, and the compiled Jacobian.
 `--study` trains three members with the presets `paper` and `fast` and prints their validation errors.
 """
 
@@ -30,13 +31,15 @@ import torch
 
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.interop import to_torchani
+from alflow.potentials.ani.kernels.jacobian import forces_of_batch, tangents_of_batch
 from alflow.potentials.ani.network import fresh_networks
-from alflow.potentials.ani.optimisation import scheduled_rate
-from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.training import Trainer, train_ensemble
-from alflow.potentials.ani.trainingdata import TrainingData, prepare
+from alflow.potentials.ani.training.data import Batch, TrainingData, prepare
+from alflow.potentials.ani.training.passes import DevicePasses
+from alflow.potentials.ani.training.schedule import scheduled_rate
+from alflow.potentials.ani.training.trainer import Trainer, train_ensemble
+from alflow.potentials.sharing import sharing
 from alflow.potentials.threads import torch_threads
 from alflow.structures import alkane
 from alflow.types import Dataset, Frames, Group, IntArray, Labels, Split
@@ -197,6 +200,62 @@ def measure(
     return rows, ratios
 
 
+class SparseContraction:
+    """Products with the Jacobian for the passes of torch, by the compiled loops over what of it is not 0."""
+
+    def __init__(self, batch: Batch, device: torch.device) -> None:
+        """Take a batch; the device is the CPU."""
+        del device
+        self._batch = batch
+        self._rows = (batch.jacobian, batch.places, batch.offsets, batch.rows)
+
+    def forces(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
+        forces = np.empty((len(self._batch.rows), 3), np.float32)
+        forces_of_batch(*self._rows, gradient.view(-1, gradient.shape[2]).numpy(), forces, 0, len(self._batch.places))
+        return torch.from_numpy(forces)
+
+    def tangents(self, displacements: torch.Tensor) -> torch.Tensor:
+        """Return (M, R, L) ∂G/∂r · δr along (n, 3) displacements δr; 0 in padding."""
+        tangents = np.zeros_like(self._batch.vectors)
+        lines = tangents.reshape(-1, tangents.shape[2])
+        tangents_of_batch(*self._rows, displacements.numpy(), lines, 0, len(self._batch.places))
+        return torch.from_numpy(tangents)
+
+
+def beside_torch(dataset: Dataset, data: TrainingData, rounds: int) -> tuple[list[Row], dict[str, float]]:
+    """Return rows and ratios of the time of an epoch with compiled passes and with those of torch, on one thread."""
+    counts, mean = data.counts[0], float(data.energies.mean())
+    rows: list[Row] = []
+    ratios: dict[str, float] = {}
+    for batch_size, members in ((8, 1), (8, 3), (64, 1), (64, 3)):
+        settings = ANITrainingSettings(
+            epochs=100, batch_size=batch_size, force_weight=FORCE_WEIGHT, averaging=0.0, device="cpu"
+        )
+        shared = np.tile(mean / counts.sum() * np.ones(len(counts)), (members, 1))
+        seconds: dict[str, list[float]] = {"compiled passes": [], "torch's passes": []}
+        with torch_threads(1), sharing(1) as share:
+            trainers = {}
+            for name in seconds:
+                start = fresh(data.functions, members).networks
+                trainer = Trainer(data, splits_of(dataset, members), settings, start, shared, share)
+                if name == "torch's passes":
+                    scaling = trainer.scaling.tensors(trainer.device)
+                    trainer.passes = DevicePasses("gelu", *scaling, contraction=SparseContraction)
+                trainers[name] = trainer
+                trainer.train_epoch([split.train for split in trainer.splits], 100, 1e-3)
+            for _ in range(rounds):
+                for name, trainer in trainers.items():
+                    began = time.process_time()
+                    trainer.train_epoch([split.train for split in trainer.splits], 100, 1e-3)
+                    seconds[name].append(time.process_time() - began)
+        what = f"batches of {batch_size}, {members} member(s)"
+        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        rows += [{"what": f"epoch, {name}, {what}", "seconds": median} for name, median in medians.items()]
+        ratios[f"torch's passes/compiled, {what}"] = medians["torch's passes"] / medians["compiled passes"]
+    return rows, ratios
+
+
 def equal_epochs(dataset: Dataset, data: TrainingData, epochs: int, seeds: int) -> tuple[list[Row], dict[str, float]]:
     """Train both sides equally long from the same weights on the same batches; return their validation errors.
 
@@ -273,6 +332,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="fewer frames and rounds")
     parser.add_argument("--study", action="store_true", help="train by both presets too")
+    parser.add_argument("--torch", action="store_true", help="the passes of torch too")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     dataset = read(options.data) if options.data else hexane(200 if options.quick else 2000)
@@ -285,6 +345,9 @@ def main() -> None:
     rows += epochs
     errors, apart = equal_epochs(dataset, data, *((2, 2) if options.quick else (5, 3)))
     rows, ratios = rows + errors, ratios | apart
+    if options.torch:
+        epochs, beside = beside_torch(dataset, data, 3 if options.quick else 7)
+        rows, ratios = rows + epochs, ratios | beside
     if options.study:
         rows += study(dataset, options.threads, quick=options.quick)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 PACKAGE = Path(__file__).resolve().parents[1]
-KERNELS = ("dftb", "potentials/ani", "potentials/schnet")
+KERNELS = ("dftb", "potentials/ani/kernels", "potentials/ani/training", "potentials/schnet")
 """Folders of modules with compiled functions."""
 
 

@@ -22,7 +22,7 @@ from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.labeling import make_engine
 from alflow.labeling.engines.sleep import pair_model
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.training import train_ensemble
+from alflow.potentials.ani.training.trainer import train_ensemble
 from alflow.structures import alkane
 from alflow.types import Dataset, Frames, Group, Labels, Split
 

@@ -7,7 +7,7 @@ import torch
 
 from alflow.errors import TrainingError
 from alflow.potentials.ani.settings import ANITrainingSettings
-from alflow.potentials.ani.training import _device
+from alflow.potentials.ani.training.trainer import _device
 from alflow.potentials.devices import accelerators
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alflow.potentials.evaluation import evaluate_errors, predict
+from alflow.potentials.evaluation import predict
 from alflow.report.scatter import scatter_figure
 from alflow.types import Dataset, Frames, Group, Labels
 
@@ -31,7 +31,7 @@ def dataset():
 
 @pytest.mark.parametrize(("member", "energy"), [(0, 0.1), (1, 0.2), (None, 0.15)])
 def test_errors_are_those_that_were_put_in(member, energy):
-    errors = evaluate_errors(Shifted(), dataset(), member)
+    errors = predict(Shifted(), dataset(), member).errors()
     assert errors.energy_mae_ev == pytest.approx(energy)
     assert errors.energy_rmse_ev == pytest.approx(energy)
     assert errors.force_mae_ev_per_angstrom == pytest.approx(0.2)

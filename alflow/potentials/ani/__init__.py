@@ -1,1 +1,1 @@
-"""ANI potentials with compiled descriptors."""
+"""ANI potentials: descriptors, networks, ensembles, and their exchange with TorchANI."""

@@ -10,21 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from alflow.errors import InputError
-from alflow.potentials.ani.compiled import CompiledForceModel, CompiledNetworks
+from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, Evaluator
 from alflow.potentials.ani.network import Networks
-from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.devices import accelerator
+from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
-from alflow.types import Composition, FloatArray, ForceModel, Frames
+from alflow.types import Composition, FloatArray, ForceModel, Frames, IntArray
 
 Driver = int | Literal["mean"]
-Route = Literal["auto", "compiled", "torchani"]
 
 FORMAT = "alflow-ani-1"
 """Says what a file of weights holds."""
-LARGE_ATOMS = 1000
-"""From this size on, and where there is a GPU, TorchANI's route drives a trajectory."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,13 @@ class ANIEnsemble:
         alone = 2.0 * np.eye(self.members) - 1.0
 
         def work(start: int, stop: int) -> None:
-            networks = CompiledNetworks(self.functions, self.networks, self.self_energies, frames.numbers)
+            evaluator = self._evaluator(frames.numbers)
             for frame in range(start, stop):
-                if not networks.place(frames.positions[frame]):
+                if not evaluator.fill_descriptors(frames.positions[frame]):
                     energies[:, frame], forces[:, frame] = np.nan, np.nan
                     continue
                 for member in range(self.members):
-                    found, forces[member, frame] = networks.pass_through(alone[member])
+                    found, forces[member, frame] = evaluator.evaluate_networks(alone[member])
                     energies[member, frame] = found[member]
 
         with sharing(threads) as share:
@@ -73,8 +69,7 @@ class ANIEnsemble:
         self,
         composition: Composition,
         driver: Driver = "mean",
-        threads: int = 1,
-        route: Route = "auto",
+        threads: int = 1,  # noqa: ARG002 - of the protocol: a call takes a fraction of a millisecond
         *,
         spread: bool = True,
     ) -> ForceModel:
@@ -83,8 +78,7 @@ class ANIEnsemble:
         Args:
             composition: of the molecule.
             driver: a member, or the mean of all.
-            threads: for TorchANI's route on the CPU; the compiled route uses one thread.
-            route: "compiled", "torchani", or the faster one for this size and machine.
+            threads: not used: a call takes one thread.
             spread: with one member as driver, pass through the others too (forward only) for the spread.
 
         Raises:
@@ -97,17 +91,20 @@ class ANIEnsemble:
                 f"of an ensemble of {self.members}. Count from 0."
             )
         if driver != "mean" and not spread:
-            return self.select([driver]).force_model(composition, "mean", threads, route)
-        shares = np.full(self.members, 1.0 / self.members)
+            return self.select([driver]).force_model(composition)
+        weights = np.full(self.members, 1.0 / self.members)
         if driver != "mean":
-            shares = np.eye(self.members)[driver]
-        numbers = composition.numbers
-        if _takes_torchani(route, len(numbers)):
-            from alflow.potentials.ani.interop import TorchANIForceModel  # noqa: PLC0415 - torch is heavy
+            weights = np.eye(self.members)[driver]
+        return CompiledForceModel(self._evaluator(composition.numbers), weights)
 
-            return TorchANIForceModel(self, numbers, shares, threads)
-        networks = CompiledNetworks(self.functions, self.networks, self.self_energies, numbers)
-        return CompiledForceModel(networks, shares)
+    def _evaluator(self, numbers: IntArray) -> Evaluator:
+        """Bind to one composition.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        species = self.functions.species(numbers)
+        return Evaluator(self.functions.packed, self.networks.packed(), self.self_energies, species)
 
     def save(self, path: Path) -> None:
         """Write all members to one file, which `load` and ``torch.load(weights_only=True)`` can read."""
@@ -164,11 +161,3 @@ def join(parts: Sequence[ANIEnsemble]) -> ANIEnsemble:
         first.networks.activation,
     )
     return ANIEnsemble(first.functions, joined, np.concatenate([part.self_energies for part in parts]))
-
-
-def _takes_torchani(route: Route, atoms: int) -> bool:
-    if route != "auto":
-        return route == "torchani"
-    if atoms < LARGE_ATOMS:
-        return False
-    return accelerator() is not None

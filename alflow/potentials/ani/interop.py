@@ -1,4 +1,4 @@
-"""Exchange with TorchANI: export, import, and its own way of driving a trajectory (for large systems on a GPU)."""
+"""Exchange with TorchANI: export of an ensemble, and import of a model."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from alflow.errors import InputError
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Activation, Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.devices import accelerator
-from alflow.potentials.threads import torch_threads
-from alflow.types import Evaluation, FloatArray, IntArray
+from alflow.types import FloatArray
 from alflow.units import HARTREE_IN_EV
 
 
-def to_torchani(ensemble: ANIEnsemble, members: Sequence[int] | None = None, neighbours: str = "all_pairs") -> Any:
+def to_torchani(ensemble: ANIEnsemble, members: Sequence[int] | None = None) -> Any:
     """Return a ``torchani.arch.ANI`` in double precision, whose own forward gives the same energies (in Hartree).
 
     Args:
         ensemble: what to export.
         members: which members; all if not given. One member gives a model without an ensemble around it.
-        neighbours: TorchANI's kind of neighbour list.
     """
     torchani = _torchani()
     chosen = ensemble if members is None else ensemble.select(members)
@@ -35,7 +32,7 @@ def to_torchani(ensemble: ANIEnsemble, members: Sequence[int] | None = None, nei
     containers = [_container(torchani, chosen, member, symbols, shared) for member in range(chosen.members)]
     model = torchani.arch.ANI(
         symbols=symbols,
-        aev_computer=_computer(torchani, functions, neighbours),
+        aev_computer=_computer(torchani, functions),
         neural_networks=containers[0] if len(containers) == 1 else torchani.nn.Ensemble(containers),
         energy_shifter=torchani.sae.SelfEnergy(symbols, [0.0] * len(symbols)),
     ).double()
@@ -71,34 +68,6 @@ def from_torchani(model: Any) -> ANIEnsemble:
     return ANIEnsemble(functions, stacked, np.tile(energies, (len(networks), 1)))
 
 
-class TorchANIForceModel:
-    """Energy, forces and spread through TorchANI and its automatic derivatives; see `alflow.types.ForceModel`."""
-
-    def __init__(self, ensemble: ANIEnsemble, numbers: IntArray, shares: FloatArray, threads: int = 1) -> None:
-        """Bind to (A,) atomic numbers, on a GPU if there is one; `shares` (M,): how much each member drives."""
-        ensemble.functions.species(numbers)
-        self._threads = threads
-        self._device = accelerator() or torch.device("cpu")
-        self._model = to_torchani(ensemble, neighbours="adaptive").to(self._device)
-        self._numbers = torch.from_numpy(np.ascontiguousarray(numbers))[None].to(self._device)
-        self._shares = torch.from_numpy(np.asarray(shares, np.float64)).to(self._device)
-
-    def __call__(self, positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-        """Return energy, forces and spread at (A, 3) Å. `start` has no meaning here."""
-        del start
-        with torch_threads(self._threads):
-            place = torch.tensor(positions[None], dtype=torch.double, device=self._device, requires_grad=True)
-            energies = self._model((self._numbers, place), ensemble_values=True).energies.view(-1)
-            energy = (energies * self._shares).sum()
-            forces = -torch.autograd.grad(energy, place)[0][0]
-        spread = float(energies.detach().std(correction=0)) if len(energies) > 1 else 0.0
-        return Evaluation(
-            energy=float(energy.detach()) * HARTREE_IN_EV,
-            forces=forces.cpu().numpy() * HARTREE_IN_EV,
-            spread=spread * HARTREE_IN_EV,
-        )
-
-
 def _torchani() -> Any:
     """Import TorchANI without its remarks on extensions that were not built."""
     os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
@@ -110,12 +79,12 @@ def _torchani() -> Any:
     return torchani
 
 
-def _computer(torchani: Any, functions: SymmetryFunctions, neighbours: str) -> Any:
+def _computer(torchani: Any, functions: SymmetryFunctions) -> Any:
     radial = torchani.aev.ANIRadial(functions.radial_eta, functions.radial_shifts, functions.radial_cutoff)
     angular = torchani.aev.ANIAngular(
         functions.angular_eta, functions.zeta, functions.angular_shifts, functions.sections, functions.angular_cutoff
     )
-    return torchani.aev.AEVComputer(radial, angular, len(functions.elements), neighborlist=neighbours)
+    return torchani.aev.AEVComputer(radial, angular, len(functions.elements))
 
 
 def _container(torchani: Any, ensemble: ANIEnsemble, member: int, symbols: tuple[str, ...], shared: FloatArray) -> Any:

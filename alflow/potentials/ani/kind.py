@@ -33,9 +33,9 @@ class ANIKind(PotentialKind[ANIPotentialSettings]):
     def train(
         self, dataset: Dataset, splits: Sequence[Split], settings: ANIPotentialSettings, training: Training
     ) -> tuple[Ensemble, tuple[Member, ...]]:
-        """Train members: see `alflow.potentials.ani.training.train_ensemble`."""
+        """Train members: see `alflow.potentials.ani.training.trainer.train_ensemble`."""
         from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415 - heavy
-        from alflow.potentials.ani.training import train_ensemble  # noqa: PLC0415
+        from alflow.potentials.ani.training.trainer import train_ensemble  # noqa: PLC0415
 
         return train_ensemble(
             dataset,

@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.layers import CELU, GELU, PackedNetworks
-from alflow.potentials.ani.tiles import packed
+from alflow.potentials.ani.kernels.activations import CELU, GELU
+from alflow.potentials.ani.kernels.arrays import SingleArray
+from alflow.potentials.ani.kernels.gemm import packed
+from alflow.potentials.ani.kernels.networks import PackedNetworks
 
 Activation = Literal["gelu", "celu"]
 
@@ -58,7 +59,7 @@ class Networks:
                 flat = self.weights[e][h][m].astype(np.float32).ravel()
                 weights.append(flat)
                 for side in range(2 if h < layers - 1 else 0):
-                    panels.append(packed(flat, *self.weights[e][h].shape[1:], turned=side == 1))
+                    panels.append(packed(flat, *self.weights[e][h].shape[1:], transposed=side == 1))
                     panel_start[m, e, h, side] = place
                     place += len(panels[-1])
         order = [(m, e, h) for m in range(self.members) for e in range(elements) for h in range(layers)]

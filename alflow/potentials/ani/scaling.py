@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import SingleArray
+from alflow.potentials.ani.kernels.arrays import SingleArray
 from alflow.potentials.ani.network import Networks
-from alflow.potentials.ani.trainingdata import TrainingData
+from alflow.potentials.ani.training.data import TrainingData
 from alflow.types import FloatArray
 
 SAMPLE = 500

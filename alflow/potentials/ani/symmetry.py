@@ -9,7 +9,7 @@ from math import pi
 import numpy as np
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.workspace import Functions
+from alflow.potentials.ani.kernels.workspace import Functions
 from alflow.types import FloatArray, IntArray
 
 MOST_COEFFICIENTS = 40
@@ -110,7 +110,7 @@ class SymmetryFunctions:
                 )
         return np.array([known[int(number)] for number in numbers], dtype=np.int64)
 
-    def pair_blocks(self) -> IntArray:
+    def pair_columns(self) -> IntArray:
         """Return (E, E) first columns of the angular block of each pair of elements."""
         count = len(self.elements)
         first = np.zeros((count, count), dtype=np.int64)
@@ -141,15 +141,15 @@ class SymmetryFunctions:
             scalars=np.array([*steps, zeta]),
             radial_shifts=radial,
             angular_shifts=angular,
-            radial_ladder=ladders[0],
-            angular_ladder=ladders[1],
+            radial_recurrence=ladders[0],
+            angular_recurrence=ladders[1],
             sections=np.stack([np.cos(sections), np.sin(sections)]),
             power=power,
-            blocks=self.pair_blocks(),
-            radial_marks=(None,) * len(radial),
-            angular_marks=(None,) * len(angular),
-            section_marks=(None,) * len(sections),
-            power_marks=(None,) * len(power),
+            pair_columns=self.pair_columns(),
+            static_radial=(None,) * len(radial),
+            static_angular=(None,) * len(angular),
+            static_sections=(None,) * len(sections),
+            static_power=(None,) * len(power),
         )
 
 
@@ -164,7 +164,7 @@ def _step(cutoff: float, eta: float, shifts: FloatArray) -> float:
 
 
 def _ladder(eta: float, step: float, shifts: FloatArray) -> FloatArray:
-    """Return the (3, S) factors exp(-ηh²m²), 2ηδ_m and 1 - 2ηδ_m h m for shifts s_0 + m h + δ_m: see `lanes`."""
+    """Return the (3, S) factors exp(-ηh²m²), 2ηδ_m and 1 - 2ηδ_m h m of `simd_geometry`; shifts s_0 + m h + δ_m."""
     along = step * np.arange(len(shifts))
     off = 2.0 * eta * (shifts - shifts[0] - along)
     return np.stack([np.exp(-eta * along**2), off, 1.0 - off * along])

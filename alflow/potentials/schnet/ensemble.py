@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from alflow.errors import InputError, StructureError
-from alflow.potentials.ani.parallel import sharing
 from alflow.potentials.schnet.compiled import drive, evaluate_frames, make_room, weights_of
 from alflow.potentials.schnet.network import Architecture, Parameters, reference_module
 from alflow.potentials.schnet.repulsion import repulsion
+from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames, IntArray
 

@@ -6,10 +6,10 @@ import torch
 
 from alflow.errors import InputError
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.interop import TorchANIForceModel, from_torchani, to_torchani
+from alflow.potentials.ani.interop import from_torchani, to_torchani
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.types import Composition, Frames
+from alflow.types import Frames
 from alflow.units import HARTREE_IN_EV
 
 ELEMENTS = (1, 6, 7, 8)
@@ -86,16 +86,3 @@ def test_foreign_parts_are_refused():
     model.aev_computer.radial.cutoff_fn = __import__("torchani").cutoffs.CutoffSmooth()
     with pytest.raises(InputError, match="CutoffSmooth"):
         from_torchani(model)
-
-
-@pytest.mark.parametrize("driver", ["mean", 1])
-def test_both_routes_agree(driver):
-    trained = ensemble(3)
-    positions = frames().positions[2]
-    one = trained.force_model(Composition(NUMBERS), driver, route="compiled")(positions)
-    other = trained.force_model(Composition(NUMBERS), driver, route="torchani")
-    assert isinstance(other, TorchANIForceModel)
-    found = other(positions)
-    assert one.energy == pytest.approx(found.energy, abs=1e-5)
-    assert one.spread == pytest.approx(found.spread, abs=1e-5)
-    assert np.abs(one.forces - found.forces).max() < 1e-4

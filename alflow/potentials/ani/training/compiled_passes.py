@@ -1,4 +1,4 @@
-"""The passes of a training on the CPU, step by step: what `passes.run_batch` does with torch on a device."""
+"""The passes of a training on the CPU, step by step: what `passes.DevicePasses` does with torch on a device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import numba
 import numpy as np
 import torch
 
-from alflow.potentials.ani.jacobian import SingleArray, changes_of_batch, forces_of_batch
-from alflow.potentials.ani.layers import CELU, GELU
-from alflow.potentials.ani.parallel import Share
-from alflow.potentials.ani.parameters import Parameters
-from alflow.potentials.ani.passes import Errors
-from alflow.potentials.ani.passkernels import (
+from alflow.potentials.ani.kernels.activations import CELU, GELU
+from alflow.potentials.ani.kernels.arrays import SingleArray
+from alflow.potentials.ani.kernels.gemm import panels_size
+from alflow.potentials.ani.kernels.jacobian import forces_of_batch, tangents_of_batch
+from alflow.potentials.ani.kernels.training_passes import (
     ELEMENT,
     ROWS,
     Shapes,
@@ -21,9 +20,11 @@ from alflow.potentials.ani.passkernels import (
     reverse,
     row_size,
 )
-from alflow.potentials.ani.targets import Targets
-from alflow.potentials.ani.tiles import panels_size
-from alflow.potentials.ani.trainingdata import Batch
+from alflow.potentials.ani.training.data import Batch
+from alflow.potentials.ani.training.parameters import Parameters
+from alflow.potentials.ani.training.passes import Errors
+from alflow.potentials.ani.training.targets import Targets
+from alflow.potentials.sharing import Share
 from alflow.types import IntArray
 
 
@@ -49,7 +50,7 @@ def shapes_of(parameters: Parameters) -> Shapes:
 
 
 class CompiledPasses:
-    """Room to work in, and the jobs of a step: one for each member, element and part of its rows.
+    """Workspace and jobs of a step: one for each member, element and part of its rows.
 
     The parts are as many as keep all threads at work; each adds up its gradient in a slot of its own.
     """
@@ -70,7 +71,7 @@ class CompiledPasses:
                 size += panels_size(wide, narrow) + panels_size(narrow, wide)
         self._panels = np.zeros(members * size, np.float32)
         self._slots = np.zeros((self._parts, parameters.flat.numel() if self._parts > 1 else 0), np.float32)
-        self._room = np.zeros(0, np.float32)
+        self._work = np.zeros(0, np.float32)
         self._bounds: bytes = b""
         self._jobs = np.zeros((0, 6), np.int64)
 
@@ -81,11 +82,11 @@ class CompiledPasses:
         shapes, vectors = self._shapes, batch.vectors
         flat = parameters.flat.detach().numpy()
         self._divide(batch.bounds)
-        jobs, room, panels, share = self._jobs, self._room, self._panels, self._share
+        jobs, work, panels, share = self._jobs, self._work, self._panels, self._share
         share(lambda a, b: pack_weights(shapes, flat, panels, a, b), self._pairs)
         atomic = np.zeros(vectors.shape[:2], np.float32)
         share(
-            lambda a, b: forward(shapes, jobs, flat, panels, vectors, self._shift, self._scale, room, atomic, a, b),
+            lambda a, b: forward(shapes, jobs, flat, panels, vectors, self._shift, self._scale, work, atomic, a, b),
             len(jobs),
             singly=True,
         )
@@ -93,7 +94,7 @@ class CompiledPasses:
         frames = len(batch.places)
         energy_errors, loss = np.empty(frames, np.float32), np.empty(frames, np.float32)
         found = np.empty((len(batch.rows) if forces else 0, 3), np.float32)
-        moves = np.empty_like(found)
+        displacements = np.empty_like(found)
         slope = self._fill_forces(flat, batch, found) if forces else vectors
         _weigh(
             batch.offsets,
@@ -104,12 +105,12 @@ class CompiledPasses:
             energy_errors,
             loss,
             found,
-            moves,
+            displacements,
             seeds.reshape(-1),
         )
         if gradient is not None:
             if forces:
-                self._fill_changes(batch, moves, slope)
+                self._fill_tangents(batch, displacements, slope)
             self._fill_gradient(flat, seeds, slope, gradient.flat.numpy(), forces=forces)
         return Errors(
             torch.from_numpy(energy_errors), torch.from_numpy(found) if forces else None, torch.from_numpy(loss)
@@ -117,9 +118,9 @@ class CompiledPasses:
 
     def _fill_forces(self, flat: SingleArray, batch: Batch, found: SingleArray) -> SingleArray:
         """Fill (n, 3) forces after a forward pass, and return (M, R, L) ∂E/∂G."""
-        shapes, jobs, room, panels, share = self._shapes, self._jobs, self._room, self._panels, self._share
+        shapes, jobs, work, panels, share = self._shapes, self._jobs, self._work, self._panels, self._share
         slope = np.empty_like(batch.vectors)
-        share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, room, slope, a, b), len(jobs), singly=True)
+        share(lambda a, b: backward(shapes, jobs, flat, panels, self._scale, work, slope, a, b), len(jobs), singly=True)
         lines = slope.reshape(-1, slope.shape[2])
         share(
             lambda a, b: forces_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, lines, found, a, b),
@@ -127,23 +128,25 @@ class CompiledPasses:
         )
         return slope
 
-    def _fill_changes(self, batch: Batch, moves: SingleArray, changes: SingleArray) -> None:
-        """Fill (M, R, L) changes of the descriptors with (n, 3) moves of the atoms."""
-        changes.fill(0.0)
-        lines = changes.reshape(-1, changes.shape[2])
+    def _fill_tangents(self, batch: Batch, displacements: SingleArray, tangents: SingleArray) -> None:
+        """Fill (M, R, L) tangents of the descriptors along (n, 3) displacements of the atoms."""
+        tangents.fill(0.0)
+        lines = tangents.reshape(-1, tangents.shape[2])
         self._share(
-            lambda a, b: changes_of_batch(batch.jacobian, batch.places, batch.offsets, batch.rows, moves, lines, a, b),
+            lambda a, b: tangents_of_batch(
+                batch.jacobian, batch.places, batch.offsets, batch.rows, displacements, lines, a, b
+            ),
             len(batch.places),
         )
 
     def _fill_gradient(
-        self, flat: SingleArray, seeds: SingleArray, changes: SingleArray, gradient: SingleArray, *, forces: bool
+        self, flat: SingleArray, seeds: SingleArray, tangents: SingleArray, gradient: SingleArray, *, forces: bool
     ) -> None:
-        """Fill the flat gradient of each member's loss, from ∂L/∂E of each atom and the changes of the descriptors."""
-        shapes, jobs, room, panels = self._shapes, self._jobs, self._room, self._panels
+        """Fill the flat gradient of each member's loss, from ∂L/∂E of each atom and the tangents of the descriptors."""
+        shapes, jobs, work, panels = self._shapes, self._jobs, self._work, self._panels
         slots = self._slots if self._parts > 1 else gradient[None]
         self._share(
-            lambda a, b: reverse(shapes, jobs, flat, panels, self._scale, room, seeds, changes, forces, slots, a, b),
+            lambda a, b: reverse(shapes, jobs, flat, panels, self._scale, work, seeds, tangents, forces, slots, a, b),
             len(jobs),
             singly=True,
         )
@@ -168,8 +171,8 @@ class CompiledPasses:
                     base += (stop - first) * sizes[e]
         costs = [job[ROWS] * sizes[job[ELEMENT]] for job in jobs]
         self._bounds, self._jobs = key, np.array(jobs, np.int64)[np.argsort(costs)[::-1]]
-        if base > len(self._room):
-            self._room = np.zeros(base, np.float32)
+        if base > len(self._work):
+            self._work = np.zeros(base, np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,10 +188,10 @@ def _weigh(
     energy_errors: SingleArray,
     loss: SingleArray,
     found: SingleArray,
-    moves: SingleArray,
+    displacements: SingleArray,
     seeds: SingleArray,
 ) -> None:
-    """Fill (B,) energy errors, (B,) loss, (n, 3) moves -∂L/∂F and (M · R,) ∂L/∂E; turn forces found into errors."""
+    """Fill (B,) energy errors, (B,) loss, (n, 3) -∂L/∂F and (M · R,) ∂L/∂E; turn forces found into errors."""
     for frame in range(len(energies)):
         total = np.float32(0.0)
         for atom in range(offsets[frame], offsets[frame + 1]):
@@ -203,4 +206,4 @@ def _weigh(
                     found[atom, axis] -= forces[atom, axis]
                     weighted = force_weight[atom] * found[atom, axis]
                     loss[frame] += weighted * found[atom, axis]
-                    moves[atom, axis] = np.float32(-2.0) * weighted
+                    displacements[atom, axis] = np.float32(-2.0) * weighted

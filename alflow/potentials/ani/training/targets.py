@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.trainingdata import Batch, TrainingData
+from alflow.potentials.ani.kernels.arrays import SingleArray
+from alflow.potentials.ani.training.data import Batch, TrainingData
 from alflow.types import FloatArray, IntArray
 
 

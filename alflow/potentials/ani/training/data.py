@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
-from alflow.potentials.ani.descriptors import cache_bytes, descriptors_with_jacobian
-from alflow.potentials.ani.jacobian import Jacobian, SingleArray
-from alflow.potentials.ani.parallel import Share
+from alflow.potentials.ani.kernels.arrays import SingleArray
+from alflow.potentials.ani.kernels.descriptors import Structures, cache_bytes, descriptors_with_jacobian
+from alflow.potentials.ani.kernels.jacobian import Jacobian
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.sharing import Share
 from alflow.types import Dataset, FloatArray, Frames, IntArray
 
 
@@ -50,8 +52,19 @@ class TrainingData:
             parts.append(self.groups[index].take(frames[members] - group_start[index]))
             places[members] = done + np.arange(len(members))
             done += len(members)
-        vectors, jacobian = descriptors_with_jacobian(self.functions, parts, self.threads)
+        vectors, jacobian = descriptors_with_jacobian(
+            self.functions.packed, structures(self.functions, parts), self.threads
+        )
         return vectors, jacobian, places
+
+
+def structures(functions: SymmetryFunctions, groups: Sequence[Frames]) -> list[Structures]:
+    """Return groups of frames as the kernels take them.
+
+    Raises:
+        StructureError: an element is unknown to the functions.
+    """
+    return [Structures(functions.species(group.numbers), group.positions) for group in groups]
 
 
 def prepare(dataset: Dataset, functions: SymmetryFunctions, memory_limit_gb: float, threads: int = 1) -> TrainingData:
@@ -59,7 +72,8 @@ def prepare(dataset: Dataset, functions: SymmetryFunctions, memory_limit_gb: flo
     groups = tuple(group.frames for group in dataset.groups)
     atoms = np.concatenate([np.full(len(group), len(group.numbers)) for group in groups])
     counts = np.concatenate([np.tile(element_counts(functions, group.numbers), (len(group), 1)) for group in groups])
-    fits = cache_bytes(functions, groups, threads) <= memory_limit_gb * 1e9
+    kept = functions.packed, structures(functions, groups), threads
+    fits = cache_bytes(*kept) <= memory_limit_gb * 1e9
     return TrainingData(
         functions=functions,
         groups=groups,
@@ -68,7 +82,7 @@ def prepare(dataset: Dataset, functions: SymmetryFunctions, memory_limit_gb: flo
         counts=counts,
         energies=np.concatenate([group.labels.energies for group in dataset.groups]),
         forces=np.concatenate([group.labels.forces.reshape(-1, 3) for group in dataset.groups]).astype(np.float32),
-        cache=descriptors_with_jacobian(functions, groups, threads) if fits else None,
+        cache=descriptors_with_jacobian(*kept) if fits else None,
         threads=threads,
     )
 

@@ -13,22 +13,21 @@ import torch
 from ase.data import chemical_symbols
 
 from alflow.errors import TrainingError
-from alflow.potentials.ani import checkpoint as checkpoints
-from alflow.potentials.ani.compiledoptimiser import CompiledOptimiser
-from alflow.potentials.ani.compiledpasses import CompiledPasses
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Networks, fresh_networks
-from alflow.potentials.ani.optimisation import Optimiser, Plateau, average_into, scheduled_rate
-from alflow.potentials.ani.parallel import Share, sharing
-from alflow.potentials.ani.parameters import Parameters, from_networks
-from alflow.potentials.ani.passes import DevicePasses, Errors
 from alflow.potentials.ani.scaling import descriptor_scaling
-from alflow.potentials.ani.selfenergies import fit_self_energies
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.potentials.ani.targets import gather_targets
-from alflow.potentials.ani.trainingdata import TrainingData, lay_out, prepare
+from alflow.potentials.ani.training import checkpoint as checkpoints
+from alflow.potentials.ani.training.compiled_passes import CompiledPasses
+from alflow.potentials.ani.training.data import TrainingData, lay_out, prepare
+from alflow.potentials.ani.training.parameters import Parameters, from_networks
+from alflow.potentials.ani.training.passes import DevicePasses, Errors
+from alflow.potentials.ani.training.schedule import Optimiser, Plateau, average_into, scheduled_rate
+from alflow.potentials.ani.training.targets import gather_targets
 from alflow.potentials.devices import accelerator
+from alflow.potentials.selfenergies import fit_self_energies
+from alflow.potentials.sharing import Share, sharing
 from alflow.potentials.threads import torch_threads
 from alflow.types import Dataset, FloatArray, IntArray, Member, MemberErrors, Split
 
@@ -65,7 +64,7 @@ def train_ensemble(
         members: which members to train; all if not given.
         initial: the whole ensemble to start from; fresh weights if None.
         checkpoint: file to write now and then, and to go on from if it is there and of this very training.
-        threads: number of threads; set for torch during the call, then set back.
+        threads: number of threads that share the passes; torch itself has one during the call.
         progress: called after each epoch with (epochs done, epochs in all).
 
     Raises:
@@ -77,7 +76,7 @@ def train_ensemble(
     functions = initial.functions if initial is not None else SymmetryFunctions.like_2x(_elements(dataset))
     fingerprint = checkpoints.fingerprint(dataset, splits, settings, network, seed, chosen, initial)
     key = f"{checkpoints.FORMAT} {_device(settings).type} {fingerprint}"
-    with torch_threads(threads), sharing(threads) as share:
+    with torch_threads(1), sharing(threads) as share:  # those of torch are slow to start on arrays this small
         data = prepare(dataset, functions, settings.memory_limit_gb, threads)
         start, self_energies = _start(data, network, seed, chosen, initial)
         chosen_splits = [splits[member] for member in chosen]
@@ -120,11 +119,7 @@ class Trainer:
             if self.device.type == "cpu"
             else DevicePasses(start.activation, shift, scale)
         )
-        self.optimiser: CompiledOptimiser | Optimiser = (
-            CompiledOptimiser(settings, self.parameters, self.gradient, share)
-            if self.device.type == "cpu"
-            else Optimiser(settings, self.parameters, self.gradient)
-        )
+        self.optimiser = Optimiser(settings, self.parameters, self.gradient)
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()

@@ -4,6 +4,9 @@ Fitting forces needs the derivative of a derivative. With g = ∂E/∂G and F = 
 changes with the weights as the derivative of E along v = -∂G/∂r · ∂L/∂F does, with v held fixed. So after the pass
 forward (values) and the pass backward (g), a tangent pass carries v forward, and one reverse pass gives the gradient of
 the energy part and the force part together: six matrix products a layer, all members in one batched product.
+
+Trainings on a device take these passes. They are also the specification of `kernels.training_passes` and
+`kernels.networks`, which trainings on a CPU and trajectories take, and which are tested against them.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from alflow.potentials.ani.activation import ACTIVATIONS, Activate
-from alflow.potentials.ani.contraction import DenseContraction
 from alflow.potentials.ani.network import Activation
-from alflow.potentials.ani.parameters import Parameters
-from alflow.potentials.ani.targets import Targets
-from alflow.potentials.ani.trainingdata import Batch
+from alflow.potentials.ani.training.activation import ACTIVATIONS, Activate
+from alflow.potentials.ani.training.contraction import Contraction, DenseContraction
+from alflow.potentials.ani.training.data import Batch
+from alflow.potentials.ani.training.parameters import Parameters
+from alflow.potentials.ani.training.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,16 @@ class Errors:
 class DevicePasses:
     """The passes on a device, all members in one batched product."""
 
-    def __init__(self, activation: Activation, shift: torch.Tensor, scale: torch.Tensor) -> None:
-        """Take the activation, and (E, L) shift and scale of the descriptors: see `scaling.Scaling`."""
+    def __init__(
+        self,
+        activation: Activation,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+        contraction: type[Contraction] = DenseContraction,
+    ) -> None:
+        """Take the activation, (E, L) shift and scale of the descriptors, and what multiplies by the Jacobian."""
         self._activate, self._shift, self._scale = ACTIVATIONS[activation], shift, scale
+        self._contraction = contraction
 
     def run(
         self, parameters: Parameters, batch: Batch, targets: Targets, gradient: Parameters | None, *, forces: bool
@@ -152,7 +162,7 @@ class DevicePasses:
         energies, reference, energy_weight, force_weight = (
             torch.from_numpy(array).to(device) for array in targets.arrays()
         )
-        contraction = DenseContraction(batch, device) if forces else None
+        contraction = self._contraction(batch, device) if forces else None
         members, height, _ = vectors.shape
         elements = [(e, batch.bounds[e], batch.bounds[e + 1]) for e in range(len(batch.bounds) - 1)]
         present = [(e, int(start), int(stop)) for e, start, stop in elements if stop > start]
@@ -177,7 +187,7 @@ class DevicePasses:
             by_frame[padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
             loss = loss + by_frame.sum(dim=1)
             if gradient is not None:
-                direction = contraction.changes(-2.0 * weighted)
+                direction = contraction.tangents(-2.0 * weighted)
         if gradient is not None:
             gradient.flat.zero_()
             seed = atomic.new_zeros(members * height)

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from alflow.potentials.ani.ensemble import ANIEnsemble
+from alflow.potentials.ani.kernels.arrays import Array
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
-from alflow.potentials.ani.workspace import Array
 from alflow.potentials.weights import save
 from alflow.types import Dataset, Split
 
-FORMAT = 2
-"""Of the optimiser's state, which is another on each kind of device; a checkpoint of another format is not used."""
+FORMAT = 3
+"""Of what a checkpoint keeps; one of another format is not used."""
 
 
 @dataclass

@@ -1,16 +1,23 @@
-"""The activation in single precision, and its sum of products, against double precision."""
+"""Activations and sums of products against double precision, and against those of torch."""
 
 import numba
 import numpy as np
 import pytest
+import torch
 from scipy.special import ndtr
 
-from alflow.potentials.ani.singles import gelu, sum_of_products
+from alflow.potentials.ani.kernels.activations import celu, gelu, gelu_to_second, sum_of_products
+from alflow.potentials.ani.training import activation
 
 
 @numba.njit
 def activate(values, slopes):
     gelu(values, slopes)
+
+
+@numba.njit
+def activate_to_second(values, slopes, curvatures):
+    gelu_to_second(values, slopes, curvatures)
 
 
 @numba.njit
@@ -29,6 +36,22 @@ def test_gelu_and_slope_are_right_to_single_precision(numbers):
     density = np.exp(-0.5 * exact**2) / np.sqrt(2.0 * np.pi)
     assert np.abs((values - exact * ndtr(exact)) / np.maximum(np.abs(exact), 1.0)).max() < 1.5e-7
     assert np.abs(slopes - ndtr(exact) - exact * density).max() < 3e-7
+
+
+@pytest.mark.parametrize(("kernel", "torchs"), [(activate_to_second, activation.gelu), (celu, activation.celu)])
+def test_to_second_order_equals_torch(kernel, torchs):
+    x = torch.cat([torch.linspace(-9, 9, 4001), torch.tensor([-300.0, 300.0, 0.0])])
+    found = x.numpy().copy(), np.empty(len(x), np.float32), np.empty(len(x), np.float32)
+    kernel(*found)
+    for one, other in zip(found, torchs(x.double()), strict=True):
+        assert np.abs(one - other.numpy()).max() < 2e-6
+
+
+@pytest.mark.parametrize(("kernel", "count"), [(activate, 2), (activate_to_second, 3), (celu, 3)])
+def test_not_a_number_stays_so(kernel, count):
+    parts = [np.full(1, np.nan, np.float32) for _ in range(count)]
+    kernel(*parts)
+    assert np.isnan(parts[0]).all()
 
 
 def test_place_in_the_array_does_not_change_the_bits(numbers):

@@ -1,48 +1,67 @@
-"""What the kernels work with: the parameters of the symmetry functions, and the room that their passes fill."""
+"""Parameters of the symmetry functions, and the workspace that the passes over one structure fill."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.lanes import STEP
+from alflow.potentials.ani.kernels.arrays import Array, SingleArray
 from alflow.types import FloatArray, IntArray
 
-Array = npt.NDArray[Any]
+STEP = 8
+"""Pairs or triples at a time."""
+RADIAL_CUTOFF, RADIAL_ETA, RADIAL_STEP, ANGULAR_CUTOFF, ANGULAR_ETA, ANGULAR_STEP, ZETA = range(7)
+"""Positions in `Functions.scalars`."""
 
 
 class Functions(NamedTuple):
-    """Parameters of the symmetry functions as the kernels take them. R radial, P angular shifts, Q sections."""
+    """Parameters of the symmetry functions as the kernels take them.
+
+    E elements, R radial, P angular shifts, Q sections.
+
+    The length of a tuple is known when a kernel is compiled, that of an array is not: so there are tuples of as many
+    None as there are shifts, sections, coefficients.
+    """
 
     scalars: FloatArray
-    """[cutoff, η, step] of the radial functions, then of the angular, then ζ. A step of 0: the shifts are not even."""
+    """(7,) cutoff Å, η Å⁻² and step Å of the radial functions and of the angular, ζ. Step 0: uneven shifts."""
     radial_shifts: FloatArray
+    """(R,) Å."""
     angular_shifts: FloatArray
-    radial_ladder: FloatArray
-    """(3, R) factors of `lanes.fill_radial`."""
-    angular_ladder: FloatArray
+    """(P,) Å."""
+    radial_recurrence: FloatArray
+    """(3, R) factors of `simd_geometry.fill_radial`."""
+    angular_recurrence: FloatArray
     """(3, P)."""
     sections: FloatArray
     """(2, Q) cosines and sines."""
     power: FloatArray
-    """Coefficients of u^(ζ-1) in 2u - 1."""
-    blocks: IntArray
-    """(E, E) first column of each pair of elements."""
-    radial_marks: tuple[None, ...]
-    angular_marks: tuple[None, ...]
-    section_marks: tuple[None, ...]
-    power_marks: tuple[None, ...]
-    """As many as there are shifts, sections, coefficients: the length of a tuple is known when a kernel is compiled."""
+    """(C,) coefficients of u^(ζ-1) in 2u - 1."""
+    pair_columns: IntArray
+    """(E, E) first column of the angular functions of each pair of elements."""
+    static_radial: tuple[None, ...]
+    static_angular: tuple[None, ...]
+    static_sections: tuple[None, ...]
+    static_power: tuple[None, ...]
+
+    @property
+    def angular_block(self) -> int:
+        """Number of angular functions for one pair of elements."""
+        return len(self.angular_shifts) * int(self.sections.shape[1])
+
+    @property
+    def length(self) -> int:
+        """Number of functions of an atom."""
+        elements = len(self.pair_columns)
+        return elements * len(self.radial_shifts) + elements * (elements + 1) // 2 * self.angular_block
 
 
 class Workspace(NamedTuple):
     """What the passes over one structure keep. N pairs, C the most angular neighbours of an atom, T triples."""
 
     counts: IntArray
-    """[pairs, triples, blocks] of the structure in hand."""
+    """(3,) pairs, triples, blocks of the structure in hand."""
     order: IntArray
     """(A,) atoms sorted by element, so that triples come sorted by pairs of elements."""
     pair_atoms: IntArray
@@ -55,21 +74,21 @@ class Workspace(NamedTuple):
     pair_slope: FloatArray
     """(N, R) derivatives of the radial functions with respect to the distance."""
     pair_sums: FloatArray
-    """(N,) see `lanes.contract_pairs`."""
-    near_count: IntArray
+    """(N,) eV/Å: see `simd_geometry.contract_pairs`."""
+    neighbour_count: IntArray
     """(A,) neighbours within the angular cutoff."""
-    near_atom: IntArray
+    neighbour_atom: IntArray
     """(A, C) sorted by element."""
-    near_unit: FloatArray
+    neighbour_unit: FloatArray
     """(A, C, 3) from the centre to the neighbour."""
-    near_distance: FloatArray
+    neighbour_distance: FloatArray
     """(A, C) Å."""
-    near_cutoff: FloatArray
+    neighbour_cutoff: FloatArray
     """(A, C, 3) the cutoff function, its slope, and 1 / distance."""
     blocks: IntArray
     """(B, 4) for each centre and pair of elements: centre, first column, first triple, end of the triples."""
     triple_ends: Array
-    """(T, 2) places of the two neighbours among those of the centre."""
+    """(T, 2) rows of the two neighbours among those of the centre."""
     triple_parts: FloatArray
     """(6, T) mean distance, what it is above the first shift, the first Gaussian, the ratio to the next, the cosine of
     the angle, and the product of the cutoff functions."""
@@ -78,15 +97,16 @@ class Workspace(NamedTuple):
     triple_radial: SingleArray
     """(T, P) the Gaussian factors."""
     triple_sums: SingleArray
-    """(3, T) see `lanes.contract_block`."""
-    near_force: FloatArray
-    """(C, 3) derivatives with respect to the neighbours of one centre."""
+    """(3, T) see `simd_geometry.contract_block`."""
+    neighbour_force: FloatArray
+    """(C, 3) derivatives with respect to the neighbours of one centre, eV/Å."""
 
 
 def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functions: Functions) -> Workspace:
-    """Allocate room for structures of at most these sizes."""
-    radial, angular, sections = (len(marks) for marks in functions[-4:-1])
-    neighbours, elements = max(neighbours, 1), len(functions.blocks)
+    """Allocate a workspace for structures of at most these sizes."""
+    radial, angular = len(functions.static_radial), len(functions.static_angular)
+    sections, elements = len(functions.static_sections), len(functions.pair_columns)
+    neighbours = max(neighbours, 1)
     pairs, triples = (-(-max(count, 1) // STEP) * STEP for count in (pairs, triples))
     return Workspace(
         counts=np.zeros(3, np.int64),
@@ -96,16 +116,16 @@ def make_workspace(atoms: int, pairs: int, neighbours: int, triples: int, functi
         pair_parts=np.zeros((8, pairs)),
         pair_slope=np.zeros((pairs, radial)),
         pair_sums=np.zeros(pairs),
-        near_count=np.zeros(atoms, np.int64),
-        near_atom=np.zeros((atoms, neighbours), np.int64),
-        near_unit=np.zeros((atoms, neighbours, 3)),
-        near_distance=np.zeros((atoms, neighbours)),
-        near_cutoff=np.zeros((atoms, neighbours, 3)),
+        neighbour_count=np.zeros(atoms, np.int64),
+        neighbour_atom=np.zeros((atoms, neighbours), np.int64),
+        neighbour_unit=np.zeros((atoms, neighbours, 3)),
+        neighbour_distance=np.zeros((atoms, neighbours)),
+        neighbour_cutoff=np.zeros((atoms, neighbours, 3)),
         blocks=np.zeros((atoms * elements * (elements + 1) // 2, 4), np.int64),
         triple_ends=np.zeros((triples, 2), np.int32),
         triple_parts=np.zeros((6, triples)),
         triple_angular=np.zeros((2 * sections, triples), np.float32),
         triple_radial=np.zeros((triples, angular), np.float32),
         triple_sums=np.zeros((3, triples), np.float32),
-        near_force=np.zeros((neighbours, 3)),
+        neighbour_force=np.zeros((neighbours, 3)),
     )

@@ -1,4 +1,4 @@
-"""Activations with their first and second derivatives, by torch: the compiled ones are in `layers`."""
+"""Activations with their first and second derivatives, by torch: the specification of `kernels.activations`."""
 
 from __future__ import annotations
 

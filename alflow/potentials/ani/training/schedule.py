@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from alflow.errors import TrainingError
-from alflow.potentials.ani.parameters import Layers, Parameters
 from alflow.potentials.ani.settings import ANITrainingSettings
+from alflow.potentials.ani.training.parameters import Layers, Parameters
 
 PLATEAU_PATIENCE = 100
 """Epochs without a better validation energy before the learning rate is halved."""

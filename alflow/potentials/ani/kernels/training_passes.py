@@ -1,8 +1,7 @@
-"""Compiled passes of a training on the CPU: forward, backward, tangent and reverse through the networks of one element.
+"""Passes of a training through the networks of one element: forward, backward, tangent and reverse.
 
-What they compute is written out in `passes`, which does the same with torch. Here rows and tangents stand one below the
-other, and so do what multiplies them, so that a weight's gradient is one product:
-X δᵀ + T βᵀ = [X; T] [δ; β]ᵀ.
+`training.passes` is their specification. Here rows and tangents stand one below the other, and so does what multiplies
+them, so that a weight's gradient is one product: Xᵀ δ + Tᵀ β = [X; T]ᵀ [δ; β].
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from alflow.potentials.ani.jacobian import SingleArray
-from alflow.potentials.ani.layers import GELU, celu_to_second, gelu_to_second
-from alflow.potentials.ani.tiles import multiply, pack, pack_turned, panels_size
+from alflow.potentials.ani.kernels.activations import GELU, celu, gelu_to_second
+from alflow.potentials.ani.kernels.arrays import SingleArray
+from alflow.potentials.ani.kernels.gemm import multiply, pack, pack_transposed, panels_size
 from alflow.types import IntArray
 
 MEMBER, ELEMENT, FIRST, ROWS, BASE, SLOT = range(6)
-"""Columns of the table of jobs: see `compiledpasses.CompiledPasses`."""
+"""Columns of the table of jobs: member, element, its first row, rows, first number in the workspace, gradient slot."""
 
 
 class Shapes(NamedTuple):
@@ -26,11 +25,11 @@ class Shapes(NamedTuple):
 
     activation: int
     widths: IntArray
-    """(E, H + 1) of the descriptors and of each hidden layer."""
+    """(E, H + 1) width of the descriptors and of each hidden layer."""
     weight_start: IntArray
     """(M, E, H + 1) first entry of each layer, the last one included, in the flat weights."""
     bias_start: IntArray
-    """(M, E, H + 1)."""
+    """(M, E, H + 1) first entry of the biases of each layer."""
     panel_start: IntArray
     """(M, E, H, 2) first entry of the panels of each layer, and of its transpose."""
 
@@ -47,20 +46,20 @@ def row_size(widths: IntArray) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _places(widths: IntArray, base: int, rows: int, places: IntArray) -> None:
-    """Fill (H + 2, 4) places in the room of a job.
+def _lay_out(widths: IntArray, base: int, rows: int, offsets: IntArray) -> None:
+    """Fill (H + 2, 4) offsets in the workspace of a job.
 
-    For each layer [rows and tangents, what multiplies them in a gradient, slopes, bends]; at the end of the first
+    For each layer [rows and tangents, what multiplies them in a gradient, slopes, curvatures]; at the end of the first
     column a layer to spare, and panels.
     """
     widest = 0
     for layer, width in enumerate(widths):
         for part, size in enumerate((2, 2, 1, 1)):
-            places[layer, part] = base
+            offsets[layer, part] = base
             base += size * rows * width
         widest = max(widest, width)
-    places[len(widths), 0] = base
-    places[len(widths), 1] = base + rows * widest
+    offsets[len(widths), 0] = base
+    offsets[len(widths), 1] = base + rows * widest
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,9 +70,9 @@ def pack_weights(shapes: Shapes, weights: SingleArray, panels: SingleArray, star
         m, e = job // elements, job % elements
         for layer in range(layers):
             wide, narrow = shapes.widths[e, layer], shapes.widths[e, layer + 1]
-            place = shapes.weight_start[m, e, layer]
-            pack(weights, place, wide, narrow, panels, shapes.panel_start[m, e, layer, 0])
-            pack_turned(weights, place, wide, narrow, panels, shapes.panel_start[m, e, layer, 1])
+            weight_offset = shapes.weight_start[m, e, layer]
+            pack(weights, weight_offset, wide, narrow, panels, shapes.panel_start[m, e, layer, 0])
+            pack_transposed(weights, weight_offset, wide, narrow, panels, shapes.panel_start[m, e, layer, 1])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -85,7 +84,7 @@ def forward(
     vectors: SingleArray,
     shift: SingleArray,
     scale: SingleArray,
-    room: SingleArray,
+    work: SingleArray,
     atomic: SingleArray,
     start: int,
     stop: int,
@@ -94,48 +93,52 @@ def forward(
 
     Args:
         shapes: of the networks.
-        jobs: (J, 6) table: see `compiledpasses.CompiledPasses`.
+        jobs: (J, 6) table: see `MEMBER`.
         weights: flat weights and biases.
         panels: as `pack_weights` left them.
         vectors: (M, R, L) descriptors.
         shift: (E, L) of the descriptors: see `scaling.Scaling`.
         scale: (E, L).
-        room: for all jobs.
+        work: numbers that the jobs work in.
         atomic: (M, R) energies, eV, overwritten.
         start: first job to do.
         stop: end of the jobs to do.
     """
     layers = shapes.panel_start.shape[2]
-    places = np.empty((layers + 2, 4), np.int64)
+    offsets = np.empty((layers + 2, 4), np.int64)
     for job in range(start, stop):
         m, e, first, rows = jobs[job, MEMBER], jobs[job, ELEMENT], jobs[job, FIRST], jobs[job, ROWS]
         widths = shapes.widths[e]
-        _places(widths, jobs[job, BASE], rows, places)
+        _lay_out(widths, jobs[job, BASE], rows, offsets)
         for r in range(rows):
-            target = room[places[0, 0] + r * widths[0] :]
+            target = work[offsets[0, 0] + r * widths[0] :]
             source = vectors[m, first + r]
             for n in range(widths[0]):
                 target[n] = (source[n] - shift[e, n]) * scale[e, n]
         for layer in range(layers):
             wide, narrow = widths[layer], widths[layer + 1]
-            here = places[layer + 1, 0]
+            here = offsets[layer + 1, 0]
             bias = weights[shapes.bias_start[m, e, layer] :]
             for r in range(rows):
-                target = room[here + r * narrow :]
+                target = work[here + r * narrow :]
                 for n in range(narrow):
                     target[n] = bias[n]
             panel = shapes.panel_start[m, e, layer, 0]
-            multiply(False, room, places[layer, 0], wide, rows, wide, panels, panel, narrow, room, here, True)
+            multiply(False, work, offsets[layer, 0], wide, rows, wide, panels, panel, narrow, work, here, True)
             size = rows * narrow
-            slope, bend = places[layer + 1, 2], places[layer + 1, 3]
-            values, slopes, bends = room[here : here + size], room[slope : slope + size], room[bend : bend + size]
+            slope, curvature = offsets[layer + 1, 2], offsets[layer + 1, 3]
+            values, slopes, curvatures = (
+                work[here : here + size],
+                work[slope : slope + size],
+                work[curvature : curvature + size],
+            )
             if shapes.activation == GELU:
-                gelu_to_second(values, slopes, bends)
+                gelu_to_second(values, slopes, curvatures)
             else:
-                celu_to_second(values, slopes, bends)
+                celu(values, slopes, curvatures)
         last = weights[shapes.weight_start[m, e, layers] :]
         for r in range(rows):
-            values = room[places[layers, 0] + r * widths[layers] :]
+            values = work[offsets[layers, 0] + r * widths[layers] :]
             energy = weights[shapes.bias_start[m, e, layers]]
             for n in range(widths[layers]):
                 energy += values[n] * last[n]
@@ -149,37 +152,37 @@ def backward(
     weights: SingleArray,
     panels: SingleArray,
     scale: SingleArray,
-    room: SingleArray,
+    work: SingleArray,
     slope: SingleArray,
     start: int,
     stop: int,
 ) -> None:
     """Fill ∂E/∂G (M, R, L), and keep ∂E/∂z and ∂E/∂a · curvature; arguments as for `forward`, which comes before."""
     layers = shapes.panel_start.shape[2]
-    places = np.empty((layers + 2, 4), np.int64)
+    offsets = np.empty((layers + 2, 4), np.int64)
     for job in range(start, stop):
         m, e, first, rows = jobs[job, MEMBER], jobs[job, ELEMENT], jobs[job, FIRST], jobs[job, ROWS]
         widths = shapes.widths[e]
-        _places(widths, jobs[job, BASE], rows, places)
-        after = places[layers + 1, 0]
+        _lay_out(widths, jobs[job, BASE], rows, offsets)
+        spare = offsets[layers + 1, 0]
         last = weights[shapes.weight_start[m, e, layers] :]
         width = widths[layers]
         for r in range(rows):
-            target = room[after + r * width :]
+            target = work[spare + r * width :]
             for n in range(width):
                 target[n] = last[n]
         for layer in range(layers, 0, -1):
             width, size = widths[layer], rows * widths[layer]
-            befores, slopes = room[places[layer, 1] + size :], room[places[layer, 2] :]
-            bends, afters = room[places[layer, 3] :], room[after:]
+            before, slopes = work[offsets[layer, 1] + size :], work[offsets[layer, 2] :]
+            curvatures, after = work[offsets[layer, 3] :], work[spare:]
             for n in range(size):
-                befores[n] = afters[n] * slopes[n]
-                bends[n] *= afters[n]
+                before[n] = after[n] * slopes[n]
+                curvatures[n] *= after[n]
             panel = shapes.panel_start[m, e, layer - 1, 1]
-            below = places[layer, 1] + size
-            multiply(False, room, below, width, rows, width, panels, panel, widths[layer - 1], room, after, False)
+            below = offsets[layer, 1] + size
+            multiply(False, work, below, width, rows, width, panels, panel, widths[layer - 1], work, spare, False)
         for r in range(rows):
-            source, target = room[after + r * widths[0] :], slope[m, first + r]
+            source, target = work[spare + r * widths[0] :], slope[m, first + r]
             for n in range(widths[0]):
                 target[n] = source[n] * scale[e, n]
 
@@ -191,7 +194,7 @@ def reverse(  # noqa: C901, PLR0912 - a kernel
     weights: SingleArray,
     panels: SingleArray,
     scale: SingleArray,
-    room: SingleArray,
+    work: SingleArray,
     seeds: SingleArray,
     direction: SingleArray,
     with_forces: bool,
@@ -207,7 +210,7 @@ def reverse(  # noqa: C901, PLR0912 - a kernel
         weights: flat weights and biases.
         panels: as `pack_weights` left them.
         scale: (E, L).
-        room: as `forward` and `backward` left it.
+        work: as `forward` and `backward` left it.
         seeds: (M, R) ∂L/∂E of each row; 0 in padding.
         direction: (M, R, L); not read if there are no forces.
         with_forces: whether the loss has a force part.
@@ -216,26 +219,26 @@ def reverse(  # noqa: C901, PLR0912 - a kernel
         stop: end of the jobs to do.
     """
     layers = shapes.panel_start.shape[2]
-    places = np.empty((layers + 2, 4), np.int64)
+    offsets = np.empty((layers + 2, 4), np.int64)
     for job in range(start, stop):
         m, e, first, rows = jobs[job, MEMBER], jobs[job, ELEMENT], jobs[job, FIRST], jobs[job, ROWS]
         widths, out = shapes.widths[e], gradient[jobs[job, SLOT]]
-        _places(widths, jobs[job, BASE], rows, places)
-        spare, packed = places[layers + 1, 0], places[layers + 1, 1]
+        _lay_out(widths, jobs[job, BASE], rows, offsets)
+        spare, packed = offsets[layers + 1, 0], offsets[layers + 1, 1]
         if with_forces:
             for r in range(rows):
-                target, source = room[places[0, 0] + (rows + r) * widths[0] :], direction[m, first + r]
+                target, source = work[offsets[0, 0] + (rows + r) * widths[0] :], direction[m, first + r]
                 for n in range(widths[0]):
                     target[n] = source[n] * scale[e, n]
             for layer in range(layers):
                 wide, narrow = widths[layer], widths[layer + 1]
-                below, here = places[layer, 0] + rows * wide, places[layer + 1, 0] + rows * narrow
+                below, here = offsets[layer, 0] + rows * wide, offsets[layer + 1, 0] + rows * narrow
                 panel = shapes.panel_start[m, e, layer, 0]
-                multiply(False, room, below, wide, rows, wide, panels, panel, narrow, room, here, False)
-                rises, slopes, bends = room[here:], room[places[layer + 1, 2] :], room[places[layer + 1, 3] :]
+                multiply(False, work, below, wide, rows, wide, panels, panel, narrow, work, here, False)
+                tangents, slopes, curvatures = work[here:], work[offsets[layer + 1, 2] :], work[offsets[layer + 1, 3] :]
                 for n in range(rows * narrow):
-                    bends[n] *= rises[n]
-                    rises[n] *= slopes[n]
+                    curvatures[n] *= tangents[n]
+                    tangents[n] *= slopes[n]
         width, size = widths[layers], rows * widths[layers]
         last = weights[shapes.weight_start[m, e, layers] :]
         last_gradient = out[shapes.weight_start[m, e, layers] :]
@@ -245,36 +248,38 @@ def reverse(  # noqa: C901, PLR0912 - a kernel
         for r in range(rows):
             seed = seeds[m, first + r]
             total += seed
-            values, rises = room[places[layers, 0] + r * width :], room[places[layers, 0] + size + r * width :]
-            after = room[spare + r * width :]
+            values, tangents = work[offsets[layers, 0] + r * width :], work[offsets[layers, 0] + size + r * width :]
+            after = work[spare + r * width :]
             for n in range(width):
                 last_gradient[n] += values[n] * seed
                 after[n] = last[n] * seed
             if with_forces:
                 for n in range(width):
-                    last_gradient[n] += rises[n]
+                    last_gradient[n] += tangents[n]
         out[shapes.bias_start[m, e, layers]] = total
         for layer in range(layers, 0, -1):
             wide, width, size = widths[layer - 1], widths[layer], rows * widths[layer]
-            befores, after = room[places[layer, 1] :], room[spare:]
-            slopes, bends = room[places[layer, 2] :], room[places[layer, 3] :]
+            before, after = work[offsets[layer, 1] :], work[spare:]
+            slopes, curvatures = work[offsets[layer, 2] :], work[offsets[layer, 3] :]
             if with_forces:
                 for n in range(size):
-                    befores[n] = after[n] * slopes[n] + bends[n]
+                    before[n] = after[n] * slopes[n] + curvatures[n]
             else:
                 for n in range(size):
-                    befores[n] = after[n] * slopes[n]
+                    before[n] = after[n] * slopes[n]
             bias_gradient = out[shapes.bias_start[m, e, layer - 1] :]
             for n in range(width):
                 bias_gradient[n] = np.float32(0.0)
             for r in range(rows):
-                row = befores[r * width :]
+                row = before[r * width :]
                 for n in range(width):
                     bias_gradient[n] += row[n]
             depth = 2 * rows if with_forces else rows
-            pack(room, places[layer, 1], depth, width, room, packed)
-            place = shapes.weight_start[m, e, layer - 1]
-            multiply(True, room, places[layer - 1, 0], wide, wide, depth, room, packed, width, out, place, False)
+            pack(work, offsets[layer, 1], depth, width, work, packed)
+            weight_offset = shapes.weight_start[m, e, layer - 1]
+            multiply(
+                True, work, offsets[layer - 1, 0], wide, wide, depth, work, packed, width, out, weight_offset, False
+            )
             if layer > 1:
                 panel = shapes.panel_start[m, e, layer - 1, 1]
-                multiply(False, room, places[layer, 1], width, rows, width, panels, panel, wide, room, spare, False)
+                multiply(False, work, offsets[layer, 1], width, rows, width, panels, panel, wide, work, spare, False)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from alflow.errors import StructureError
-from alflow.potentials.ani.descriptors import descriptors, descriptors_with_jacobian, forces_from_gradient
-from alflow.potentials.ani.jacobian import changes_of_batch, forces_of_batch
+from alflow.potentials.ani.kernels.descriptors import Structures, descriptors_with_jacobian, workspace_for
+from alflow.potentials.ani.kernels.geometry import fill_descriptors, fill_forces
+from alflow.potentials.ani.kernels.jacobian import forces_of_batch, tangents_of_batch
 from alflow.potentials.ani.symmetry import SymmetryFunctions
-from alflow.types import Frames
 
 ELEMENTS = (1, 6, 7, 8)
 FUNCTIONS = SymmetryFunctions.like_2x(ELEMENTS)
@@ -29,6 +29,26 @@ def torchani_vectors(numbers, positions):
         return torch.autograd.grad(vectors, coordinates, torch.tensor(gradient), retain_graph=True)[0].numpy()
 
     return vectors.detach().numpy(), pull_back
+
+
+def descriptors(functions, numbers, positions):
+    """Return (F, A, L) descriptors in double precision."""
+    return evaluate(functions, numbers, positions, np.zeros((*positions.shape[:2], functions.length)))[0]
+
+
+def evaluate(functions, numbers, positions, gradient):
+    """Return (F, A, L) descriptors in double precision, and the forces of ∂E/∂G (F, A, L)."""
+    work = workspace_for(functions.packed, positions)
+    vectors, forces = np.zeros(gradient.shape), np.zeros(positions.shape)
+    for frame, structure in enumerate(positions):
+        fill_descriptors(structure, functions.species(numbers), functions.packed, work, vectors[frame])
+        fill_forces(functions.packed, work, gradient[frame], forces[frame])
+    return vectors, forces
+
+
+def of(numbers, positions):
+    """Return structures as the kernels take them."""
+    return Structures(FUNCTIONS.species(numbers), positions)
 
 
 def random_molecule(rng):
@@ -75,7 +95,7 @@ def test_forces_equal_autograd(name):
     gradient = rng.normal(size=(*positions.shape[:2], FUNCTIONS.length))
     _, pull_back = torchani_vectors(numbers, positions)
     expected = -pull_back(gradient)
-    found = forces_from_gradient(FUNCTIONS, numbers, positions, gradient)
+    _, found = evaluate(FUNCTIONS, numbers, positions, gradient)
     assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
 
 
@@ -88,7 +108,7 @@ def test_jacobian_products_equal_autograd(name):
     moves = rng.normal(size=(frames, atoms, 3)).astype(np.float32)
     _, pull_back = torchani_vectors(numbers, positions)
     expected = -pull_back(gradient.astype(float))
-    _, jacobian = descriptors_with_jacobian(FUNCTIONS, [Frames.of(numbers, positions)])
+    _, jacobian = descriptors_with_jacobian(FUNCTIONS.packed, [of(numbers, positions)])
     rows = rng.permutation(frames * atoms)
     batch = (jacobian, np.arange(frames), np.arange(frames + 1) * atoms, rows)
 
@@ -98,16 +118,16 @@ def test_jacobian_products_equal_autograd(name):
     forces_of_batch(*batch, shuffled, forces, 0, frames)
     assert np.abs(forces.reshape(expected.shape) - expected).max() < 1e-5 * np.abs(expected).max()
 
-    changes = np.empty_like(shuffled)
-    changes_of_batch(*batch, moves.reshape(-1, 3), changes, 0, frames)
-    work = (changes[rows] * gradient.reshape(-1, FUNCTIONS.length)).sum()
+    tangents = np.empty_like(shuffled)
+    tangents_of_batch(*batch, moves.reshape(-1, 3), tangents, 0, frames)
+    work = (tangents[rows] * gradient.reshape(-1, FUNCTIONS.length)).sum()
     assert work == pytest.approx(-(expected * moves).sum(), rel=1e-4)
 
 
 def test_groups_of_two_compositions():
     (first_numbers, first), (second_numbers, second) = CASES["random"], CASES["straight"]
-    groups = [Frames.of(first_numbers, first), Frames.of(second_numbers, second)]
-    vectors, joined = descriptors_with_jacobian(FUNCTIONS, groups)
+    groups = [of(first_numbers, first), of(second_numbers, second)]
+    vectors, joined = descriptors_with_jacobian(FUNCTIONS.packed, groups)
     expected = descriptors(FUNCTIONS, second_numbers, second)
     assert vectors[60:] == pytest.approx(expected.reshape(15, -1), abs=1e-6)
     rng = np.random.default_rng(4)
@@ -115,21 +135,22 @@ def test_groups_of_two_compositions():
     forces = np.empty((15, 3), np.float32)
     frames, offsets = np.array([2, len(first) + 1]), np.array([0, 10, 15])
     forces_of_batch(joined, frames, offsets, np.arange(15), gradient, forces, 0, 2)
-    expected = forces_from_gradient(FUNCTIONS, second_numbers, second[1:2], gradient[None, 10:])[0]
+    _, (expected,) = evaluate(FUNCTIONS, second_numbers, second[1:2], gradient[None, 10:])
     assert forces[10:] == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
-    expected = forces_from_gradient(FUNCTIONS, first_numbers, first[2:3], gradient[None, :10])[0]
+    _, (expected,) = evaluate(FUNCTIONS, first_numbers, first[2:3], gradient[None, :10])
     assert forces[:10] == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
 
 
 def test_threads_give_the_same_bits():
     numbers, positions = CASES["random"]
-    one, three = (descriptors(FUNCTIONS, numbers, positions, threads) for threads in (1, 3))
-    assert np.array_equal(one, three)
+    kept = [descriptors_with_jacobian(FUNCTIONS.packed, [of(numbers, positions)], threads) for threads in (1, 3)]
+    for one, three in zip(*((vectors, *jacobian) for vectors, jacobian in kept), strict=True):
+        assert np.array_equal(one, three)
 
 
 def test_unknown_element_is_named():
     with pytest.raises(StructureError, match="atom 1 is Cl, the potential knows H, C, N, O"):
-        descriptors(FUNCTIONS, np.array([6, 17]), np.zeros((1, 2, 3)))
+        FUNCTIONS.species(np.array([6, 17]))
 
 
 def test_broken_positions_are_named():

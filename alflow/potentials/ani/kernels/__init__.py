@@ -1,0 +1,1 @@
+"""Compiled code of the ANI potentials: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Training of ANI potentials: batches, passes, schedules, checkpoints."""
