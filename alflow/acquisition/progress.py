@@ -1,4 +1,4 @@
-"""How far a pull has come on its way: the coordinate along which frames are picked by the cap order `progress`.
+"""Progress of a pull on its way: the coordinate along which frames are picked by the cap order `progress`.
 
 A rare event is rare in time. Of a 3.25 ps pull of hexane, the C-C bond spends some 30 fs between 2.0 and 2.6 Å, one
 frame in a hundred, and it is there that the barrier is decided. So progress is measured by what has changed, not by the

@@ -1,4 +1,4 @@
-"""Which frames of a pull are labelled: a streaming reducer, and the same over a whole pull at once.
+"""Selection of the frames of a pull that are labelled: a streaming reducer, and the same over a whole pull at once.
 
 A frame is looked at in the order of time:
 

@@ -1,4 +1,4 @@
-"""Which rows of the dataset a member trains on, and which validate it.
+"""Splits of the dataset into the rows that a member trains on, and those that validate it.
 
 Rows are global rows of a dataset whose order is canonical and append-only within each group (composition): the rows
 of an earlier iteration keep their order, new ones follow. Groups, too, are only ever added at the end.

@@ -1,4 +1,4 @@
-"""When a pull has left what the ensemble knows, and when a campaign has reached its goal."""
+"""Stopping rules: a pull has left what the ensemble knows, a campaign has reached its goal."""
 
 from __future__ import annotations
 

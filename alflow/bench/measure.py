@@ -1,4 +1,4 @@
-"""Where the time of held workers goes: busy, waiting to start, between tasks, after their last task."""
+"""Time of held workers: busy, waiting to start, between tasks, after their last task."""
 
 from __future__ import annotations
 

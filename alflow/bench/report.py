@@ -1,4 +1,4 @@
-"""What the labelling benchmark gives."""
+"""Result of the labelling benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the labelling benchmark labels."""
+"""Workloads of the labelling benchmark."""
 
 from __future__ import annotations
 

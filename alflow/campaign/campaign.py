@@ -1,4 +1,4 @@
-"""What every stage of a campaign works with."""
+"""Context of a campaign: what every stage works with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a campaign will cost, from a short probe on this machine: nothing is submitted."""
+"""Forecast of what a campaign will cost, from a short probe on this machine: nothing is submitted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a campaign may end before its last iteration: a function of its records."""
+"""Goal of a campaign: whether it may end before its last iteration, as a function of its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ensemble of an iteration is judged by: thresholds on its spread, and its errors on frames it never saw."""
+"""Judgement of an ensemble: thresholds on its spread, and its errors on frames it never saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a campaign will do: structures, pulls, segments, seeds. Nothing is run here."""
+"""Plan of a campaign: structures, pulls, segments, seeds. Nothing is run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked before anything is submitted."""
+"""Checks before anything is submitted."""
 
 from __future__ import annotations
 

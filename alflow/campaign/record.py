@@ -58,7 +58,7 @@ def make_record(
         new_labels=new_labels,
         failures=dict(failures),
         best_member=best,
-        threshold_ev=tuple(threshold_of(selector) for _, selector, _ in pulls),
+        threshold=tuple(threshold_of(selector) for _, selector, _ in pulls),
         largest_spread_ev=tuple(float(np.max(spread, initial=0.0)) for spread in spreads),
         energy_mae_ev=tuple(found.energy_mae_ev for found in valid),
         energy_rmse_ev=tuple(found.energy_rmse_ev for found in valid),

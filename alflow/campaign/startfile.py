@@ -1,4 +1,4 @@
-"""What a run was started from, when the project has been moved since, or its structure file is gone."""
+"""Structure file of a run: its own copy, where the project has been moved since, or the file is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every command ends: well, or with sentences and an exit code; a traceback is for mistakes of alflow's own.
+"""Ending of every command: well, or with sentences and an exit code; a traceback is for mistakes of alflow's own.
 
 ::
 

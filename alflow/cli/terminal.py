@@ -1,4 +1,4 @@
-"""What the commands share of the terminal: where they print, and what they say of work that takes a while."""
+"""Terminal of the commands: where they print, and what they say of work that takes a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of a parameter set give no meaningful number: repulsions whose parts do not join.
+"""Flaws of a parameter set, where its files give no meaningful number: repulsions whose parts do not join.
 
 A repulsive potential is known from its cutoff, where it is zero, inwards. Where two of its parts differ by more than
 rounding, what lies inside is off by the jump, so no structure with two such atoms that close has a label.

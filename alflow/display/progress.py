@@ -151,7 +151,7 @@ def iteration_table(records: Sequence[IterationRecord]) -> Sheet:
             str(record.labels),
             f"{record.energy_rmse_ev[record.best_member]:.4f}",
             f"{record.force_mae_ev_per_angstrom[record.best_member]:.3f}",
-            f"{_mean(record.threshold_ev):.4f}",
+            f"{_mean(record.threshold):.4f}",
             str(record.selected),
             estimate_text(record.barrier_ev) + record.cut_short,
             estimate_text(record.reference_barrier_ev),

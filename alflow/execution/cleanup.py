@@ -1,4 +1,4 @@
-"""What a driver that was killed may have left behind: blocks of workers that wait for it.
+"""Cleanup of what a killed driver may have left behind: blocks of workers that wait for it.
 
 As a rule they end by themselves, when they miss the heartbeat. A pool of workers that was just connecting when the
 driver died, or whose job was still queued then, does not; the next driver of the run directory ends it.

@@ -1,4 +1,4 @@
-"""How many frames one label task carries."""
+"""Sizes of label tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where compiled kernels and fonts are kept when nobody may write where they usually are.
+"""Caches of compiled kernels and fonts where nobody may write to the usual places.
 
 numba keeps what it compiled beside the source, else in the user's cache folder; where both are read-only (one
 installation for all users of a machine, and a home that compute nodes cannot write to) it gives up. matplotlib warns,

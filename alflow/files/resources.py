@@ -1,4 +1,4 @@
-"""Where site files and campaign files are found: a path as given, the working directory, the installed copy."""
+"""Site files and campaign files by name: a path as given, the working directory, the installed copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all label engines share: the loop over frames, the checks before and after, the theory's fingerprint."""
+"""Labels of frames by any engine: the loop over frames, the checks before and after, the theory's fingerprint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a ledger whole?"""
+"""Check of a ledger: is it whole?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which labels a user wants to take out of a ledger again."""
+"""Removal of labels that a user wants to take out of a ledger again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one row of the ledger holds, and the key that tells structures apart."""
+"""Rows of the ledger, and the key that tells structures apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the potential fluctuates from iteration to iteration, or the single pull that judges it. Not in the paper."""
+"""Fluctuation of barriers: of the potential from iteration to iteration, or of the single pull. Not in the paper."""
 
 from __future__ import annotations
 

@@ -146,11 +146,11 @@ def figure_s1(runs: Runs) -> Drawn:
     """Spread of the members along the pull, by iteration."""
     run = runs.campaign("paper/fig3")
     records = run.records()[: runs.settings("paper/fig3").iterations]
-    curves = [summary.spread_curve(run, record.iteration, record.threshold_ev[0]) for record in records]
+    curves = [summary.spread_curve(run, record.iteration, record.threshold[0]) for record in records]
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     figures.draw_spreads(left, curves)
-    threshold = np.array([record.threshold_ev[0] for record in records])
+    threshold = np.array([record.threshold[0] for record in records])
     largest = np.array([record.largest_spread_ev[0] for record in records])
     lines = [("threshold", threshold, "tab:blue"), ("largest on the path", largest, "tab:red")]
     figures.draw_errors(right, _numbers(records), lines, "spread (eV)")

@@ -1,4 +1,4 @@
-"""What members of a stored ensemble say about frames that none of them was shown."""
+"""Members of a stored ensemble on frames that none of them was shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reproducing a figure gives: a picture, and a table of the paper's numbers beside ours."""
+"""Result of reproducing a figure: a picture, and a table of the paper's numbers beside ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a potential is from labels: predictions beside references, and their errors."""
+"""Evaluation of a potential: predictions beside labels, and their errors."""
 
 from __future__ import annotations
 

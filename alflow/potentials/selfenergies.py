@@ -1,4 +1,4 @@
-"""What an atom of each element contributes to the energy before the networks do: a linear fit."""
+"""Self-energies: what an atom of each element contributes to the energy before the networks do, by a linear fit."""
 
 from __future__ import annotations
 

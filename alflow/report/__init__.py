@@ -1,1 +1,1 @@
-"""What is drawn from finished runs: barriers, errors, figures, the report."""
+"""Report and figures of finished runs: barriers, errors, pictures."""

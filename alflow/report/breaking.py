@@ -1,4 +1,4 @@
-"""Which bond of a pulled molecule breaks, when, and what is left."""
+"""Breaking of a pulled molecule: which bond, when, and what is left."""
 
 from __future__ import annotations
 

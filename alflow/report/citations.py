@@ -1,4 +1,4 @@
-"""What to cite for a campaign."""
+"""Citations for a campaign."""
 
 from __future__ import annotations
 

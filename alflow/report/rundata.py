@@ -1,4 +1,4 @@
-"""What a report is made from, each part read once and when it is asked for."""
+"""Data of a run that a report is made from, each part read once and when it is asked for."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def spread(data: RunData) -> str:
     curves = []
     for place in places:
         record = data.records[place]
-        threshold = record.threshold_ev[0] if by_energy and record.threshold_ev else math.nan
+        threshold = record.threshold[0] if by_energy and record.threshold else math.nan
         curves.append(summary.spread_curve(data.run, record.iteration, threshold))
     caption = "Standard deviation of the energy over the members; dashed: threshold; dots: frames that were selected."
     if not by_energy:
@@ -244,7 +244,7 @@ def selection(data: RunData) -> str:
 def _selection_row(record: IterationRecord) -> tuple[str, ...]:
     stopped = "; ".join(dict.fromkeys(sentence for sentence in record.stopped if sentence)) or "no"
     largest = f"{max(record.largest_spread_ev, default=math.nan):.2g}"
-    thresholds = _listed(record.threshold_ev)
+    thresholds = _listed(record.threshold)
     return str(record.iteration), str(record.selected), str(record.new_labels), thresholds, largest, stopped
 
 
@@ -263,7 +263,7 @@ def _chosen(data: RunData, unit: str) -> str:
         return page.paragraph(f"Iteration {last.iteration} selected nothing: no frame was new to its ensemble.", "soft")
     rows = []
     for frame in frames[:LISTED_FRAMES]:
-        threshold = last.threshold_ev[frame.pull] if frame.pull < len(last.threshold_ev) else math.nan
+        threshold = last.threshold[frame.pull] if frame.pull < len(last.threshold) else math.nan
         ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
         rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""

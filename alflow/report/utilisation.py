@@ -1,4 +1,4 @@
-"""How busy each executor was, from the event log."""
+"""Utilisation of each executor, from the event log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an iteration leaves behind, and its line in ``iterations.jsonl``."""
+"""Records of iterations, each a line in ``iterations.jsonl``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class IterationRecord:
     failures: Mapping[str, int]
     """Labels that could not be had, by reason."""
     best_member: int
-    threshold_ev: tuple[float, ...]
+    threshold: tuple[float, ...]
     """What a pull was judged by; eV/Å where `selection.spread_of` is "forces"."""
     largest_spread_ev: tuple[float, ...]
     """Largest spread of the energy along a pull."""
@@ -100,6 +100,8 @@ class IterationRecord:
     def from_json(line: str) -> IterationRecord:
         """Read one line of JSON."""
         data = json.loads(line)
+        if "threshold_ev" in data:  # its name once; where frames are picked by forces it was eV/Å all the same
+            data["threshold"] = data.pop("threshold_ev")
         for key in ("barrier_ev", "barrier_max_ev", "reference_barrier_ev", "barrier_error_ev"):
             if data[key] is not None:
                 data[key] = Estimate(**{**data[key], "values": tuple(data[key]["values"])})

@@ -1,4 +1,4 @@
-"""What a run does now, read from its directory by another process: nothing is written, no lock is taken."""
+"""Status of a run, read from its directory by another process: nothing is written, no lock is taken."""
 
 from __future__ import annotations
 

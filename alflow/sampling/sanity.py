@@ -1,4 +1,4 @@
-"""Tells when a trajectory has become nonsense: an untrained potential will do wild things."""
+"""Sanity of a trajectory, or its end: an untrained potential will do wild things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What steers a trajectory: the protocol of what acts in a run, the kinds that make it, and how a task names one."""
+"""Steering of trajectories: the protocol of what acts in a run, the kinds that make it, and how a task names one."""
 
 from __future__ import annotations
 

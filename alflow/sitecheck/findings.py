@@ -1,4 +1,4 @@
-"""What is wrong with a site, from what its workers report: pure functions on plain data."""
+"""Findings of a site check, from what its workers report: pure functions on plain data."""
 
 from __future__ import annotations
 

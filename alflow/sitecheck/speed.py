@@ -1,4 +1,4 @@
-"""What the tasks of an executor cost."""
+"""Speed of an executor: what its tasks cost."""
 
 from __future__ import annotations
 

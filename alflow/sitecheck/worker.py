@@ -1,4 +1,4 @@
-"""What the check of a site runs on each worker."""
+"""Task of the site check: what runs on each worker."""
 
 from __future__ import annotations
 

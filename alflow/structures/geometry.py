@@ -1,4 +1,4 @@
-"""What can be told from a geometry alone: distances, bonds, fragments, and whether it can be a molecule.
+"""Geometry of a structure: distances, bonds, fragments, and whether it can be a molecule.
 
 How near two atoms may come depends on who asks:
 

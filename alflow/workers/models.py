@@ -1,4 +1,4 @@
-"""What gives a trajectory its forces: a label engine or a trained ensemble, made once a worker and kept."""
+"""Force models of trajectories: a label engine or a trained ensemble, made once a worker and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark runs on workers besides labels: nothing at all, and a label that only takes time."""
+"""Tasks of a benchmark besides labels: nothing at all, and a label that only takes time."""
 
 from __future__ import annotations
 

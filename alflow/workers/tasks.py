@@ -1,4 +1,4 @@
-"""What runs on workers: thin functions whose arguments and results can be pickled."""
+"""Tasks that run on workers: thin functions whose arguments and results can be pickled."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def result(path):
     found = RunDirectory(path)
     with LedgerReader.open(found.ledger) as ledger:
         digest = ledger.digest()
-    return digest, [(record.barrier_ev, record.energy_rmse_ev, record.threshold_ev) for record in found.records()]
+    return digest, [(record.barrier_ev, record.energy_rmse_ev, record.threshold) for record in found.records()]
 
 
 def fail_at_call(patched, what, number):

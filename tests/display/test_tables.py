@@ -65,7 +65,7 @@ def records():
     return [
         IterationRecord(
             iteration=7, labels=123456, selected=100, new_labels=200, failures={}, best_member=0,
-            threshold_ev=(0.1234,), largest_spread_ev=(1.0,), energy_mae_ev=(0.1,), energy_rmse_ev=(0.1234,),
+            threshold=(0.1234,), largest_spread_ev=(1.0,), energy_mae_ev=(0.1,), energy_rmse_ev=(0.1234,),
             force_mae_ev_per_angstrom=(0.567,), barrier_ev=estimate, barrier_max_ev=estimate,
             reference_barrier_ev=estimate, barrier_error_ev=estimate, unseen_energy_mae_ev=None,
             unseen_force_mae_ev_per_angstrom=None, stopped=("", "far", ""), tasks={},

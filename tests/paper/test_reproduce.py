@@ -133,7 +133,7 @@ def test_the_spread_figure_reports_the_records_thresholds(made):
     folder, figure = made
     rows = rows_of(figure("s1"))
     records = lines(folder / "paper-fig3" / "iterations.jsonl")[:2]
-    thresholds = [record["threshold_ev"][0] for record in records]
+    thresholds = [record["threshold"][0] for record in records]
     assert rows["largest threshold over smallest"]["ours"] == pytest.approx(max(thresholds) / min(thresholds))
 
 

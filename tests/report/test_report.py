@@ -101,7 +101,7 @@ def test_chosen_frames_are_those_of_the_pull(run):
         row = np.flatnonzero(summary.column(folder, "steps") == frame.step)[0]
         assert summary.column(folder, "spread")[row] == pytest.approx(frame.spread, rel=1e-6)
     of_first = [frame for frame in chosen if frame.pull == 0]
-    assert len(summary.spread_curve(run, 0, record.threshold_ev[0]).chosen_spread) == len(of_first)
+    assert len(summary.spread_curve(run, 0, record.threshold[0]).chosen_spread) == len(of_first)
 
 
 def test_a_forecast_stands_beside_the_fact(run):

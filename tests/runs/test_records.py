@@ -1,12 +1,13 @@
 """Estimates over pulls."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alflow.report.curves import in_order
-from alflow.runs.records import Estimate, estimate_text
+from alflow.runs.records import Estimate, IterationRecord, estimate_text
 
 
 def test_a_pull_without_a_barrier_has_no_part_in_the_mean():
@@ -23,3 +24,11 @@ def test_a_pull_without_a_barrier_has_no_part_in_the_mean():
 def test_segments_are_read_in_the_order_of_their_numbers(tmp_path):
     paths = [tmp_path / f"segment-{number:03d}.npz" for number in (1000, 999, 0, 101)]
     assert [path.stem for path in in_order(paths)] == ["segment-000", "segment-101", "segment-999", "segment-1000"]
+
+
+def test_records_of_earlier_versions_are_read(tmp_path):
+    line = next(Path(__file__).parents[2].glob("docs/results/*.jsonl")).read_text().splitlines()[0]
+    assert '"threshold_ev"' in line
+    record = IterationRecord.from_json(line)
+    assert record.threshold
+    assert IterationRecord.from_json(record.to_json()) == record

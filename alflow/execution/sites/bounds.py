@@ -1,4 +1,4 @@
-"""What an option of a site may be: the rules that its annotation states, and those that hold for every option.
+"""Bounds of site options: the rules that its annotation states, and those that hold for every option.
 
 A site file states a rule beside the type, as text: ``workers: Annotated[int, ">= 1, <= 64"] = 8`` or
 ``account: Annotated[str, "name"]``. A site file without any is still kept from numbers that mean nothing.

@@ -1,4 +1,4 @@
-"""How many workers and nodes a site holds at its largest."""
+"""Capacity of a site: workers and nodes at its largest."""
 
 from __future__ import annotations
 

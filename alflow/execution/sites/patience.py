@@ -1,4 +1,4 @@
-"""When blocks that fail end an executor: at once if jobs start and fail, later if the scheduler takes none."""
+"""Patience with blocks that fail: an executor ends at once if jobs start and fail, later if none is taken."""
 
 from __future__ import annotations
 

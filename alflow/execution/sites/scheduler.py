@@ -1,4 +1,4 @@
-"""What a scheduler would refuse, asked before anything is submitted."""
+"""Scheduler: what it would refuse, asked before anything is submitted."""
 
 from __future__ import annotations
 

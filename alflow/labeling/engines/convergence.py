@@ -1,4 +1,4 @@
-"""How calculators of ASE's interface tell that they did not converge, beside raising an exception.
+"""Convergence of calculators of ASE's interface: how they tell that there was none, beside raising an exception.
 
 There is no rule. An attribute (`Vasp.converged`, `Turbomole.converged`), an entry of `results`, a method, or the
 attribute of an object inside (the `scf` of GPAW, the `mf` or `method` of PySCF); and any of these on a calculator that

@@ -1,4 +1,4 @@
-"""What a guarded engine and its child say to each other, as bytes on pipes.
+"""Messages between a guarded engine and its child, as bytes on pipes.
 
 A message is ``length (uint32), kind (uint8), payload``, little-endian; an array is ``ndim (uint8), shape (int64 each),
 float64 values``. Nothing is unpickled.

@@ -1,4 +1,4 @@
-"""What changes while a member is trained, and the file that a killed training goes on from."""
+"""State of a training, and the file that a killed one goes on from."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a trajectory is steered along: one module a kind of coordinate."""
+"""Coordinates that a trajectory is steered along: one module a kind."""

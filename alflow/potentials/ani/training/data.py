@@ -1,4 +1,4 @@
-"""What a training reads: descriptors and their Jacobian, cached if memory allows, and the targets."""
+"""Data of a training: descriptors and their Jacobian, cached if memory allows, and the targets."""
 
 from __future__ import annotations
 

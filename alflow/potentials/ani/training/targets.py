@@ -1,4 +1,4 @@
-"""What a batch is fitted to, and the weights of the paper's eq. 3."""
+"""Targets of a batch, and the weights of the paper's eq. 3."""
 
 from __future__ import annotations
 
