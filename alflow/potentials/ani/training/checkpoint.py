@@ -18,8 +18,8 @@ from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.weights import save
 from alflow.types import Dataset, Split
 
-FORMAT = 3
-"""Of what a checkpoint keeps; one of another format is not used."""
+FORMAT = 2
+"""Of the optimiser's state, which is another on each kind of device; a checkpoint of another format is not used."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ from alflow.potentials.ani.scaling import descriptor_scaling
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import checkpoint as checkpoints
+from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
 from alflow.potentials.ani.training.compiled_passes import CompiledPasses
 from alflow.potentials.ani.training.data import TrainingData, lay_out, prepare
 from alflow.potentials.ani.training.parameters import Parameters, from_networks
@@ -119,7 +120,11 @@ class Trainer:
             if self.device.type == "cpu"
             else DevicePasses(start.activation, shift, scale)
         )
-        self.optimiser = Optimiser(settings, self.parameters, self.gradient)
+        self.optimiser: CompiledOptimiser | Optimiser = (
+            CompiledOptimiser(settings, self.parameters, self.gradient, share)
+            if self.device.type == "cpu"
+            else Optimiser(settings, self.parameters, self.gradient)
+        )
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()
