@@ -32,6 +32,8 @@ class Composition:
     """Total charge, elementary charges."""
     multiplicity: int = 0
     """2S + 1; the lowest that the electrons allow (1 or 2) if 0 is given."""
+    key: bytes = field(init=False, repr=False)
+    """Bytes that are equal for equal compositions alone."""
 
     def __post_init__(self) -> None:
         """Make each field what it is declared to be."""
@@ -46,6 +48,8 @@ class Composition:
                 f"{self.multiplicity}."
             )
         object.__setattr__(self, "multiplicity", int(self.multiplicity) or self.lowest_multiplicity)
+        head = np.array([self.charge, self.multiplicity], dtype="<i8")
+        object.__setattr__(self, "key", head.tobytes() + self.numbers.astype("<i8").tobytes())
 
     @property
     def electrons(self) -> int:
@@ -61,11 +65,6 @@ class Composition:
     def is_lowest(self) -> bool:
         """Whether the spin is the lowest that the electrons allow."""
         return self.multiplicity == self.lowest_multiplicity
-
-    @property
-    def key(self) -> bytes:
-        """Bytes that are equal for equal compositions alone."""
-        return np.array([self.charge, self.multiplicity, *self.numbers], dtype="<i8").tobytes()
 
     def __len__(self) -> int:
         return len(self.numbers)
