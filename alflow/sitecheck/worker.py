@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alflow.runs.environment import versions
+from alflow.runs.environment import packages_with, versions
 from alflow.types import Composition, FloatArray
 from alflow.workers.result import App, reported
 
@@ -43,7 +43,7 @@ def look(
         "pid": os.getpid(),
         "rank": os.environ.get("PARSL_WORKER_RANK", ""),
         "clock": clock,
-        "versions": versions(),
+        "versions": versions(packages_with(engine)),
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
         "machine_cores": os.cpu_count() or 0,
         "threads": int(threads.split(",")[0]) if threads else 0,
