@@ -24,6 +24,7 @@ def check_campaign(plan: Plan) -> LabelEngine:
     labels = plan.settings.labels
     find_installed(POTENTIALS, plan.settings.potential.kind)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
+    _check_progress(plan)
     engine: LabelEngine
     if labels.guard:
         given = labels.settings.model_dump(mode="json")
@@ -38,3 +39,15 @@ def check_campaign(plan: Plan) -> LabelEngine:
                 f"cannot label {molecule.name}: {failure.reason}: {failure.detail}"
             )
     return engine
+
+
+def _check_progress(plan: Plan) -> None:
+    """Refuse to count the progress of a coordinate that does not grow."""
+    falls = [
+        spec for spec in plan.pulls if spec.steering.bind(spec.settings).planned_change(spec.settings.steps) <= 0.0
+    ]
+    if falls and plan.settings.selection.cap_order == "progress":
+        raise ConfigError(
+            f"selection.cap_order 'progress' is for coordinates that grow; that of {falls[0].name} does not. Take "
+            "'spread', which counts time."
+        )
