@@ -87,7 +87,8 @@ def test_faults_of_the_gpu_node_are_found_and_named(no_jobs, tmp_path, monkeypat
 
 
 def test_a_gpu_count_that_no_node_has_is_a_sentence(no_jobs, tiny_file, tmp_path, monkeypatch):
-    monkeypatch.setitem(OPTIONS, "gpus_per_node", "4")
+    monkeypatch.setitem(OPTIONS, "gpus_per_node", "5")
+    monkeypatch.setitem(OPTIONS, "gpu_cores_per_node", "8")
     ended = alflow("run", tiny_file, "--site", "slurm", "--run-dir", tmp_path / "run", cwd=tmp_path)
     assert ended.returncode == 2
     assert "Slurm refuses the jobs of executor 'gpu'" in ended.stderr
