@@ -133,7 +133,9 @@ def targets():
 
 
 def test_make_help_says_what_each_target_does():
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert lines.keys() == targets()
 

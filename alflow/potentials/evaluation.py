@@ -51,3 +51,8 @@ def predict(potential: Ensemble, dataset: Dataset, member: int | None = None) ->
         reference_forces=np.concatenate([group.labels.forces.reshape(-1, 3) for group in dataset.groups]),
         spread=np.concatenate([energies.std(axis=0) for energies, _ in found]),
     )
+
+
+def evaluate_errors(potential: Ensemble, dataset: Dataset, member: int | None = None) -> MemberErrors:
+    """Return the errors of one member, or of the mean of all, on a dataset: what a kind's `train` reports of each."""
+    return predict(potential, dataset, member).errors()

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from alflow.dftb import parameters
 from alflow.dftb.parameter_sets import THREE_OB
 from alflow.dftb.parameters import data_folder, digest, install, locate, read_pair, recorded
 from alflow.errors import ConfigError, ParameterError
+from alflow.workers import models
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +124,9 @@ FIVE = "3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n" * 5
 
 @pytest.mark.parametrize("timeout", ["600", "0"])
 def test_outsider_labels_without_parameters_and_network_cost_one_attempt(
-    alflow, empty_data, no_network, tmp_path, timeout
+    alflow, empty_data, no_network, tmp_path, timeout, monkeypatch
 ):
+    monkeypatch.setattr(models, "_kept", threading.local())  # no engine of an earlier test that has its parameters
     (tmp_path / "five.xyz").write_text(FIVE)
     code, _, err = alflow("label", "five.xyz", "-o", "out.xyz", "--timeout", timeout)
     assert code == 2

@@ -28,7 +28,7 @@ from alflow.types import Dataset, Frames, Group, Labels, Split
 
 ethane = alkane(2)
 shifts = np.random.default_rng(0).uniform(-0.1, 0.1, (40, *ethane.positions[0].shape))
-frames = Frames(ethane.numbers, ethane.positions[0] + shifts)
+frames = Frames(ethane.composition, ethane.positions[0] + shifts)
 saved = Path(sys.argv[1])
 hashes = {}
 
@@ -45,17 +45,17 @@ def train():
     )
     if not saved.exists():
         ensemble.save(saved)
-    model = ensemble.force_model(frames.numbers, "mean", threads=1)
+    model = ensemble.force_model(frames.composition, "mean", threads=1)
     note("trained", *(model(positions).forces for positions in frames.positions))
 
 def pull():
-    model = ANIEnsemble.load(saved).force_model(frames.numbers, "mean", threads=1)
+    model = ANIEnsemble.load(saved).force_model(frames.composition, "mean", threads=1)
     found = [model(positions) for positions in frames.positions]
     note("pulled", [one.energy for one in found], [one.forces for one in found], [one.spread for one in found])
 
 def label():
     engine = make_engine("dftb3", DFTB3Settings())
-    found = [engine.compute(frames.numbers, positions) for positions in frames.positions[:5]]
+    found = [engine.compute(frames.composition, positions) for positions in frames.positions[:5]]
     note("labels", [one.energy for one in found], [one.forces for one in found])
 
 for step in sys.argv[2:]:

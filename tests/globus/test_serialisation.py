@@ -26,7 +26,7 @@ def arguments(frames):
     structure = alkane(6)
     positions = np.repeat(structure.positions, frames, axis=0)
     settings = LabelSettings.model_validate({"engine": "gfn2-xtb"}).settings.model_dump(mode="json")
-    return ("gfn2-xtb", settings, structure.numbers.tolist(), positions)
+    return ("gfn2-xtb", settings, structure.composition, positions)
 
 
 def test_the_label_task_is_sent_by_name_and_small():
@@ -40,8 +40,8 @@ def test_ten_thousand_hexane_frames_fit_into_one_task():
     sent = arguments(10_000)
     packed = facade.serialize(sent)
     assert len(packed) < LIMIT_BYTES
-    engine, settings, numbers, positions = facade.deserialize(packed)
-    assert (engine, settings, numbers) == sent[:3]
+    engine, settings, composition, positions = facade.deserialize(packed)
+    assert (engine, settings, composition) == sent[:3]
     assert (positions == sent[3]).all()
 
 

@@ -55,7 +55,7 @@ def write_members(path):
 
 
 def write_dataset(path):
-    frames = Frames(np.array([1, 1]), np.zeros((2, 2, 3)), 0)
+    frames = Frames.of(np.array([1, 1]), np.zeros((2, 2, 3)))
     save_dataset(path, Dataset((Group(frames, Labels(np.zeros(2), np.zeros((2, 2, 3)))),)))
 
 

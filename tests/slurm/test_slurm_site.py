@@ -183,7 +183,10 @@ def test_a_worker_start_that_fails_ends_with_a_sentence(farm):
     ("changes", "words"),
     [
         ({"partition": "nosuch"}, "executor 'cpu' of site 'slurm': .*[Pp]artition"),
-        ({"gpus_per_node": "5", "gpu_cores_per_node": "8"}, "executor 'gpu' of site 'slurm': .*node configuration is not available"),
+        (
+            {"gpus_per_node": "5", "gpu_cores_per_node": "8"},
+            "executor 'gpu' of site 'slurm': .*node configuration is not available",
+        ),
         ({"cores_per_node": "64"}, "executor 'cpu' of site 'slurm': "),
     ],
 )
