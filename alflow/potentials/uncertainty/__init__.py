@@ -1,0 +1,7 @@
+"""Uncertainty of an ensemble's mean: estimators behind one protocol."""
+
+from alflow.potentials.uncertainty.lastlayer import LastLayer, LastLayerCovariance, LastLayerDistance
+from alflow.potentials.uncertainty.protocol import Estimator
+from alflow.potentials.uncertainty.spread import EnergySpread, ForceSpread
+
+__all__ = ["EnergySpread", "Estimator", "ForceSpread", "LastLayer", "LastLayerCovariance", "LastLayerDistance"]
