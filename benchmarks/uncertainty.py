@@ -1,0 +1,418 @@
+"""Does a stated uncertainty tell the truth? Estimators beside each other on finished runs, along their reference pulls.
+
+``python benchmarks/uncertainty.py RUN... [--iterations 3 4] [--frames 400] [--json FILE]``
+``python benchmarks/uncertainty.py --quick [--json FILE]``
+
+For each iteration of a run, frames of the reference pulls, evenly: no ensemble was trained on them, and what the
+label engine says of them is known. Three errors of the mean of the members are set against what each estimator states:
+that of the energy, of the force on the worst atom (a length), and of the force along the pulled coordinate. Printed:
+
+    rank    Spearman's rank correlation of error and uncertainty
+    ratio   ratio of root mean squares, error : uncertainty; 1 is right
+    68, 95  share of errors, in per cent, below 0.99 and 1.96 times the uncertainty
+    q95     share of errors, in per cent, within the conformal interval that is to hold 95
+
+for the uncertainty as it comes ("none"), and after its ratio (for q95, its conformal factor) was taken from rows that
+validate every member ("validation"), or from the labels that this iteration asked for, before they were learnt from
+("fresh"). What has one number for all quantities has a unit after calibration only. Times are processor times of this
+script, one thread, a frame.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
+from dataclasses import asdict, dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from alflow.acquisition.calibration import (  # noqa: E402
+    conformal_factor,
+    coverage,
+    error_ratio,
+    normal_factor,
+    rank_correlation,
+)
+from alflow.acquisition.splits import validation_of_all  # noqa: E402
+from alflow.campaign.plan import PullSpec, make_plan  # noqa: E402
+from alflow.errors import InputError  # noqa: E402
+from alflow.potentials import Ensemble, load_potential  # noqa: E402
+from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
+from alflow.potentials.ani.lastlayer import ANILastLayer  # noqa: E402
+from alflow.potentials.ani.settings import ANIPotentialSettings  # noqa: E402
+from alflow.potentials.uncertainty import (  # noqa: E402
+    EnergySpread,
+    Estimator,
+    ForceSpread,
+    LastLayerCovariance,
+    LastLayerDistance,
+)
+from alflow.report.curves import reference_folders  # noqa: E402
+from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
+from alflow.runs.environment import environment  # noqa: E402
+from alflow.types import (  # noqa: E402
+    Composition,
+    Dataset,
+    FloatArray,
+    Frames,
+    Group,
+    IntArray,
+    Labels,
+    concatenate_frames,
+)
+
+QUANTITIES = {"energy": "meV", "largest force": "meV/Å", "force along": "meV/Å"}
+CALIBRATIONS = ("none", "validation", "fresh")
+STEP_ANGSTROM = 1e-4
+FEWEST_ROWS = 20
+"""A calibration on fewer rows is left out."""
+QUICK = """
+name = "uncertainty"
+iterations = 2
+[system]
+carbons = [2]
+[labels]
+engine = "ase"
+[labels.settings]
+calculator = "ase.calculators.emt.EMT"
+[first_data.md]
+temperature_k = 300.0
+steps = 400
+stride = 2
+[split]
+members = 2
+train_fraction = 0.5
+[potential.ani]
+other_layers = [16, 12]
+[potential.ani.hidden_layers]
+H = [16, 12]
+C = [16, 12]
+[training]
+epochs = 4
+[sampling.relax]
+langevin_steps = 20
+berendsen_steps = 20
+[sampling.pull]
+steps = 60
+segment_steps = 60
+rate_angstrom_per_ps = 20.0
+[selection]
+first_steps = 20
+cap = 4
+similarity_energy_ev = 0.0
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator, quantity and calibration in one iteration of one run. Numbers that there are not are None."""
+
+    run: str
+    iteration: int
+    labels: int
+    """That the members learnt from."""
+    estimator: str
+    quantity: str
+    calibration: str
+    frames: int
+    error: float
+    """Root mean square, in meV or meV/Å."""
+    rank: float | None
+    ratio: float | None
+    covered_68: float | None
+    covered_95: float | None
+    conformal_68: float | None
+    conformal_95: float | None
+    ms: float
+    """Processor time a frame for this quantity."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Labelled frames of one composition, and the direction (F, A, 3) whose force F · d is along the coordinate."""
+
+    frames: Frames
+    labels: Labels
+    directions: FloatArray
+
+
+def directions_of(spec: PullSpec, frames: Frames) -> FloatArray:
+    """Return d = ∇ξ / |∇ξ|², (F, A, 3), so that F · d is the force along ξ; by central differences, frame by frame."""
+    steering = spec.steering.bind(spec.settings)
+    size = frames.positions.shape[1] * 3
+    steps = STEP_ANGSTROM * np.eye(size).reshape(size, -1, 3)
+    gradients = np.stack([steering.value(place + steps) - steering.value(place - steps) for place in frames.positions])
+    gradients /= 2.0 * STEP_ANGSTROM
+    directions: FloatArray = gradients / (gradients**2).sum(axis=1, keepdims=True)
+    return directions.reshape(frames.positions.shape)
+
+
+def path_frames(run: RunDirectory, specs: Sequence[PullSpec], most: int) -> list[Checked]:
+    """Return about `most` frames of all reference pulls together, evenly along each.
+
+    Raises:
+        InputError: the run has no reference pulls with forces.
+    """
+    found: list[tuple[PullSpec, Frames, Labels]] = []
+    for spec, folder in zip(specs, reference_folders(run), strict=False):
+        segments = [load_segment(path) for path in sorted(folder.glob("segment-*.npz"))]
+        kept = [(s.frames, s.energy, s.forces) for s in segments if s.forces is not None and len(s.steps)]
+        if kept:
+            labels = Labels(np.concatenate([e for _, e, _ in kept]), np.concatenate([f for _, _, f in kept]))
+            found.append((spec, concatenate_frames([frames for frames, _, _ in kept]), labels))
+    if not found:
+        raise InputError(f"A run is judged along its reference pulls; {run.path} has none with forces.")
+    stride = max(1, round(sum(len(frames) for _, frames, _ in found) / most))
+    parts = [(spec, frames.take(slice(None, None, stride)), labels) for spec, frames, labels in found]
+    return [
+        Checked(frames, labels.take(slice(None, None, stride)), directions_of(spec, frames))
+        for spec, frames, labels in parts
+    ]
+
+
+def rows_of(dataset: Dataset, rows: IntArray) -> list[Group]:
+    """Return some rows of a dataset, group by group; groups without any are left out."""
+    found, first = [], 0
+    for group in dataset.groups:
+        own = rows[(rows >= first) & (rows < first + len(group.frames))] - first
+        first += len(group.frames)
+        if len(own):
+            found.append(Group(group.frames.take(own), group.labels.take(own)))
+    return found
+
+
+def fresh_rows(before: Dataset, after: Dataset) -> IntArray:
+    """Return the rows of a dataset that an earlier one does not have."""
+    known = {key for _, key in keys(before)}
+    return np.array([row for row, key in keys(after) if key not in known], dtype=np.int64)
+
+
+def keys(dataset: Dataset) -> Iterator[tuple[int, bytes]]:
+    """Yield each row with what tells it from all others: composition, positions."""
+    row = 0
+    for group in dataset.groups:
+        for positions in group.frames.positions:
+            yield row, group.frames.composition.key + positions.tobytes()
+            row += 1
+
+
+def stated(estimator: Estimator, sets: Sequence[Checked]) -> dict[str, tuple[FloatArray, float]]:
+    """Return what an estimator states of each quantity, and its processor time for a frame, ms."""
+    found = {}
+    for quantity in QUANTITIES:
+        started = time.process_time()
+        if quantity == "energy":
+            parts = [estimator.energy(one.frames) for one in sets]
+        elif quantity == "largest force":
+            parts = [estimator.largest_force(one.frames) for one in sets]
+        else:
+            parts = [estimator.force_along(one.frames, one.directions) for one in sets]
+        joined = np.concatenate(parts) if parts else np.empty(0)
+        found[quantity] = joined, 1e3 * (time.process_time() - started) / max(len(joined), 1)
+    return found
+
+
+def errors_of(potential: Ensemble, sets: Sequence[Checked]) -> dict[str, FloatArray]:
+    """Return the errors of the mean of the members, eV and eV/Å; the largest force's is a length."""
+    parts: dict[str, list[FloatArray]] = {quantity: [np.empty(0)] for quantity in QUANTITIES}
+    for one in sets:
+        energies, forces = potential.evaluate(one.frames)
+        gap = forces.mean(axis=0) - one.labels.forces
+        parts["energy"].append(energies.mean(axis=0) - one.labels.energies)
+        parts["largest force"].append(np.linalg.norm(gap, axis=-1).max(axis=-1))
+        parts["force along"].append(np.einsum("fax,fax->f", gap, one.directions))
+    return {quantity: np.concatenate(arrays) for quantity, arrays in parts.items()}
+
+
+def estimators_of(
+    potential: Ensemble, trained: Sequence[Group], checked: Sequence[Checked], force_weight: float
+) -> list[Estimator]:
+    """Return all estimators, fitted."""
+    found: list[Estimator] = [EnergySpread(potential), ForceSpread(potential)]
+    if not isinstance(potential, ANIEnsemble):
+        return found
+    layer, frames = ANILastLayer(potential), [group.frames for group in trained]
+    pairs = [(one.frames, potential.evaluate(one.frames)[0].mean(axis=0) - one.labels.energies) for one in checked]
+    return [
+        *found,
+        LastLayerCovariance.fit(layer, frames, pairs, name="covariance"),
+        LastLayerCovariance.fit(layer, frames, pairs, force_weight, name="covariance with forces"),
+        LastLayerDistance.fit(layer, frames),
+    ]
+
+
+def measures(
+    errors: FloatArray, deviations: FloatArray, known: tuple[FloatArray, FloatArray] | None
+) -> dict[str, float]:
+    """Return rank, ratio and coverages.
+
+    Args:
+        errors: (F,).
+        deviations: (F,) as stated.
+        known: errors and stated deviations that a scale and conformal factors are taken from; None for neither.
+    """
+    scale = 1.0 if known is None else error_ratio(*known)
+    found = {
+        "rank": rank_correlation(errors, deviations),
+        "ratio": error_ratio(errors, scale * deviations),
+        "covered_68": coverage(errors, normal_factor(0.68) * scale * deviations),
+        "covered_95": coverage(errors, normal_factor(0.95) * scale * deviations),
+        "conformal_68": math.nan,
+        "conformal_95": math.nan,
+    }
+    if known is not None:
+        for level in (0.68, 0.95):
+            found[f"conformal_{100 * level:.0f}"] = coverage(errors, conformal_factor(*known, level) * deviations)
+    return found
+
+
+def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> list[Row]:
+    """Return the rows of one run."""
+    settings = run.settings()
+    specs = make_plan(settings).pulls
+    of_composition: dict[Composition, PullSpec] = {spec.molecule.composition: spec for spec in reversed(specs)}
+    path = path_frames(run, specs, most)
+    rows: list[Row] = []
+
+    def checked(groups: Sequence[Group]) -> list[Checked]:
+        return [
+            Checked(group.frames, group.labels, directions_of(of_composition[group.frames.composition], group.frames))
+            for group in groups
+            if group.frames.composition in of_composition
+        ]
+
+    for record in run.records():
+        if iterations is not None and record.iteration not in iterations:
+            continue
+        folder, following = run.iteration(record.iteration), run.iteration(record.iteration + 1) / "dataset.npz"
+        potential, dataset = load_potential(folder / "ensemble.pt"), load_dataset(folder / "dataset.npz")
+        unseen = validation_of_all([member.split for member in load_members(folder / "members.json")])
+        trained = rows_of(dataset, np.setdiff1d(np.arange(len(dataset)), unseen))
+        sets: dict[str, Sequence[Checked]] = {"validation": checked(rows_of(dataset, unseen))}
+        if following.exists():
+            after = load_dataset(following)
+            sets["fresh"] = checked(rows_of(after, fresh_rows(dataset, after)))
+        own = settings.potential.settings
+        weight = own.training.force_weight if isinstance(own, ANIPotentialSettings) else 0.0
+        estimators = estimators_of(potential, trained, sets["validation"], weight)
+        errors = {name: errors_of(potential, one) for name, one in {"path": path, **sets}.items()}
+        for estimator in estimators:
+            said = {name: stated(estimator, one) for name, one in {"path": path, **sets}.items()}
+            for quantity in QUANTITIES:
+                true, (deviations, ms) = errors["path"][quantity], said["path"][quantity]
+                for calibration in CALIBRATIONS:
+                    known = None
+                    if calibration != "none":
+                        if calibration not in sets or len(errors[calibration][quantity]) < FEWEST_ROWS:
+                            continue
+                        known = errors[calibration][quantity], said[calibration][quantity][0]
+                    found = measures(true, deviations, known)
+                    rows.append(
+                        Row(
+                            run=run.path.name,
+                            iteration=record.iteration,
+                            labels=record.labels,
+                            estimator=estimator.name,
+                            quantity=quantity,
+                            calibration=calibration,
+                            frames=len(true),
+                            error=1e3 * float(np.sqrt(np.mean(true**2))),
+                            ms=ms,
+                            **{name: number if math.isfinite(number) else None for name, number in found.items()},
+                        )
+                    )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return one table a quantity."""
+    by_key: dict[tuple[str, str, int, str], dict[str, Row]] = {}
+    for row in rows:
+        by_key.setdefault((row.quantity, row.run, row.iteration, row.estimator), {})[row.calibration] = row
+    lines: list[str] = []
+    for quantity, unit in QUANTITIES.items():
+        lines.append(
+            f"{quantity}\n{'run':<14}{'it':>3}{'labels':>7}  {'error, ' + unit:<13}{'estimator':<24}{'rank':>6}   "
+            + "".join(f"{name:>11}:{' ratio   68   95' + ('  q95' if name != 'none' else '')}" for name in CALIBRATIONS)
+            + "    ms a frame"
+        )
+        lines += [_line(found) for key, found in by_key.items() if key[0] == quantity]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(found: Mapping[str, Row]) -> str:
+    row = found["none"]
+    text = (
+        f"{row.run:<14}{row.iteration:3d}{row.labels:7d}  {row.error:<13.1f}{row.estimator:<24}{_number(row.rank):>6}"
+    )
+    text += "   "
+    for calibration in CALIBRATIONS:
+        one = found.get(calibration)
+        text += f"{'':>12}"
+        if one is None:
+            text += f"{'-':>6}{'':>15}"
+            continue
+        text += f"{_number(one.ratio):>6}{_percent(one.covered_68):>5}{_percent(one.covered_95):>5}"
+        text += f"{_percent(one.conformal_95):>5}" if calibration != "none" else ""
+    return f"{text}{row.ms:14.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f}"
+
+
+def quick_run(folder: Path) -> Path:
+    """Run a campaign that takes seconds."""
+    campaign = folder / "uncertainty.toml"
+    campaign.write_text(QUICK)
+    command = [str(Path(sys.executable).with_name("alflow")), "run", str(campaign), "--run-dir", str(folder / "quick")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - the arguments are this script's own
+    return folder / "quick"
+
+
+def main() -> None:
+    """Read the runs, print the tables, write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="directory of a finished run")
+    parser.add_argument("--quick", action="store_true", help="on a run of seconds that it makes itself")
+    parser.add_argument("--iterations", type=int, nargs="+", help="these alone")
+    parser.add_argument("--frames", type=int, default=400, help="frames of the reference pulls, about")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    if not (arguments.runs or arguments.quick):
+        parser.error("name the directory of a finished run, or --quick")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [*arguments.runs, *([quick_run(Path(folder))] if arguments.quick else [])]
+        rows = [row for run in runs for row in judge(RunDirectory(run), arguments.iterations, arguments.frames)]
+    print(table(rows))
+    if arguments.json:
+        ratios = {
+            f"error/{row.estimator}, {row.quantity}, {row.run} iteration {row.iteration}": row.ratio
+            for row in rows
+            if row.calibration == "none" and row.ratio is not None
+        }
+        content = {"machine": environment(), "rows": [asdict(row) for row in rows], "ratios": ratios}
+        arguments.json.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
