@@ -54,11 +54,13 @@ from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.lastlayer import ANILastLayer  # noqa: E402
 from alflow.potentials.ani.settings import ANIPotentialSettings  # noqa: E402
 from alflow.potentials.uncertainty import (  # noqa: E402
+    CheckedErrors,
     EnergySpread,
     Estimator,
     ForceSpread,
     LastLayerCovariance,
     LastLayerDistance,
+    SpreadAndDistance,
 )
 from alflow.report.curves import reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
@@ -245,13 +247,15 @@ def estimators_of(
     if not isinstance(potential, ANIEnsemble):
         return found
     layer, frames = ANILastLayer(potential), [group.frames for group in trained]
-    pairs = [(one.frames, potential.evaluate(one.frames)[0].mean(axis=0) - one.labels.energies) for one in checked]
-    return [
-        *found,
-        LastLayerCovariance.fit(layer, frames, pairs, name="covariance"),
-        LastLayerCovariance.fit(layer, frames, pairs, force_weight, name="covariance with forces"),
-        LastLayerDistance.fit(layer, frames),
-    ]
+    unseen = []
+    for one in checked:
+        energies, forces = (predicted.mean(axis=0) for predicted in potential.evaluate(one.frames))
+        unseen.append(CheckedErrors(one.frames, energies - one.labels.energies, forces - one.labels.forces))
+    if sum(len(one.frames) for one in unseen) >= FEWEST_ROWS:
+        found.append(LastLayerCovariance.fit(layer, frames, unseen, name="covariance"))
+        found.append(LastLayerCovariance.fit(layer, frames, unseen, force_weight, name="covariance with forces"))
+    distance = LastLayerDistance.fit(layer, frames)
+    return [*found, distance, SpreadAndDistance(found[1], distance)]
 
 
 def measures(

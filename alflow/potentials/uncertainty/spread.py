@@ -8,6 +8,7 @@ import numpy as np
 
 from alflow.acquisition.uncertainty import energy_spread, force_spread
 from alflow.potentials.protocol import Ensemble
+from alflow.potentials.uncertainty.protocol import Estimator
 from alflow.types import FloatArray, Frames
 
 
@@ -50,3 +51,26 @@ class ForceSpread:
         """Return the spread of F · d, (F,) eV/Å, of (F, A, 3) directions."""
         along = np.einsum("mfax,fax->mf", self.ensemble.evaluate(frames)[1], directions)
         return np.asarray(np.std(along, axis=0), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class SpreadAndDistance:
+    """Geometric mean of a spread and a distance: large where the members disagree far from what they learnt from."""
+
+    spread: Estimator
+    distance: Estimator
+    name: str = "spread and distance"
+
+    def energy(self, frames: Frames) -> FloatArray:
+        """Return the geometric mean of what both state of the energy, (F,)."""
+        return np.asarray(np.sqrt(self.spread.energy(frames) * self.distance.energy(frames)), dtype=np.float64)
+
+    def largest_force(self, frames: Frames) -> FloatArray:
+        """Return the geometric mean of what both state of the least certain atom, (F,)."""
+        both = self.spread.largest_force(frames) * self.distance.largest_force(frames)
+        return np.asarray(np.sqrt(both), dtype=np.float64)
+
+    def force_along(self, frames: Frames, directions: FloatArray) -> FloatArray:
+        """Return the geometric mean of what both state of F · d, (F,)."""
+        both = self.spread.force_along(frames, directions) * self.distance.force_along(frames, directions)
+        return np.asarray(np.sqrt(both), dtype=np.float64)

@@ -8,6 +8,7 @@ import pytest
 from alflow.acquisition.calibration import coverage, normal_factor
 from alflow.potentials.uncertainty.lastlayer import (
     PRIORS,
+    CheckedErrors,
     Covariance,
     LastLayerCovariance,
     LastLayerDistance,
@@ -48,31 +49,39 @@ def layer():
 def test_the_variance_is_that_of_the_formula(layer):
     rng = np.random.default_rng(1)
     trained, checked, new = draw(rng, 40), draw(rng, 30), draw(rng, 4)
-    estimator = LastLayerCovariance.fit(layer, [trained], [(checked, rng.normal(size=30))])
-    covariance = estimator.covariance
-    gram = layer.values(trained).T @ layer.values(trained)
-    inverse = covariance.scale**2 * np.linalg.inv(gram + covariance.prior * np.eye(6))
-    rows, slopes = layer.values(new), layer.slopes(new)
-    assert estimator.energy(new) ** 2 == pytest.approx(np.einsum("fi,ij,fj->f", rows, inverse, rows))
-    components = np.einsum("fdi,ij,fdj->fd", slopes, inverse, slopes).reshape(4, 3, 3)
+    errors = CheckedErrors(checked, rng.normal(size=30), rng.normal(size=(30, 3, 3)))
+    estimator = LastLayerCovariance.fit(layer, [trained], [errors])
+    rows, slopes = layer.values(trained), layer.slopes(new)
+    centred = rows - rows.mean(axis=0)
+
+    def inverse(covariance):
+        return covariance.scale**2 * np.linalg.inv(centred.T @ centred + covariance.prior * np.eye(6))
+
+    away = layer.values(new) - rows.mean(axis=0)
+    expected = np.einsum("fi,ij,fj->f", away, inverse(estimator.energies), away) + estimator.energies.scale**2 / 40
+    assert estimator.energy(new) ** 2 == pytest.approx(expected)
+    components = np.einsum("fdi,ij,fdj->fd", slopes, inverse(estimator.forces), slopes).reshape(4, 3, 3)
     assert estimator.largest_force(new) ** 2 == pytest.approx(components.sum(axis=2).max(axis=1))
     directions = rng.normal(size=(4, 3, 3))
     along = directions.reshape(4, 9) @ layer.matrix.T
-    assert estimator.force_along(new, directions) ** 2 == pytest.approx(np.einsum("fi,ij,fj->f", along, inverse, along))
+    expected = np.einsum("fi,ij,fj->f", along, inverse(estimator.forces), along)
+    assert estimator.force_along(new, directions) ** 2 == pytest.approx(expected)
 
 
 def test_a_regression_errs_as_stated(layer):
-    """Least squares on few rows: errors are draws from N(0, noise² fᵀ F⁻¹ f), energies and forces alike."""
+    """Least squares on few rows, with a constant: errors are draws from N(0, σ), energies and forces alike."""
     rng = np.random.default_rng(2)
     energies, forces, stated, stated_forces = [], [], [], []
     for _ in range(400):
         trained, new = draw(rng, 20), draw(rng, 5, 3.0)
-        error = np.linalg.lstsq(layer.values(trained), NOISE_EV * rng.normal(size=20), rcond=None)[0]
-        factor = np.linalg.inv(np.linalg.cholesky(gram_of(layer, [trained]))).T
-        estimator = LastLayerCovariance(layer, Covariance(factor, NOISE_EV, 0.0))
+        rows = np.hstack([layer.values(trained), np.ones((20, 1))])
+        error = np.linalg.lstsq(rows, NOISE_EV * rng.normal(size=20), rcond=None)[0]
+        gram = gram_of(layer, [trained])
+        covariance = Covariance(np.linalg.inv(np.linalg.cholesky(gram.matrix)).T, NOISE_EV, 0.0)
+        estimator = LastLayerCovariance(layer, gram, covariance, covariance)
         directions = rng.normal(size=(5, 3, 3))
-        energies.append(layer.values(new) @ error)
-        forces.append(layer.slopes(new, directions[:, None])[:, 0] @ error)
+        energies.append(layer.values(new) @ error[:6] + error[6])
+        forces.append(layer.slopes(new, directions[:, None])[:, 0] @ error[:6])
         stated.append(estimator.energy(new))
         stated_forces.append(estimator.force_along(new, directions))
     for errors, deviations in ((energies, stated), (forces, stated_forces)):
@@ -100,10 +109,12 @@ def test_scale_and_prior_are_found_again():
 
 def test_forces_weigh_as_in_the_loss(layer):
     frames = draw(np.random.default_rng(4), 5)
-    values = layer.values(frames)
-    assert gram_of(layer, [frames]) == pytest.approx(values.T @ values)
-    expected = values.T @ values / 3**0.5 + 5 * (2.0 / 3) * layer.matrix @ layer.matrix.T
-    assert gram_of(layer, [frames], force_weight=2.0) == pytest.approx(expected)
+    values = layer.values(frames) - layer.values(frames).mean(axis=0)
+    plain, weighted = gram_of(layer, [frames]), gram_of(layer, [frames], force_weight=2.0)
+    assert plain.matrix == pytest.approx(values.T @ values)
+    assert weighted.matrix == pytest.approx(values.T @ values / 3**0.5 + 5 * (2.0 / 3) * layer.matrix @ layer.matrix.T)
+    assert (plain.count, weighted.count) == pytest.approx((5.0, 5.0 / 3**0.5))
+    assert plain.centre == pytest.approx(weighted.centre)
 
 
 def test_distance_is_to_the_nearest_known_frame():

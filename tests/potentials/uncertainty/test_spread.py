@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alflow.potentials.uncertainty import EnergySpread, ForceSpread
+from alflow.potentials.uncertainty import EnergySpread, ForceSpread, SpreadAndDistance
 from alflow.types import Frames
 
 
@@ -29,3 +29,7 @@ def test_spreads_are_population_standard_deviations():
     assert force.energy(frames) == pytest.approx(np.full(3, 0.5))
     assert force.largest_force(frames) == pytest.approx(np.full(3, 0.5))
     assert force.force_along(frames, directions) == pytest.approx(np.full(3, 0.6))
+    both = SpreadAndDistance(force, energy)
+    assert both.energy(frames) == pytest.approx(np.full(3, 0.05**0.5))
+    assert both.largest_force(frames) == pytest.approx(np.full(3, 0.05**0.5))
+    assert both.force_along(frames, directions) == pytest.approx(np.full(3, 0.06**0.5))
