@@ -15,7 +15,8 @@ that of the energy, of the force on the worst atom (a length), and of the force 
 for the uncertainty as it comes ("none"), and after its ratio (for q95, its conformal factor) was taken from rows that
 validate every member ("validation"), or from the labels that this iteration asked for, before they were learnt from
 ("fresh"). What has one number for all quantities has a unit after calibration only. Times are processor times of this
-script, one thread, a frame.
+script, one thread, a frame. All is told of all frames, of those where the molecule is whole, and of those where it is
+broken.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
 from dataclasses import asdict, dataclass  # noqa: E402
+from itertools import product  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
 from alflow.acquisition.calibration import (  # noqa: E402
@@ -65,6 +69,7 @@ from alflow.potentials.uncertainty import (  # noqa: E402
 from alflow.report.curves import reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
 from alflow.runs.environment import environment  # noqa: E402
+from alflow.structures import fragments  # noqa: E402
 from alflow.types import (  # noqa: E402
     Composition,
     Dataset,
@@ -76,7 +81,9 @@ from alflow.types import (  # noqa: E402
     concatenate_frames,
 )
 
+BoolArray = npt.NDArray[np.bool_]
 QUANTITIES = {"energy": "meV", "largest force": "meV/Å", "force along": "meV/Å"}
+PARTS = ("all", "whole", "broken")
 CALIBRATIONS = ("none", "validation", "fresh")
 STEP_ANGSTROM = 1e-4
 FEWEST_ROWS = 20
@@ -128,6 +135,8 @@ class Row:
     """That the members learnt from."""
     estimator: str
     quantity: str
+    part: str
+    """Of the path: all, or its frames where the molecule is whole, or broken."""
     calibration: str
     frames: int
     error: float
@@ -183,6 +192,11 @@ def path_frames(run: RunDirectory, specs: Sequence[PullSpec], most: int) -> list
         Checked(frames, labels.take(slice(None, None, stride)), directions_of(spec, frames))
         for spec, frames, labels in parts
     ]
+
+
+def is_whole(numbers: IntArray, positions: FloatArray) -> bool:
+    """Say whether a structure, (A, 3) Å, is one molecule."""
+    return len(np.unique(fragments(numbers, positions))) == 1
 
 
 def rows_of(dataset: Dataset, rows: IntArray) -> list[Group]:
@@ -289,6 +303,8 @@ def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> lis
     specs = make_plan(settings).pulls
     of_composition: dict[Composition, PullSpec] = {spec.molecule.composition: spec for spec in reversed(specs)}
     path = path_frames(run, specs, most)
+    whole = np.concatenate([[is_whole(one.frames.numbers, place) for place in one.frames.positions] for one in path])
+    parts = {"all": np.full(len(whole), fill_value=True), "whole": whole, "broken": ~whole}
     rows: list[Row] = []
 
     def checked(groups: Sequence[Group]) -> list[Checked]:
@@ -305,74 +321,83 @@ def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> lis
         potential, dataset = load_potential(folder / "ensemble.pt"), load_dataset(folder / "dataset.npz")
         unseen = validation_of_all([member.split for member in load_members(folder / "members.json")])
         trained = rows_of(dataset, np.setdiff1d(np.arange(len(dataset)), unseen))
-        sets: dict[str, Sequence[Checked]] = {"validation": checked(rows_of(dataset, unseen))}
+        sets: dict[str, Sequence[Checked]] = {"path": path, "validation": checked(rows_of(dataset, unseen))}
         if following.exists():
             after = load_dataset(following)
             sets["fresh"] = checked(rows_of(after, fresh_rows(dataset, after)))
         own = settings.potential.settings
         weight = own.training.force_weight if isinstance(own, ANIPotentialSettings) else 0.0
-        estimators = estimators_of(potential, trained, sets["validation"], weight)
-        errors = {name: errors_of(potential, one) for name, one in {"path": path, **sets}.items()}
-        for estimator in estimators:
-            said = {name: stated(estimator, one) for name, one in {"path": path, **sets}.items()}
-            for quantity in QUANTITIES:
-                true, (deviations, ms) = errors["path"][quantity], said["path"][quantity]
-                for calibration in CALIBRATIONS:
-                    known = None
-                    if calibration != "none":
-                        if calibration not in sets or len(errors[calibration][quantity]) < FEWEST_ROWS:
-                            continue
-                        known = errors[calibration][quantity], said[calibration][quantity][0]
-                    found = measures(true, deviations, known)
-                    rows.append(
-                        Row(
-                            run=run.path.name,
-                            iteration=record.iteration,
-                            labels=record.labels,
-                            estimator=estimator.name,
-                            quantity=quantity,
-                            calibration=calibration,
-                            frames=len(true),
-                            error=1e3 * float(np.sqrt(np.mean(true**2))),
-                            ms=ms,
-                            **{name: number if math.isfinite(number) else None for name, number in found.items()},
-                        )
-                    )
+        errors = {name: errors_of(potential, one) for name, one in sets.items()}
+        for estimator in estimators_of(potential, trained, sets["validation"], weight):
+            said = {name: stated(estimator, one) for name, one in sets.items()}
+            for quantity, part in product(QUANTITIES, PARTS):
+                head: dict[str, Any] = {
+                    "run": run.path.name,
+                    "iteration": record.iteration,
+                    "labels": record.labels,
+                    "estimator": estimator.name,
+                    "quantity": quantity,
+                    "part": part,
+                    "ms": said["path"][quantity][1],
+                }
+                pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
+                rows += [Row(**head, **found) for found in calibrated(pairs, parts[part])]
     return rows
 
 
+def calibrated(pairs: Mapping[str, tuple[FloatArray, FloatArray]], part: BoolArray) -> Iterator[dict[str, Any]]:
+    """Yield what is measured on a part of the path, for each calibration that there is data for.
+
+    Args:
+        pairs: errors and stated deviations along the path, and of what calibrates.
+        part: (F,) which frames of the path.
+    """
+    true, deviations = (array[part] for array in pairs["path"])
+    if len(true) < FEWEST_ROWS:
+        return
+    for calibration in CALIBRATIONS:
+        known = pairs.get(calibration)
+        if calibration != "none" and (known is None or len(known[0]) < FEWEST_ROWS):
+            continue
+        numbers = {
+            name: number if math.isfinite(number) else None
+            for name, number in measures(true, deviations, known).items()
+        }
+        error = 1e3 * float(np.sqrt(np.mean(true**2)))
+        yield {"calibration": calibration, "frames": len(true), "error": error, **numbers}
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Return one table a quantity."""
-    by_key: dict[tuple[str, str, int, str], dict[str, Row]] = {}
+    """Return one table for each quantity and part."""
+    by_key: dict[tuple[str, str, str, int, str], dict[str, Row]] = {}
     for row in rows:
-        by_key.setdefault((row.quantity, row.run, row.iteration, row.estimator), {})[row.calibration] = row
+        key = row.quantity, row.part, row.run, row.iteration, row.estimator
+        by_key.setdefault(key, {})[row.calibration] = row
     lines: list[str] = []
-    for quantity, unit in QUANTITIES.items():
+    for (quantity, unit), part in product(QUANTITIES.items(), PARTS):
+        found = [rows_of_key for key, rows_of_key in by_key.items() if key[:2] == (quantity, part)]
+        if not found:
+            continue
+        titles = "".join(f"{name:>12}: ratio   68   95{'  q95' if name != 'none' else ''}" for name in CALIBRATIONS)
+        lines.append(f"{quantity}, {part} frames of the path: {found[0]['none'].frames}")
         lines.append(
-            f"{quantity}\n{'run':<14}{'it':>3}{'labels':>7}  {'error, ' + unit:<13}{'estimator':<24}{'rank':>6}   "
-            + "".join(f"{name:>11}:{' ratio   68   95' + ('  q95' if name != 'none' else '')}" for name in CALIBRATIONS)
-            + "    ms a frame"
+            f"{'run':<14}{'it':>3}{'labels':>7}{'error, ' + unit:>14}  {'estimator':<24}{'rank':>5}{titles}{'ms':>9}"
         )
-        lines += [_line(found) for key, found in by_key.items() if key[0] == quantity]
-        lines.append("")
+        lines += [*map(_line, found), ""]
     return "\n".join(lines)
 
 
 def _line(found: Mapping[str, Row]) -> str:
     row = found["none"]
-    text = (
-        f"{row.run:<14}{row.iteration:3d}{row.labels:7d}  {row.error:<13.1f}{row.estimator:<24}{_number(row.rank):>6}"
-    )
-    text += "   "
+    text = f"{row.run:<14}{row.iteration:3d}{row.labels:7d}{row.error:14.1f}  {row.estimator:<24}{_number(row.rank):>5}"
     for calibration in CALIBRATIONS:
         one = found.get(calibration)
-        text += f"{'':>12}"
         if one is None:
-            text += f"{'-':>6}{'':>15}"
+            text += f"{'-':>19}{'':>15}"
             continue
-        text += f"{_number(one.ratio):>6}{_percent(one.covered_68):>5}{_percent(one.covered_95):>5}"
+        text += f"{_number(one.ratio):>19}{_percent(one.covered_68):>5}{_percent(one.covered_95):>5}"
         text += f"{_percent(one.conformal_95):>5}" if calibration != "none" else ""
-    return f"{text}{row.ms:14.2f}"
+    return f"{text}{row.ms:9.2f}"
 
 
 def _number(value: float | None) -> str:
@@ -412,7 +437,7 @@ def main() -> None:
         ratios = {
             f"error/{row.estimator}, {row.quantity}, {row.run} iteration {row.iteration}": row.ratio
             for row in rows
-            if row.calibration == "none" and row.ratio is not None
+            if (row.calibration, row.part) == ("none", "all") and row.ratio is not None
         }
         content = {"machine": environment(), "rows": [asdict(row) for row in rows], "ratios": ratios}
         arguments.json.write_text(json.dumps(content, indent=1))
