@@ -13,10 +13,10 @@ that of the energy, of the force on the worst atom (a length), and of the force 
     q95     share of errors, in per cent, within the conformal interval that is to hold 95
 
 for the uncertainty as it comes ("none"), and after its ratio (for q95, its conformal factor) was taken from rows that
-validate every member ("validation"), or from the labels that this iteration asked for, before they were learnt from
-("fresh"). What has one number for all quantities has a unit after calibration only. Times are processor times of this
-script, one thread, a frame. All is told of all frames, of those where the molecule is whole, and of those where it is
-broken.
+validate every member ("validation"), from the labels that this iteration asked for, before they were learnt from
+("fresh"), or from a few frames at random of every other reference pull, and judged on the other pulls ("audit"). What
+has one number for all quantities has a unit after calibration only. Times are processor times of this script, one
+thread, a frame. All is told of all frames, of those where the molecule is whole, and of those where it is broken.
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ from alflow.types import (  # noqa: E402
 BoolArray = npt.NDArray[np.bool_]
 QUANTITIES = {"energy": "meV", "largest force": "meV/Å", "force along": "meV/Å"}
 PARTS = ("all", "whole", "broken")
-CALIBRATIONS = ("none", "validation", "fresh")
+CALIBRATIONS = ("none", "validation", "fresh", "audit")
 STEP_ANGSTROM = 1e-4
+AUDIT_FRAMES = 36
+"""Drawn at random from every other pull; a tenth of the labels of an iteration of configs/hexane.toml."""
 FEWEST_ROWS = 20
 """A calibration on fewer rows is left out."""
 QUICK = """
@@ -305,6 +307,9 @@ def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> lis
     path = path_frames(run, specs, most)
     whole = np.concatenate([[is_whole(one.frames.numbers, place) for place in one.frames.positions] for one in path])
     parts = {"all": np.full(len(whole), fill_value=True), "whole": whole, "broken": ~whole}
+    other = np.repeat(np.arange(len(path)) % 2 == 1, [len(one.frames) for one in path])
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(~other))
+    audit = np.sort(drawn[:AUDIT_FRAMES]) if other.any() else drawn[:0]
     rows: list[Row] = []
 
     def checked(groups: Sequence[Group]) -> list[Checked]:
@@ -341,23 +346,27 @@ def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> lis
                     "ms": said["path"][quantity][1],
                 }
                 pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
-                rows += [Row(**head, **found) for found in calibrated(pairs, parts[part])]
+                pairs["audit"] = pairs["path"][0][audit], pairs["path"][1][audit]
+                rows += [Row(**head, **found) for found in calibrated(pairs, parts[part], parts[part] & other)]
     return rows
 
 
-def calibrated(pairs: Mapping[str, tuple[FloatArray, FloatArray]], part: BoolArray) -> Iterator[dict[str, Any]]:
+def calibrated(
+    pairs: Mapping[str, tuple[FloatArray, FloatArray]], part: BoolArray, apart: BoolArray
+) -> Iterator[dict[str, Any]]:
     """Yield what is measured on a part of the path, for each calibration that there is data for.
 
     Args:
         pairs: errors and stated deviations along the path, and of what calibrates.
         part: (F,) which frames of the path.
+        apart: (F,) those of them that are of other pulls than the audit.
     """
-    true, deviations = (array[part] for array in pairs["path"])
-    if len(true) < FEWEST_ROWS:
-        return
     for calibration in CALIBRATIONS:
         known = pairs.get(calibration)
         if calibration != "none" and (known is None or len(known[0]) < FEWEST_ROWS):
+            continue
+        true, deviations = (array[apart if calibration == "audit" else part] for array in pairs["path"])
+        if len(true) < FEWEST_ROWS:
             continue
         numbers = {
             name: number if math.isfinite(number) else None
