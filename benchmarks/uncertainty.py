@@ -14,9 +14,10 @@ that of the energy, of the force on the worst atom (a length), and of the force 
 
 for the uncertainty as it comes ("none"), and after its ratio (for q95, its conformal factor) was taken from rows that
 validate every member ("validation"), from the labels that this iteration asked for, before they were learnt from
-("fresh"), or from a few frames at random of every other reference pull, and judged on the other pulls ("audit"). What
-has one number for all quantities has a unit after calibration only. Times are processor times of this script, one
-thread, a frame. All is told of all frames, of those where the molecule is whole, and of those where it is broken.
+("fresh"), or from a few frames at random of every other reference pull, and judged on the other pulls ("audit").
+"power" is the audit with a factor and an exponent of the uncertainty instead of a ratio, by maximum likelihood. What has
+one number for all quantities has a unit after calibration only. Times are processor times of this script, one thread,
+a frame. All is told of all frames, of those where the molecule is whole, and of those where it is broken.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from alflow.acquisition.calibration import (  # noqa: E402
     conformal_factor,
     coverage,
     error_ratio,
+    fit_power_scale,
     normal_factor,
     rank_correlation,
 )
@@ -84,7 +86,7 @@ from alflow.types import (  # noqa: E402
 BoolArray = npt.NDArray[np.bool_]
 QUANTITIES = {"energy": "meV", "largest force": "meV/Å", "force along": "meV/Å"}
 PARTS = ("all", "whole", "broken")
-CALIBRATIONS = ("none", "validation", "fresh", "audit")
+CALIBRATIONS = ("none", "validation", "fresh", "audit", "power")
 STEP_ANGSTROM = 1e-4
 AUDIT_FRAMES = 36
 """Drawn at random from every other pull; a tenth of the labels of an iteration of configs/hexane.toml."""
@@ -275,7 +277,7 @@ def estimators_of(
 
 
 def measures(
-    errors: FloatArray, deviations: FloatArray, known: tuple[FloatArray, FloatArray] | None
+    errors: FloatArray, deviations: FloatArray, known: tuple[FloatArray, FloatArray] | None, *, rescaled: bool = True
 ) -> dict[str, float]:
     """Return rank, ratio and coverages.
 
@@ -283,8 +285,9 @@ def measures(
         errors: (F,).
         deviations: (F,) as stated.
         known: errors and stated deviations that a scale and conformal factors are taken from; None for neither.
+        rescaled: take the scale; otherwise the deviations are left as they are.
     """
-    scale = 1.0 if known is None else error_ratio(*known)
+    scale = error_ratio(*known) if known is not None and rescaled else 1.0
     found = {
         "rank": rank_correlation(errors, deviations),
         "ratio": error_ratio(errors, scale * deviations),
@@ -346,7 +349,7 @@ def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> lis
                     "ms": said["path"][quantity][1],
                 }
                 pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
-                pairs["audit"] = pairs["path"][0][audit], pairs["path"][1][audit]
+                pairs["audit"] = pairs["power"] = pairs["path"][0][audit], pairs["path"][1][audit]
                 rows += [Row(**head, **found) for found in calibrated(pairs, parts[part], parts[part] & other)]
     return rows
 
@@ -365,12 +368,15 @@ def calibrated(
         known = pairs.get(calibration)
         if calibration != "none" and (known is None or len(known[0]) < FEWEST_ROWS):
             continue
-        true, deviations = (array[apart if calibration == "audit" else part] for array in pairs["path"])
+        true, deviations = (array[apart if calibration in ("audit", "power") else part] for array in pairs["path"])
         if len(true) < FEWEST_ROWS:
             continue
+        if calibration == "power" and known is not None:
+            scale = fit_power_scale(*known)
+            deviations, known = scale(deviations), (known[0], scale(known[1]))
         numbers = {
             name: number if math.isfinite(number) else None
-            for name, number in measures(true, deviations, known).items()
+            for name, number in measures(true, deviations, known, rescaled=calibration != "power").items()
         }
         error = 1e3 * float(np.sqrt(np.mean(true**2)))
         yield {"calibration": calibration, "frames": len(true), "error": error, **numbers}

@@ -6,6 +6,8 @@ or a factor between them. Errors may be signed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import stats
 
@@ -76,6 +78,42 @@ def conformal_factor(errors: FloatArray, stated: FloatArray, level: float) -> fl
     scores = np.sort(np.where(np.isfinite(scores), scores, np.inf))
     rank = int(np.ceil((len(scores) + 1) * level - 1e-9))
     return float("inf") if rank > len(scores) else float(scores[max(rank, 1) - 1])
+
+
+EXPONENTS = np.arange(0.0, 4.01, 0.1)
+"""Exponents that are tried."""
+
+
+@dataclass(frozen=True)
+class PowerScale:
+    """Makes a stated uncertainty u a standard deviation a · u^b."""
+
+    factor: float
+    """a."""
+    exponent: float
+    """b: 1 if the uncertainty varies as much as the errors do, more if it varies too little, 0 if it says nothing."""
+
+    def __call__(self, stated: FloatArray) -> FloatArray:
+        """Return the standard deviation, (F,), in the unit of the errors that it was fitted to."""
+        return np.asarray(self.factor * stated**self.exponent, dtype=np.float64)
+
+
+def fit_power_scale(errors: FloatArray, stated: FloatArray) -> PowerScale:
+    """Return the scale under which errors are likeliest, as independent draws from N(0, a · u^b).
+
+    For each b the likeliest factor is a² = mean(e² / u^(2 b)), and twice the negative logarithm of the likelihood of
+    one error is then 2 b mean(log u) + log a² and a constant.
+
+    Args:
+        errors: (n,) of frames that were not learnt from; not all 0.
+        stated: (n,) u of the same frames, above 0.
+    """
+    logarithms = np.log(stated)
+    centre = float(logarithms.mean())  # powers of what is near 1 neither overflow nor vanish
+    squares = [float(np.mean((errors / np.exp(b * (logarithms - centre))) ** 2)) for b in EXPONENTS]
+    best = int(np.argmin(np.log(squares)))
+    exponent = float(EXPONENTS[best])
+    return PowerScale(float(np.sqrt(squares[best]) * np.exp(-exponent * centre)), exponent)
 
 
 def coverage(errors: FloatArray, half_widths: FloatArray) -> float:

@@ -7,6 +7,7 @@ from alflow.acquisition.calibration import (
     conformal_factor,
     coverage,
     error_ratio,
+    fit_power_scale,
     normal_factor,
     rank_correlation,
 )
@@ -67,3 +68,22 @@ def test_conformal_intervals_cover_whatever_the_distribution():
         factor = conformal_factor(errors[:10000], stated[:10000], level)
         assert coverage(errors[10000:], factor * stated[10000:]) == pytest.approx(level, abs=0.02)
     assert coverage(errors, normal_factor(0.95) * stated) < 0.9
+
+
+def test_a_power_scale_is_found_again_and_covers():
+    rng = np.random.default_rng(8)
+    stated = rng.lognormal(-4.0, 0.5, 20000)
+    true = 70.0 * stated**1.8
+    scale = fit_power_scale(true * rng.standard_normal(len(stated)), stated)
+    assert scale.exponent == pytest.approx(1.8, abs=0.051)
+    assert scale(stated) == pytest.approx(true, rel=0.15)
+    errors = true * rng.standard_normal(len(stated))
+    for level in (0.68, 0.95):
+        assert coverage(errors, normal_factor(level) * scale(stated)) == pytest.approx(level, abs=0.01)
+
+
+def test_what_says_nothing_gets_one_width_for_all():
+    rng = np.random.default_rng(9)
+    scale = fit_power_scale(0.3 * rng.standard_normal(20000), rng.lognormal(0.0, 1.0, 20000))
+    assert scale.exponent == 0.0
+    assert scale.factor == pytest.approx(0.3, rel=0.02)
