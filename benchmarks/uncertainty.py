@@ -15,7 +15,7 @@ that of the energy, of the force on the worst atom (a length), and of the force 
 for the uncertainty as it comes ("none"), and after its ratio (for q95, its conformal factor) was taken from rows that
 validate every member ("validation"), from the labels that this iteration asked for, before they were learnt from
 ("fresh"), or from a few frames at random of every other reference pull, and judged on the other pulls ("audit").
-"power" is the audit with a factor and an exponent of the uncertainty instead of a ratio, by maximum likelihood. What has
+"power" is the audit with a factor and an exponent of the uncertainty, by maximum likelihood, and no ratio. What has
 one number for all quantities has a unit after calibration only. Times are processor times of this script, one thread,
 a frame. All is told of all frames, of those where the molecule is whole, and of those where it is broken.
 """
