@@ -71,9 +71,9 @@ from alflow.potentials.uncertainty import (  # noqa: E402
 from alflow.report.curves import reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
 from alflow.runs.environment import environment  # noqa: E402
+from alflow.runs.records import IterationRecord  # noqa: E402
 from alflow.structures import fragments  # noqa: E402
 from alflow.types import (  # noqa: E402
-    Composition,
     Dataset,
     FloatArray,
     Frames,
@@ -258,7 +258,7 @@ def errors_of(potential: Ensemble, sets: Sequence[Checked]) -> dict[str, FloatAr
 
 
 def estimators_of(
-    potential: Ensemble, trained: Sequence[Group], checked: Sequence[Checked], force_weight: float
+    potential: Ensemble, trained: Sequence[Group], validation: Sequence[Checked], force_weight: float
 ) -> list[Estimator]:
     """Return all estimators, fitted."""
     found: list[Estimator] = [EnergySpread(potential), ForceSpread(potential)]
@@ -266,7 +266,7 @@ def estimators_of(
         return found
     layer, frames = ANILastLayer(potential), [group.frames for group in trained]
     unseen = []
-    for one in checked:
+    for one in validation:
         energies, forces = (predicted.mean(axis=0) for predicted in potential.evaluate(one.frames))
         unseen.append(CheckedErrors(one.frames, energies - one.labels.energies, forces - one.labels.forces))
     if sum(len(one.frames) for one in unseen) >= FEWEST_ROWS:
@@ -302,56 +302,78 @@ def measures(
     return found
 
 
+@dataclass(frozen=True)
+class PulledPath:
+    """Frames of the reference pulls, F in all, pull after pull."""
+
+    sets: Sequence[Checked]
+    """One a pull."""
+    parts: Mapping[str, BoolArray]
+    """(F,) which frames are of each part."""
+    other: BoolArray
+    """(F,) which are of every second pull: those that an audit is judged on."""
+    audit: IntArray
+    """Frames of the other pulls, at random; none where there is one pull only."""
+
+    @classmethod
+    def of(cls, sets: Sequence[Checked]) -> PulledPath:
+        """Tell the frames apart."""
+        whole = np.concatenate([[is_whole(one.frames.numbers, at) for at in one.frames.positions] for one in sets])
+        other = np.repeat(np.arange(len(sets)) % 2 == 1, [len(one.frames) for one in sets])
+        drawn = np.random.default_rng(0).permutation(np.flatnonzero(~other))[: AUDIT_FRAMES if other.any() else 0]
+        parts = {"all": np.full(len(whole), fill_value=True), "whole": whole, "broken": ~whole}
+        return cls(sets, parts, other, np.sort(drawn))
+
+
 def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> list[Row]:
     """Return the rows of one run."""
-    settings = run.settings()
-    specs = make_plan(settings).pulls
-    of_composition: dict[Composition, PullSpec] = {spec.molecule.composition: spec for spec in reversed(specs)}
-    path = path_frames(run, specs, most)
-    whole = np.concatenate([[is_whole(one.frames.numbers, place) for place in one.frames.positions] for one in path])
-    parts = {"all": np.full(len(whole), fill_value=True), "whole": whole, "broken": ~whole}
-    other = np.repeat(np.arange(len(path)) % 2 == 1, [len(one.frames) for one in path])
-    drawn = np.random.default_rng(0).permutation(np.flatnonzero(~other))
-    audit = np.sort(drawn[:AUDIT_FRAMES]) if other.any() else drawn[:0]
-    rows: list[Row] = []
+    specs = make_plan(run.settings()).pulls
+    path = PulledPath.of(path_frames(run, specs, most))
+    chosen = [record for record in run.records() if iterations is None or record.iteration in iterations]
+    return [row for record in chosen for row in judge_iteration(run, specs, path, record)]
 
-    def checked(groups: Sequence[Group]) -> list[Checked]:
-        return [
-            Checked(group.frames, group.labels, directions_of(of_composition[group.frames.composition], group.frames))
-            for group in groups
-            if group.frames.composition in of_composition
-        ]
 
-    for record in run.records():
-        if iterations is not None and record.iteration not in iterations:
-            continue
-        folder, following = run.iteration(record.iteration), run.iteration(record.iteration + 1) / "dataset.npz"
-        potential, dataset = load_potential(folder / "ensemble.pt"), load_dataset(folder / "dataset.npz")
-        unseen = validation_of_all([member.split for member in load_members(folder / "members.json")])
-        trained = rows_of(dataset, np.setdiff1d(np.arange(len(dataset)), unseen))
-        sets: dict[str, Sequence[Checked]] = {"path": path, "validation": checked(rows_of(dataset, unseen))}
-        if following.exists():
-            after = load_dataset(following)
-            sets["fresh"] = checked(rows_of(after, fresh_rows(dataset, after)))
-        own = settings.potential.settings
-        weight = own.training.force_weight if isinstance(own, ANIPotentialSettings) else 0.0
-        errors = {name: errors_of(potential, one) for name, one in sets.items()}
-        for estimator in estimators_of(potential, trained, sets["validation"], weight):
-            said = {name: stated(estimator, one) for name, one in sets.items()}
-            for quantity, part in product(QUANTITIES, PARTS):
-                head: dict[str, Any] = {
-                    "run": run.path.name,
-                    "iteration": record.iteration,
-                    "labels": record.labels,
-                    "estimator": estimator.name,
-                    "quantity": quantity,
-                    "part": part,
-                    "ms": said["path"][quantity][1],
-                }
-                pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
-                pairs["audit"] = pairs["power"] = pairs["path"][0][audit], pairs["path"][1][audit]
-                rows += [Row(**head, **found) for found in calibrated(pairs, parts[part], parts[part] & other)]
-    return rows
+def judge_iteration(
+    run: RunDirectory, specs: Sequence[PullSpec], path: PulledPath, record: IterationRecord
+) -> Iterator[Row]:
+    """Yield the rows of one iteration."""
+    folder, following = run.iteration(record.iteration), run.iteration(record.iteration + 1) / "dataset.npz"
+    potential, dataset = load_potential(folder / "ensemble.pt"), load_dataset(folder / "dataset.npz")
+    unseen = validation_of_all([member.split for member in load_members(folder / "members.json")])
+    trained = rows_of(dataset, np.setdiff1d(np.arange(len(dataset)), unseen))
+    sets = {"path": path.sets, "validation": checked(specs, rows_of(dataset, unseen))}
+    if following.exists():
+        after = load_dataset(following)
+        sets["fresh"] = checked(specs, rows_of(after, fresh_rows(dataset, after)))
+    own = run.settings().potential.settings
+    weight = own.training.force_weight if isinstance(own, ANIPotentialSettings) else 0.0
+    errors = {name: errors_of(potential, one) for name, one in sets.items()}
+    for estimator in estimators_of(potential, trained, sets["validation"], weight):
+        said = {name: stated(estimator, one) for name, one in sets.items()}
+        for quantity, part in product(QUANTITIES, PARTS):
+            head: dict[str, Any] = {
+                "run": run.path.name,
+                "iteration": record.iteration,
+                "labels": record.labels,
+                "estimator": estimator.name,
+                "quantity": quantity,
+                "part": part,
+                "ms": said["path"][quantity][1],
+            }
+            pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
+            pairs["audit"] = pairs["power"] = pairs["path"][0][path.audit], pairs["path"][1][path.audit]
+            frames = path.parts[part]
+            yield from (Row(**head, **found) for found in calibrated(pairs, frames, frames & path.other))
+
+
+def checked(specs: Sequence[PullSpec], groups: Sequence[Group]) -> list[Checked]:
+    """Return the groups whose composition is pulled, with the directions of the first pull of it."""
+    of_composition = {spec.molecule.composition: spec for spec in reversed(specs)}
+    return [
+        Checked(group.frames, group.labels, directions_of(of_composition[group.frames.composition], group.frames))
+        for group in groups
+        if group.frames.composition in of_composition
+    ]
 
 
 def calibrated(
