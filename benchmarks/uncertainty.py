@@ -1,6 +1,6 @@
 """Does a stated uncertainty tell the truth? Estimators beside each other on finished runs, along their reference pulls.
 
-``python benchmarks/uncertainty.py RUN... [--iterations 3 4] [--frames 400] [--json FILE]``
+``python benchmarks/uncertainty.py RUN... [--iterations 3 4] [--frames 400] [--label] [--json FILE]``
 ``python benchmarks/uncertainty.py --quick [--json FILE]``
 
 For each iteration of a run, frames of the reference pulls, evenly: no ensemble was trained on them, and what the
@@ -18,6 +18,9 @@ validate every member ("validation"), from the labels that this iteration asked 
 "power" is the audit with a factor and an exponent of the uncertainty, by maximum likelihood, and no ratio. What has
 one number for all quantities has a unit after calibration only. Times are processor times of this script, one thread,
 a frame. All is told of all frames, of those where the molecule is whole, and of those where it is broken.
+
+With --label, the run's engine labels frames at random of the iterations' own pulls: "own" and "own power" are audits of
+this iteration's, and all is told of frames of the next iteration's, too.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ from alflow.acquisition.calibration import (  # noqa: E402
 from alflow.acquisition.splits import validation_of_all  # noqa: E402
 from alflow.campaign.plan import PullSpec, make_plan  # noqa: E402
 from alflow.errors import InputError  # noqa: E402
+from alflow.labeling import make_engine  # noqa: E402
 from alflow.potentials import Ensemble, load_potential  # noqa: E402
 from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.lastlayer import ANILastLayer  # noqa: E402
@@ -68,7 +72,7 @@ from alflow.potentials.uncertainty import (  # noqa: E402
     LastLayerDistance,
     SpreadAndDistance,
 )
-from alflow.report.curves import reference_folders  # noqa: E402
+from alflow.report.curves import pull_folders, reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
 from alflow.runs.environment import environment  # noqa: E402
 from alflow.runs.records import IterationRecord  # noqa: E402
@@ -85,9 +89,13 @@ from alflow.types import (  # noqa: E402
 
 BoolArray = npt.NDArray[np.bool_]
 QUANTITIES = {"energy": "meV", "largest force": "meV/Å", "force along": "meV/Å"}
-PARTS = ("all", "whole", "broken")
-CALIBRATIONS = ("none", "validation", "fresh", "audit", "power")
+PARTS = ("all", "whole", "broken", "next")
+CALIBRATIONS = ("none", "validation", "fresh", "audit", "power", "own", "own power")
+POWERS, APART = ("power", "own power"), ("audit", "power")
+"""Calibrations with an exponent; those judged on other pulls than they were taken from."""
 STEP_ANGSTROM = 1e-4
+NEXT_FRAMES = 136
+"""Drawn at random from the pulls of the next iteration."""
 AUDIT_FRAMES = 36
 """Drawn at random from every other pull; a tenth of the labels of an iteration of configs/hexane.toml."""
 FEWEST_ROWS = 20
@@ -140,7 +148,7 @@ class Row:
     estimator: str
     quantity: str
     part: str
-    """Of the path: all, or its frames where the molecule is whole, or broken."""
+    """Of the path: all, or where the molecule is whole, or broken; or frames of the next iteration's pulls."""
     calibration: str
     frames: int
     error: float
@@ -201,6 +209,25 @@ def path_frames(run: RunDirectory, specs: Sequence[PullSpec], most: int) -> list
 def is_whole(numbers: IntArray, positions: FloatArray) -> bool:
     """Say whether a structure, (A, 3) Å, is one molecule."""
     return len(np.unique(fragments(numbers, positions))) == 1
+
+
+def draw(run: RunDirectory, specs: Sequence[PullSpec], iteration: int, count: int) -> list[Checked]:
+    """Label frames of an iteration's pulls at random; each recorded frame is as likely as any other."""
+    settings, found = run.settings(), []
+    engine = make_engine(settings.labels.engine, settings.labels.settings)
+    pulls = [
+        concatenate_frames([load_segment(path).frames for path in sorted(folder.glob("segment-*.npz"))])
+        for folder in pull_folders(run, iteration)
+    ]
+    of_pull = np.repeat(np.arange(len(pulls)), [len(frames) for frames in pulls])
+    row = np.concatenate([np.arange(len(frames)) for frames in pulls])
+    drawn = np.random.default_rng(iteration).permutation(len(row))[:count]
+    for pull in np.unique(of_pull[drawn]):
+        frames = pulls[pull].take(row[drawn[of_pull[drawn] == pull]])
+        labels = [engine.compute(frames.composition, positions) for positions in frames.positions]
+        energies, forces = np.array([one.energy for one in labels]), np.stack([one.forces for one in labels])
+        found.append(Checked(frames, Labels(energies, forces), directions_of(specs[pull], frames)))
+    return found
 
 
 def rows_of(dataset: Dataset, rows: IntArray) -> list[Group]:
@@ -325,16 +352,16 @@ class PulledPath:
         return cls(sets, parts, other, np.sort(drawn))
 
 
-def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int) -> list[Row]:
+def judge(run: RunDirectory, iterations: Sequence[int] | None, most: int, *, label: bool) -> list[Row]:
     """Return the rows of one run."""
     specs = make_plan(run.settings()).pulls
     path = PulledPath.of(path_frames(run, specs, most))
     chosen = [record for record in run.records() if iterations is None or record.iteration in iterations]
-    return [row for record in chosen for row in judge_iteration(run, specs, path, record)]
+    return [row for record in chosen for row in judge_iteration(run, specs, path, record, label=label)]
 
 
 def judge_iteration(
-    run: RunDirectory, specs: Sequence[PullSpec], path: PulledPath, record: IterationRecord
+    run: RunDirectory, specs: Sequence[PullSpec], path: PulledPath, record: IterationRecord, *, label: bool
 ) -> Iterator[Row]:
     """Yield the rows of one iteration."""
     folder, following = run.iteration(record.iteration), run.iteration(record.iteration + 1) / "dataset.npz"
@@ -345,6 +372,10 @@ def judge_iteration(
     if following.exists():
         after = load_dataset(following)
         sets["fresh"] = checked(specs, rows_of(after, fresh_rows(dataset, after)))
+    if label:
+        sets["own"] = sets["own power"] = draw(run, specs, record.iteration, AUDIT_FRAMES)
+        if record.iteration + 1 < len(run.records()):
+            sets["next"] = draw(run, specs, record.iteration + 1, NEXT_FRAMES)
     own = run.settings().potential.settings
     weight = own.training.force_weight if isinstance(own, ANIPotentialSettings) else 0.0
     errors = {name: errors_of(potential, one) for name, one in sets.items()}
@@ -362,6 +393,12 @@ def judge_iteration(
             }
             pairs = {name: (errors[name][quantity], said[name][quantity][0]) for name in sets}
             pairs["audit"] = pairs["power"] = pairs["path"][0][path.audit], pairs["path"][1][path.audit]
+            if part == "next":
+                if "next" in sets:
+                    pairs = {name: pair for name, pair in pairs.items() if name not in APART} | {"path": pairs["next"]}
+                    frames = np.full(len(pairs["path"][0]), fill_value=True)
+                    yield from (Row(**head, **found) for found in calibrated(pairs, frames, frames))
+                continue
             frames = path.parts[part]
             yield from (Row(**head, **found) for found in calibrated(pairs, frames, frames & path.other))
 
@@ -390,15 +427,15 @@ def calibrated(
         known = pairs.get(calibration)
         if calibration != "none" and (known is None or len(known[0]) < FEWEST_ROWS):
             continue
-        true, deviations = (array[apart if calibration in ("audit", "power") else part] for array in pairs["path"])
+        true, deviations = (array[apart if calibration in APART else part] for array in pairs["path"])
         if len(true) < FEWEST_ROWS:
             continue
-        if calibration == "power" and known is not None:
+        if calibration in POWERS and known is not None:
             scale = fit_power_scale(*known)
             deviations, known = scale(deviations), (known[0], scale(known[1]))
         numbers = {
             name: number if math.isfinite(number) else None
-            for name, number in measures(true, deviations, known, rescaled=calibration != "power").items()
+            for name, number in measures(true, deviations, known, rescaled=calibration not in POWERS).items()
         }
         error = 1e3 * float(np.sqrt(np.mean(true**2)))
         yield {"calibration": calibration, "frames": len(true), "error": error, **numbers}
@@ -415,19 +452,20 @@ def table(rows: Sequence[Row]) -> str:
         found = [rows_of_key for key, rows_of_key in by_key.items() if key[:2] == (quantity, part)]
         if not found:
             continue
-        titles = "".join(f"{name:>12}: ratio   68   95{'  q95' if name != 'none' else ''}" for name in CALIBRATIONS)
+        shown = [name for name in CALIBRATIONS if any(name in one for one in found)]
+        titles = "".join(f"{name:>12}: ratio   68   95{'  q95' if name != 'none' else ''}" for name in shown)
         lines.append(f"{quantity}, {part} frames of the path: {found[0]['none'].frames}")
         lines.append(
             f"{'run':<14}{'it':>3}{'labels':>7}{'error, ' + unit:>14}  {'estimator':<24}{'rank':>5}{titles}{'ms':>9}"
         )
-        lines += [*map(_line, found), ""]
+        lines += [*(_line(one, shown) for one in found), ""]
     return "\n".join(lines)
 
 
-def _line(found: Mapping[str, Row]) -> str:
+def _line(found: Mapping[str, Row], shown: Sequence[str]) -> str:
     row = found["none"]
     text = f"{row.run:<14}{row.iteration:3d}{row.labels:7d}{row.error:14.1f}  {row.estimator:<24}{_number(row.rank):>5}"
-    for calibration in CALIBRATIONS:
+    for calibration in shown:
         one = found.get(calibration)
         if one is None:
             text += f"{'-':>19}{'':>15}"
@@ -461,6 +499,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="on a run of seconds that it makes itself")
     parser.add_argument("--iterations", type=int, nargs="+", help="these alone")
     parser.add_argument("--frames", type=int, default=400, help="frames of the reference pulls, about")
+    parser.add_argument("--label", action="store_true", help="label frames of the iterations' own pulls, too")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     if not (arguments.runs or arguments.quick):
@@ -468,7 +507,11 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         runs = [*arguments.runs, *([quick_run(Path(folder))] if arguments.quick else [])]
-        rows = [row for run in runs for row in judge(RunDirectory(run), arguments.iterations, arguments.frames)]
+        rows = [
+            row
+            for run in runs
+            for row in judge(RunDirectory(run), arguments.iterations, arguments.frames, label=arguments.label)
+        ]
     print(table(rows))
     if arguments.json:
         ratios = {

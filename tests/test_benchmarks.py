@@ -173,3 +173,11 @@ def test_fresh_rows_and_the_force_along_a_distance(monkeypatch):
         for part in (frames.take(slice(1)), frames)
     )
     assert uncertainty.fresh_rows(before, after).tolist() == [1]
+
+
+def test_an_audit_of_the_iterations_own_pulls(tmp_path):
+    printed, found = quick("uncertainty", tmp_path, "--label")
+    check(found)
+    assert "own power" in printed
+    assert {row["part"] for row in found["rows"]} >= {"all", "next"}
+    assert {row["frames"] for row in found["rows"] if row["part"] == "next"} <= set(range(20, 137))
