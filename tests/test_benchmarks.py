@@ -8,8 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shortcampaigns import CONFIGS, write_short
+
+from alflow.campaign.plan import make_plan
+from alflow.config.load import load_campaign
+from alflow.types import Dataset, Frames, Group, Labels
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 ENVIRONMENT = {**os.environ, "TORCHANI_NO_WARN_EXTENSIONS": "1"}
@@ -74,13 +79,18 @@ def test_a_quick_convergence_of_a_short_campaign(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
-@pytest.fixture
-def ablation(monkeypatch):
-    specification = importlib.util.spec_from_file_location("ablation", FOLDER / "ablation.py")
+def load(script, monkeypatch):
+    """Import a benchmark."""
+    specification = importlib.util.spec_from_file_location(script, FOLDER / f"{script}.py")
     module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "ablation", module)  # its dataclass looks itself up there
+    monkeypatch.setitem(sys.modules, script, module)  # its dataclass looks itself up there
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def ablation(monkeypatch):
+    return load("ablation", monkeypatch)
 
 
 def test_a_quick_ablation_of_short_campaigns(ablation, tmp_path, monkeypatch, capsys):
@@ -131,3 +141,43 @@ def test_ablation_of_campaigns_that_all_failed(ablation, tmp_path):
     row = ablation.summarise("hopeless", [tmp_path / "nothing"], 3)
     assert row.failed == 1
     assert row.mean_error_ev != row.mean_error_ev
+
+
+def test_a_calibrated_uncertainty_is_judged_by_its_own_scale(monkeypatch):
+    uncertainty = load("uncertainty", monkeypatch)
+    errors, stated = np.array([1.0, -2.0, 3.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    plain = uncertainty.measures(errors, stated, None)
+    assert plain["rank"] == pytest.approx(1.0)
+    assert plain["ratio"] == pytest.approx((95 / 30) ** 0.5)
+    assert (plain["covered_68"], plain["covered_95"]) == (0.0, 0.75)
+    scaled = uncertainty.measures(errors, stated, (2.0 * np.ones(20), np.ones(20)))
+    assert scaled["ratio"] == pytest.approx((95 / 30) ** 0.5 / 2.0)
+    assert (scaled["covered_68"], scaled["covered_95"]) == (0.75, 1.0)
+    assert (scaled["conformal_68"], scaled["conformal_95"]) == (0.75, 0.75)
+
+
+def test_fresh_rows_and_the_force_along_a_distance(monkeypatch):
+    uncertainty = load("uncertainty", monkeypatch)
+    plan = make_plan(load_campaign(CONFIGS / "hexane.toml"))
+    spec = plan.pulls[0]
+    frames = Frames.of(spec.molecule.numbers, np.stack([spec.molecule.positions, spec.molecule.positions * 1.01]))
+    one, other = spec.molecule.steered
+    directions = uncertainty.directions_of(spec, frames)
+    line = frames.positions[:, other] - frames.positions[:, one]
+    line /= np.linalg.norm(line, axis=1, keepdims=True)
+    assert directions[:, other] == pytest.approx(line / 2.0, abs=1e-6)
+    assert directions[:, one] == pytest.approx(-line / 2.0, abs=1e-6)
+    assert np.abs(directions).sum() == pytest.approx(np.abs(line).sum(), abs=1e-6)
+    before, after = (
+        Dataset((Group(part, Labels(np.zeros(len(part)), np.zeros(part.positions.shape))),))
+        for part in (frames.take(slice(1)), frames)
+    )
+    assert uncertainty.fresh_rows(before, after).tolist() == [1]
+
+
+def test_an_audit_of_the_iterations_own_pulls(tmp_path):
+    printed, found = quick("uncertainty", tmp_path, "--label")
+    check(found)
+    assert "own power" in printed
+    assert {row["part"] for row in found["rows"]} >= {"all", "next"}
+    assert {row["frames"] for row in found["rows"] if row["part"] == "next"} <= set(range(20, 137))

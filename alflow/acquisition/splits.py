@@ -88,6 +88,18 @@ def inherited_split_of_rows(
     return Split(np.sort(np.concatenate([train, drawn.train])), np.sort(np.concatenate([valid, drawn.valid])))
 
 
+def validation_of_all(splits: Sequence[Split]) -> IntArray:
+    """Return the rows that validate every member, ascending: no part of an ensemble was trained on them.
+
+    Args:
+        splits: of each member, over the same rows.
+    """
+    rows = splits[0].valid
+    for split in splits[1:]:
+        rows = np.intersect1d(rows, split.valid)
+    return np.sort(rows)
+
+
 def _rows_now(old_sizes: Sequence[int], new_sizes: Sequence[int]) -> IntArray:
     """Return where each old row stands now."""
     grown = [new_sizes[group] >= size if group < len(new_sizes) else False for group, size in enumerate(old_sizes)]

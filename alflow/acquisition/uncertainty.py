@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from alflow.acquisition.calibration import conformal_factor
 from alflow.types import FloatArray, IntArray
 
 
@@ -84,8 +85,7 @@ def lower(*thresholds: float) -> float:
 def threshold_conformal(errors: FloatArray, spread: FloatArray, tolerance: float, miss_rate: float) -> float:
     """Return the spread up to which an ensemble may be trusted, calibrated on labelled frames.
 
-    Split conformal prediction with the normalised score s = |error| / spread (Lei et al., J. Am. Stat. Assoc. 2018,
-    113, 1094, locally weighted). With n calibration frames, q is the k-th smallest score, k = ceil((n + 1)(1 - m)).
+    Split conformal prediction: q is `conformal_factor` at the level 1 - m.
     For a new frame that is exchangeable with the calibration frames, P(|error| > q · spread) ≤ m. A frame is trusted
     where q · spread ≤ tolerance, so P(trusted and |error| > tolerance) ≤ m. The statement is about all frames
     together, not about each region of configurations; frames further out than those of the calibration, as the end
@@ -100,15 +100,8 @@ def threshold_conformal(errors: FloatArray, spread: FloatArray, tolerance: float
     Returns:
         tolerance / q; 0 (trust nothing) if n is too small for m; infinity if q is 0.
     """
-    absolute = np.abs(errors)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(absolute > 0.0, absolute / spread, 0.0)
-    scores = np.sort(np.where(np.isfinite(scores), scores, np.inf))
-    rank = int(np.ceil((len(scores) + 1) * (1.0 - miss_rate) - 1e-9))
-    if rank > len(scores):
-        return 0.0
-    quantile = float(scores[max(rank, 1) - 1])
-    return float(tolerance / quantile) if quantile > 0.0 else float("inf")
+    quantile = conformal_factor(errors, spread, 1.0 - miss_rate)
+    return tolerance / quantile if quantile > 0.0 else float("inf")
 
 
 def _mean_plus_sigmas(values: FloatArray, sigmas: float) -> float:

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alflow.acquisition.splits import inherited_split, inherited_split_of_groups, random_split
+from alflow.acquisition.splits import (
+    inherited_split,
+    inherited_split_of_groups,
+    random_split,
+    validation_of_all,
+)
+from alflow.types import Split
 
 
 def rng(seed=0):
@@ -57,3 +63,9 @@ def test_a_shrunken_dataset_and_a_foreign_split_are_refused():
         inherited_split(best, 5, 4, 0.8, rng())
     with pytest.raises(ValueError, match="it has 5 rows of 6"):
         inherited_split(best, 6, 9, 0.8, rng())
+
+
+def test_validation_of_all_is_what_no_member_trained_on():
+    splits = [Split(np.array(train), np.array(valid)) for train, valid in (([0, 1], [4, 2, 3]), ([3, 0], [1, 2, 4]))]
+    assert validation_of_all(splits).tolist() == [2, 4]
+    assert validation_of_all(splits[:1]).tolist() == [2, 3, 4]
