@@ -46,6 +46,7 @@ def test_pool_that_stands_still_starts_anew(graph, tmp_path, victims) -> None:
     run(graph, 4)
     folder = tmp_path / "parsl" / "000" / "cpu"
     (before,) = processes.pools(folder)
+    time.sleep(2.0)  # until all workers have started, and wait for a task
     struck = victims(before)
     assert struck
     for victim in struck:  # an idle worker holds the lock of the queue
