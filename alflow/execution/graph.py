@@ -1,4 +1,4 @@
-"""The Parsl app graph: the only module of the package that imports Parsl.
+"""The Parsl app graph: tasks, their results, and what a lost one costs.
 
 A `TaskGraph` owns a DataFlowKernel made from a site's configuration. Tasks are submitted with a handler; handlers run
 one after another in the thread that calls `run_until`, so the rest of alflow needs no locks. While it waits, the graph
