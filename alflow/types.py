@@ -168,6 +168,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """What an ensemble says of F frames, and what tells them apart in its eyes."""
+
+    energies: FloatArray
+    """(M, F) eV."""
+    forces: FloatArray
+    """(M, F, A, 3) eV/Å."""
+    features: FloatArray
+    """(F, N)."""
+    linear: bool
+    """Whether the mean energy is linear in the features."""
+
+
+@dataclass(frozen=True)
 class Group:
     """Labelled frames of one composition."""
 

@@ -6,10 +6,9 @@ or a factor between them. Errors may be signed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from alflow.types import FloatArray
 
@@ -30,6 +29,8 @@ def rank_correlation(errors: FloatArray, stated: FloatArray) -> float:
     absolute = np.abs(errors)
     if len(absolute) < 2 or np.ptp(absolute) == 0.0 or np.ptp(stated) == 0.0:
         return float("nan")
+    from scipy import stats  # noqa: PLC0415 - it takes a while
+
     return float(stats.spearmanr(absolute, stated).statistic)
 
 
@@ -54,6 +55,8 @@ def error_ratio(errors: FloatArray, stated: FloatArray) -> float:
 
 def normal_factor(level: float) -> float:
     """Return the half-width of a normal distribution's central interval, in standard deviations: 0.95 gives 1.96."""
+    from scipy import stats  # noqa: PLC0415 - it takes a while
+
     return float(stats.norm.ppf(0.5 + level / 2.0))
 
 
@@ -80,40 +83,65 @@ def conformal_factor(errors: FloatArray, stated: FloatArray, level: float) -> fl
     return float("inf") if rank > len(scores) else float(scores[max(rank, 1) - 1])
 
 
-EXPONENTS = np.arange(0.0, 4.01, 0.1)
-"""Exponents that are tried."""
+RIDGE = 0.02
+"""Weight of the squared slopes, of predictors over their standard deviations, in what is minimised."""
 
 
 @dataclass(frozen=True)
-class PowerScale:
-    """Makes a stated uncertainty u a standard deviation a · u^b."""
+class ErrorModel:
+    """Makes a standard deviation of K predictors that are known without a label: log σ = constant + Σ slope · x."""
 
-    factor: float
-    """a."""
-    exponent: float
-    """b: 1 if the uncertainty varies as much as the errors do, more if it varies too little, 0 if it says nothing."""
+    constant: float
+    """Of log σ, with σ in the unit of the errors that it was fitted to."""
+    slopes: tuple[float, ...]
+    """(K,)."""
+    factor_68: float = float("nan")
+    """Conformal: 68 % of the errors lie within this times σ."""
+    factor_95: float = float("nan")
+    """Conformal: 95 % of the errors lie within this times σ."""
+    rows: int = 0
+    """Errors that it was fitted to."""
 
-    def __call__(self, stated: FloatArray) -> FloatArray:
-        """Return the standard deviation, (F,), in the unit of the errors that it was fitted to."""
-        return np.asarray(self.factor * stated**self.exponent, dtype=np.float64)
+    def __call__(self, predictors: FloatArray) -> FloatArray:
+        """Return σ, (F,), of (F, K) predictors."""
+        return np.asarray(np.exp(self.constant + predictors @ np.array(self.slopes)), dtype=np.float64)
 
 
-def fit_power_scale(errors: FloatArray, stated: FloatArray) -> PowerScale:
-    """Return the scale under which errors are likeliest, as independent draws from N(0, a · u^b).
+def fit_error_model(errors: FloatArray, predictors: FloatArray, rising: int = 0) -> ErrorModel:
+    """Return the model under which errors are likeliest, as independent draws from N(0, σ).
 
-    For each b the likeliest factor is a² = mean(e² / u^(2 b)), and twice the negative logarithm of the likelihood of
-    one error is then 2 b mean(log u) + log a² and a constant.
+    With a logarithm of an uncertainty u as predictor, σ = a uᵇ: b is 1 if u varies as much as the errors do, more if it
+    varies too little, 0 if it says nothing. What is minimised, mean(log σ + e² / 2 σ²) and a small multiple of the
+    squared slopes, is convex: there is one minimum. Slopes are held back by the latter where errors are few.
 
     Args:
         errors: (n,) of frames that were not learnt from; not all 0.
-        stated: (n,) u of the same frames, above 0.
+        predictors: (n, K) x of the same frames.
+        rising: so many of the first predictors have slopes that are not negative, as an uncertainty has.
     """
-    logarithms = np.log(stated)
-    centre = float(logarithms.mean())  # powers of what is near 1 neither overflow nor vanish
-    squares = [float(np.mean((errors / np.exp(b * (logarithms - centre))) ** 2)) for b in EXPONENTS]
-    best = int(np.argmin(np.log(squares)))
-    exponent = float(EXPONENTS[best])
-    return PowerScale(float(np.sqrt(squares[best]) * np.exp(-exponent * centre)), exponent)
+    from scipy import optimize  # noqa: PLC0415 - it takes a while
+
+    centre, width = predictors.mean(axis=0), predictors.std(axis=0)
+    width = np.where(width > 0.0, width, 1.0)
+    x = (predictors - centre) / width
+    size = float(np.sqrt(np.mean(errors**2)))
+    squares = (errors / size) ** 2
+
+    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+        logarithm = parameters[0] + x @ parameters[1:]
+        excess = squares * np.exp(-2.0 * logarithm)
+        slope = 1.0 - excess
+        gradient = np.concatenate([[slope.mean()], x.T @ slope / len(x) + 2.0 * RIDGE * parameters[1:]])
+        return float(np.mean(logarithm + excess / 2.0) + RIDGE * np.sum(parameters[1:] ** 2)), gradient
+
+    bounds = [(None, None), *[(0.0, None)] * rising, *[(None, None)] * (x.shape[1] - rising)]
+    found = optimize.minimize(loss, np.zeros(1 + x.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    slopes = found[1:] / width
+    constant = float(found[0] - slopes @ centre + np.log(size))
+    model = ErrorModel(constant, tuple(slopes.tolist()), rows=len(errors))
+    stated = model(predictors)
+    factors = [conformal_factor(errors, stated, level) for level in (0.68, 0.95)]
+    return replace(model, factor_68=factors[0], factor_95=factors[1])
 
 
 def coverage(errors: FloatArray, half_widths: FloatArray) -> float:

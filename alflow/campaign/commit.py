@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
+from alflow.acquisition.audit import AuditRow, calibrate
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.forecast import forecast_from_first_iteration
 from alflow.campaign.judging import Judge
-from alflow.campaign.pulling import Pull
-from alflow.campaign.record import make_record
+from alflow.campaign.pulling import Pulled
+from alflow.campaign.record import audit_record, make_record
 from alflow.campaign.reference import References
 from alflow.campaign.training import Trained
 from alflow.files.whole import write_atomically
+from alflow.runs.audits import load_audits, save_audit
 from alflow.runs.events import read_events
-from alflow.runs.records import IterationRecord
+from alflow.runs.records import AuditRecord, IterationRecord
 from alflow.runs.xyz import write_selected
 
 
-def commit(
-    campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
-) -> None:
+def commit(campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled) -> None:
     """Write what was selected and, last and whole, the record of the iteration."""
     campaign.enter(iteration, "commit" if references.done() else "reference")
     campaign.graph.run_until(references.done)
     campaign.enter(iteration, "commit")
-    name = "spread_ev" if campaign.settings.selection.spread_of == "energy" else "spread_ev_per_angstrom"
-    picked = [(pull.spec.steering.molecule, pull.selected) for pull in pulls]
+    chosen = campaign.settings.selection
+    by_energy = chosen.spread_of == "energy" and chosen.threshold != "calibrated"
+    name = "spread_ev" if by_energy else "spread_ev_per_angstrom"
+    picked = [(pull.spec.steering.molecule, pull.selected) for pull in pulled.pulls]
     write_selected(campaign.run.iteration(iteration) / "selected.xyz", picked, name)
-    record = _record(campaign, references, iteration, ensemble, pulls)
+    record = _record(campaign, references, iteration, ensemble, pulled)
     campaign.run.commit(record)
     campaign.view.records = list(campaign.run.records())
     campaign.seconds, campaign.counted = {}, campaign.graph.counts.copy()
@@ -41,24 +42,37 @@ def commit(
 
 
 def _record(
-    campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
+    campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled
 ) -> IterationRecord:
-    farm, barriers = campaign.farm, references.barriers()
+    farm, barriers, pulls = campaign.farm, references.barriers(), pulled.pulls
     judge = Judge.of(campaign.settings, ensemble.path, ensemble.dataset, ensemble.best)
     return make_record(
         iteration,
         len(ensemble.dataset),
         ensemble.members,
         ensemble.best.index,
-        [(pull.chain.segments, pull.selector, len(pull.selected)) for pull in pulls],
+        [(pull.chain.segments, pull.threshold(campaign.settings.selection), len(pull.selected)) for pull in pulls],
         barriers,
         alike=len(pulls) == campaign.settings.sampling.replicas,
         unseen=judge.unseen_errors(references.segments()) if barriers else (None, None),
+        audit=_audit(campaign, iteration, pulled),
         new_labels=farm.done - farm.failed,
         failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
         tasks=Counter(name.split(":")[0] for name in (campaign.graph.counts - campaign.counted).elements()),
         seconds=campaign.seconds,
     )
+
+
+def _audit(campaign: Campaign, iteration: int, pulled: Pulled) -> AuditRecord | None:
+    """Set the audit's labels against what was predicted; write both down, and what comes of it."""
+    if not pulled.audited:
+        return None
+    rows = list[AuditRow]()
+    for one in pulled.audited:
+        rows.extend(one.compared(*campaign.ledger.labels(campaign.farm.theory, one.frames)))
+    save_audit(campaign.run, iteration, rows)
+    before = load_audits(campaign.run, iteration)
+    return audit_record(rows, calibrate(before), calibrate([*before, rows]))
 
 
 def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:

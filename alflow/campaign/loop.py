@@ -46,7 +46,7 @@ def run_campaign(campaign: Campaign, committed: Callable[[], None] = lambda: Non
         if reason:
             return Finished(records, reason)
         ensemble = train(campaign, iteration)
-        pulls = pull(campaign, references, iteration, ensemble)
-        commit(campaign, references, iteration, ensemble, pulls)
+        pulled = pull(campaign, references, iteration, ensemble)
+        commit(campaign, references, iteration, ensemble, pulled)
         committed()
     return Finished(records, f"all {campaign.settings.iterations} iterations are done")

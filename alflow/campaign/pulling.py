@@ -1,4 +1,7 @@
-"""The stage that pulls: with the ensemble, while frames of the segments before are selected, jittered and labelled."""
+"""The stage that pulls: with the ensemble, while frames of the segments before are selected, jittered and labelled.
+
+Where the frames of all pulls are chosen together, and for the audit, that is done once the pulls have ended.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,21 @@ from typing import Literal
 import numpy as np
 
 from alflow.acquisition import selection
+from alflow.acquisition.audit import calibrate
 from alflow.acquisition.augmentation import jitter
+from alflow.acquisition.plausibility import PlausibilityRule
 from alflow.acquisition.seeds import generator
+from alflow.campaign.assessing import Assessor
+from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import SegmentChain, StoredState
 from alflow.campaign.judging import Judge
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
 from alflow.campaign.training import Trained
+from alflow.config.acquisition import SelectionSettings
 from alflow.ledger import Origin, OriginKind
+from alflow.runs.audits import load_audits
 from alflow.runs.xyz import write_trajectory
 from alflow.types import Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
@@ -31,13 +40,28 @@ class Pull:
 
     spec: PullSpec
     chain: SegmentChain
-    selector: selection.SelectorState
+    selector: selection.SelectorState | None
+    """None where the frames of all pulls are chosen together."""
     selected: list[SelectedFrame] = field(default_factory=list)
     closed: bool = False
-    """Whether the selector has seen its end."""
+    """Whether its end has been seen."""
+
+    def threshold(self, settings: SelectionSettings) -> float:
+        """Return what its frames were judged by; not-a-number if it ended before there was a threshold."""
+        if self.selector is None:
+            return settings.tolerance_ev_per_angstrom
+        return float("nan") if self.selector.threshold is None else self.selector.threshold
 
 
-def pull(campaign: Campaign, references: References, iteration: int, ensemble: Trained) -> list[Pull]:
+@dataclass(frozen=True)
+class Pulled:
+    """The pulls of an iteration, and the audit of the ensemble that made them."""
+
+    pulls: list[Pull]
+    audited: list[Audited]
+
+
+def pull(campaign: Campaign, references: References, iteration: int, ensemble: Trained) -> Pulled:
     """Pull with the ensemble; select, jitter and label each segment's frames while the next one runs.
 
     Raises:
@@ -49,17 +73,18 @@ def pull(campaign: Campaign, references: References, iteration: int, ensemble: T
     pulls = campaign.plan.pulls
     campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in pulls)
     stage = _Pulling(campaign, references, iteration, ensemble)
-    running = [stage.start(spec, rule) for spec, rule in zip(pulls, stage.rules(pulls), strict=True)]
+    running = stage.start_all(pulls)
     campaign.graph.run_until(lambda: all(one.chain.done for one in running))
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
         one.chain.raise_error(f"The pull of {one.spec.name} in iteration {iteration}")
+    audited = stage.choose(running)
     campaign.view.stage = "label"
     campaign.graph.run_until(campaign.farm.idle)
     campaign.ledger.commit()
     campaign.seconds["label"] = time.monotonic() - started
     campaign.farm.check_failures(iteration)
-    return running
+    return Pulled(running, audited)
 
 
 class _Pulling:
@@ -74,8 +99,35 @@ class _Pulling:
         if self._settings.potential.driver == "best-member":
             driver = ensemble.members.index(ensemble.best)
         self._model = EnsembleModel(str(ensemble.path), driver)
+        self._together = self._settings.selection.threshold == "calibrated"
+        self._assessor = Assessor(campaign, iteration, self._model, ensemble.dataset)
 
-    def rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
+    def start_all(self, specs: Sequence[PullSpec]) -> list[Pull]:
+        """Submit the tasks of all pulls."""
+        rules = [None] * len(specs) if self._together else self._rules(specs)
+        return [self._start(spec, rule) for spec, rule in zip(specs, rules, strict=True)]
+
+    def choose(self, pulls: Sequence[Pull]) -> list[Audited]:
+        """Draw the audit, choose what is chosen of all pulls together, and ask for the labels of both."""
+        chosen = self._settings.selection
+        if not (chosen.audit and chosen.cap):
+            return []
+        rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
+        ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]
+        audited = draw_audit(self._settings, self._iteration, ended, self._assessor)
+        for part in audited:
+            steps = part.pull.steps[part.rows]
+            origins = [Origin("audit", self._iteration, part.pull.spec.index, int(step)) for step in steps]
+            self._campaign.farm.request(part.frames, origins)
+        if self._together:
+            calibration = calibrate(load_audits(self._campaign.run, self._iteration))
+            batch = choose_batch(self._settings, ended, self._assessor, calibration, audited)
+            for one, picked in zip(pulls, batch, strict=True):
+                one.selected.extend(picked)
+                self._ask_for_labels(one.spec, picked)
+        return audited
+
+    def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""
         chosen, replicas = self._settings.selection, self._settings.sampling.replicas
         caps = selection.share_budget(chosen.cap, [spec.replica for spec in specs])
@@ -87,14 +139,14 @@ class _Pulling:
             rules.append(self._judge.rule(spec, cap, turn))
         return rules
 
-    def start(self, spec: PullSpec, rule: selection.SelectionRule) -> Pull:
+    def _start(self, spec: PullSpec, rule: selection.SelectionRule | None) -> Pull:
         """Submit the tasks of a pull."""
         campaign, model = self._campaign, self._model
         folder = self._folder / f"pull-{spec.index:02d}"
         early_stop = self._judge.early_stop()
         chain = pull_chain(campaign.graph, PULL_SEGMENT, folder, spec, model, early_stop, iteration=self._iteration)
-        found = Pull(spec, chain, selection.start(rule, spec.index))
-        chain.on_segment = lambda segment: self._select(found, self._judge.with_chosen_spread(segment))
+        found = Pull(spec, chain, None if rule is None else selection.start(rule, spec.index))
+        chain.on_segment = lambda segment: self._take(found, segment)
         if self._settings.sampling.relax_with == "label-engine":
             chain.start(self._references.relaxed(spec))
         else:
@@ -103,25 +155,27 @@ class _Pulling:
             chain.start(state.get(call, pull=spec.index, iteration=self._iteration))
         return found
 
-    def _select(self, one: Pull, segment: Segment) -> None:
+    def _take(self, one: Pull, segment: Segment) -> None:
         """Feed one segment to the selector, and ask for labels of what it picks; write down a pull that has ended."""
-        one.selector, picked = selection.step(one.selector, segment)
         ended = one.chain.done and not one.closed
-        if ended:
-            one.closed = True
-            one.selector, last = selection.finish(one.selector)
-            picked = (*picked, *last)
+        one.closed = one.closed or ended
         view = self._campaign.view
         before = one.chain.segments[-2].end.step if len(one.chain.segments) > 1 else 0
         view.steps_done += segment.end.step - before
         view.work_ev = float(segment.work[-1]) if len(segment.work) else view.work_ev
-        if picked:
+        if one.selector is not None:
+            one.selector, picked = selection.step(one.selector, self._judge.with_chosen_spread(segment))
+            if ended:
+                one.selector, last = selection.finish(one.selector)
+                picked = (*picked, *last)
             one.selected.extend(picked)
             self._ask_for_labels(one.spec, picked)
         if ended:
             write_trajectory(self._folder / f"pull-{one.spec.index:02d}.xyz", one.chain.segments)
 
-    def _ask_for_labels(self, spec: PullSpec, picked: tuple[SelectedFrame, ...]) -> None:
+    def _ask_for_labels(self, spec: PullSpec, picked: Sequence[SelectedFrame]) -> None:
+        if not picked:
+            return
         augment, positions, origins = self._settings.augmentation, [], []
         for frame in picked:
             rng = generator(self._settings.seed, self._iteration, "jitter", spec.index, frame.step)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from alflow.acquisition.selection import SelectorState
-from alflow.runs.records import Estimate, IterationRecord
+from alflow.acquisition.audit import AuditRow, Calibration, verdicts
+from alflow.runs.records import AuditRecord, Estimate, IterationRecord
 from alflow.types import Member, Segment
 
 
@@ -16,11 +16,12 @@ def make_record(
     labels: int,
     members: Sequence[Member],
     best: int,
-    pulls: Sequence[tuple[Sequence[Segment], SelectorState, int]],
+    pulls: Sequence[tuple[Sequence[Segment], float, int]],
     references: Sequence[float],
     *,
     alike: bool,
     unseen: tuple[float | None, float | None],
+    audit: AuditRecord | None,
     new_labels: int,
     failures: Mapping[str, int],
     tasks: Mapping[str, int],
@@ -33,10 +34,11 @@ def make_record(
         labels: labels that the members learnt from.
         members: of the ensemble.
         best: index of the best of them.
-        pulls: of each pull its segments, its selector at the end, and the frames that it selected.
+        pulls: of each pull its segments, its threshold, and the number of frames selected.
         references: barrier of each pull with the label engine, eV; empty if there are none.
         alike: whether all pulls are of one molecule and rate, so that their barriers have a mean.
         unseen: errors along the reference pulls: energy in eV, force in eV/Å.
+        audit: of the ensemble.
         new_labels: labels that came in.
         failures: labels that did not, by reason.
         tasks: tasks that ended, by name.
@@ -58,7 +60,7 @@ def make_record(
         new_labels=new_labels,
         failures=dict(failures),
         best_member=best,
-        threshold=tuple(threshold_of(selector) for _, selector, _ in pulls),
+        threshold=tuple(threshold for _, threshold, _ in pulls),
         largest_spread_ev=tuple(float(np.max(spread, initial=0.0)) for spread in spreads),
         energy_mae_ev=tuple(found.energy_mae_ev for found in valid),
         energy_rmse_ev=tuple(found.energy_rmse_ev for found in valid),
@@ -70,6 +72,7 @@ def make_record(
         unseen_energy_mae_ev=unseen[0],
         unseen_force_mae_ev_per_angstrom=unseen[1],
         stopped=stopped,
+        audit=audit,
         tasks=dict(tasks),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
@@ -81,9 +84,29 @@ def barrier(segments: Sequence[Segment]) -> float:
     return float(recorded[-1][-1]) if recorded else float("nan")
 
 
-def threshold_of(selector: SelectorState) -> float:
-    """Return the threshold that a pull was judged by; not-a-number if it ended before there was one."""
-    return float("nan") if selector.threshold is None else selector.threshold
+def audit_record(
+    audit: Sequence[AuditRow], before: Calibration | None, after: Calibration | None
+) -> AuditRecord | None:
+    """Return what an audit says; None if no audited frame got a label.
+
+    Args:
+        audit: of this iteration.
+        before: calibration by the audits of the iterations before.
+        after: the same with this one's.
+    """
+    if not audit:
+        return None
+    checked = (None, None) if before is None else verdicts(before, audit)
+    squares = [np.mean([getattr(row, name) ** 2 for row in audit]) for name in ("energy_error", "force_error")]
+    return AuditRecord(
+        frames=len(audit),
+        energy_rmse_ev=float(np.sqrt(squares[0])),
+        force_rmse_ev_per_angstrom=float(np.sqrt(squares[1])),
+        energy=None if after is None else after.energy,
+        force=None if after is None else after.force,
+        energy_checked=checked[0],
+        force_checked=checked[1],
+    )
 
 
 def largest_work(segments: Sequence[Segment]) -> float:

@@ -13,7 +13,7 @@ from alflow.cli.terminal import busy, warn
 if TYPE_CHECKING:
     from alflow.runs.directory import RunDirectory
 
-OriginName = Literal["import", "first-data", "selected", "jitter", "reference"]
+OriginName = Literal["import", "first-data", "selected", "jitter", "reference", "audit"]
 
 
 def add_to(app: typer.Typer) -> None:

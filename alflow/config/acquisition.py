@@ -13,16 +13,21 @@ from alflow.units import KCAL_PER_MOL_IN_EV
 class SelectionSettings(Settings):
     """Which frames of the pulls are labelled."""
 
-    threshold: Literal["first-steps", "validation", "lower", "conformal"] = "lower"
+    threshold: Literal["first-steps", "validation", "lower", "conformal", "calibrated"] = "lower"
     """Above which spread a frame counts as new: mean + sigmas · standard deviation of the spread over the first steps
     of the pull (the paper), or over the validation frames; the lower of these two; or calibrated on validation frames,
-    so that frames below it are wrong by more than `tolerance_ev` at most at the `miss_rate`."""
+    so that frames below it are wrong by more than `tolerance_ev` at most at the `miss_rate`. `calibrated`: where the
+    expected error, calibrated by the audits, is above `tolerance_ev` or `tolerance_ev_per_angstrom`; frames are chosen
+    once all pulls have ended, and nothing is asked for where nothing is above."""
     first_steps: int = Field(default=1000, gt=0)
     """Steps of the beginning of the pull that give a threshold."""
     sigmas: float = Field(default=3.0, ge=0)
     """Standard deviations above the mean."""
     tolerance_ev: float = Field(default=KCAL_PER_MOL_IN_EV, gt=0)
-    """Conformal threshold: largest error that is accepted; eV, or eV/Å where the spread is on forces."""
+    """Conformal threshold: largest error that is accepted; eV, or eV/Å where the spread is on forces. Calibrated
+    threshold: error of the energy that is accepted, eV, one standard deviation."""
+    tolerance_ev_per_angstrom: float = Field(default=0.05, gt=0)
+    """Calibrated threshold: error of the force on the worst atom that is accepted, eV/Å, one standard deviation."""
     miss_rate: float = Field(default=0.05, gt=0, lt=1)
     """Conformal threshold: accepted share of frames that are trusted and yet wrong by more than the tolerance."""
     spread_of: Literal["energy", "forces"] = "energy"
@@ -33,10 +38,15 @@ class SelectionSettings(Settings):
     """A frame is kept only if the energy, too, differs by more from the last frame that was kept."""
     cap: int = Field(default=50, ge=0)
     """Frames picked in one iteration at most, shared by all replicas."""
-    cap_order: Literal["first", "spread", "progress", "most-uncertain"] = "spread"
+    cap_order: Literal["first", "spread", "progress", "most-uncertain", "diverse"] = "spread"
     """Which frames are picked when more qualify than the cap: the first in time (the paper's scripts), spread evenly
     over the steps of the pull, or over its progress (growth of the pulled distance, and of the bond that grows most:
-    what passes quickly, such as the break, is covered too), or those of the largest spread."""
+    what passes quickly, such as the break, is covered too), or those of the largest spread. `diverse`, with the
+    calibrated threshold: of all pulls together those that differ most, in the last hidden layer, from each other and
+    from what was learnt from."""
+    audit: float = Field(default=0.1, ge=0, le=1)
+    """Share of the labels that `cap` and the jittered copies allow which is spent, beside them, on frames drawn at
+    random over the progress of all pulls: what calibrates the uncertainty, and checks it."""
     windows: int = Field(default=10, gt=0)
     """Orders `spread` and `progress`: equal windows of the pull's steps or progress, each with an equal share of the
     cap."""

@@ -291,6 +291,18 @@ class CampaignSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _chosen_together(self) -> Self:
+        chosen = self.selection
+        if (chosen.threshold == "calibrated") != (chosen.cap_order == "diverse"):
+            raise ValueError(
+                "selection.threshold 'calibrated' and selection.cap_order 'diverse' go together: frames are chosen "
+                f"once all pulls have ended; got {chosen.threshold!r} and {chosen.cap_order!r}"
+            )
+        if chosen.threshold == "calibrated" and not chosen.audit:
+            raise ValueError("selection.threshold 'calibrated' is calibrated by audits: set selection.audit above 0")
+        return self
+
+    @model_validator(mode="after")
     def _members_disagree(self) -> Self:
         if self.split.members < 2 and self.selection.cap:
             raise ValueError(

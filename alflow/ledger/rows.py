@@ -12,12 +12,12 @@ import numpy as np
 from alflow.errors import FailureReason
 from alflow.types import Composition, FloatArray, Frames, IntArray, LabelBatch
 
-OriginKind = Literal["import", "first-data", "selected", "jitter", "reference"]
+OriginKind = Literal["import", "first-data", "selected", "jitter", "reference", "audit"]
 """Why a structure was labelled. The order is that of the dataset within an iteration."""
 
 ORIGIN_KINDS: tuple[OriginKind, ...] = get_args(OriginKind)
 
-TRAINING_KINDS: tuple[OriginKind, ...] = ("import", "first-data", "selected", "jitter")
+TRAINING_KINDS: tuple[OriginKind, ...] = ("import", "first-data", "selected", "jitter", "audit")
 """What a potential may learn from. Frames of the reference pull are what it is judged by."""
 
 

@@ -6,8 +6,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
+
+from alflow.acquisition.audit import Verdict
+from alflow.acquisition.calibration import ErrorModel
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,36 @@ def estimate_text(estimate: Estimate | None, sign: str = "") -> str:
     interval = f" ± {estimate.ci95:.3f}" if estimate.ci95 is not None else ""
     part = f" ({found} of {number})" if found < number else ""
     return f"{estimate.mean:{sign}.3f}{interval}{part}"
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """Audit of an iteration: frames of its own pulls at random, predicted before they were learnt from."""
+
+    frames: int
+    """Audited frames that got a label."""
+    energy_rmse_ev: float
+    """Root mean square of the error of the energy."""
+    force_rmse_ev_per_angstrom: float
+    """Root mean square of the error of the force on the worst atom, by its length."""
+    energy: ErrorModel | None
+    """Calibration of the energy's uncertainty, by this audit and as many before it as count; None: too few frames."""
+    force: ErrorModel | None
+    """The same of the force on the worst atom."""
+    energy_checked: Verdict | None
+    """How the calibration of the iterations before did on the frames of this audit; None if there was none."""
+    force_checked: Verdict | None
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> AuditRecord:
+        """Read what `dataclasses.asdict` wrote."""
+        models = {name: _model(data[name]) for name in ("energy", "force")}
+        checks = {name: Verdict(**data[name]) if data[name] else None for name in ("energy_checked", "force_checked")}
+        return AuditRecord(**{**data, **models, **checks})
+
+
+def _model(data: Mapping[str, Any] | None) -> ErrorModel | None:
+    return ErrorModel(**{**data, "slopes": tuple(data["slopes"])}) if data else None
 
 
 @dataclass(frozen=True)
@@ -85,6 +119,7 @@ class IterationRecord:
     seconds: Mapping[str, float]
     """Wall time a stage; `pull`, `select` and `label` overlap."""
     notes: tuple[str, ...] = field(default=())
+    audit: AuditRecord | None = None
 
     @property
     def cut_short(self) -> str:
@@ -105,6 +140,8 @@ class IterationRecord:
         for key in ("barrier_ev", "barrier_max_ev", "reference_barrier_ev", "barrier_error_ev"):
             if data[key] is not None:
                 data[key] = Estimate(**{**data[key], "values": tuple(data[key]["values"])})
+        if data.get("audit") is not None:
+            data["audit"] = AuditRecord.of(data["audit"])
         for key, value in data.items():
             if isinstance(value, list):
                 data[key] = tuple(value)

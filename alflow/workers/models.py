@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.labeling.frames import sound
@@ -15,6 +15,9 @@ from alflow.labeling.protocol import LabelEngine
 from alflow.types import Composition, Evaluation, FloatArray, ForceModel
 from alflow.workers import heartbeat
 from alflow.workers.selftest import Canary, self_test_error, verify
+
+if TYPE_CHECKING:
+    from alflow.potentials import Ensemble
 
 LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
 """Reasons that say nothing of a structure when they come once."""
@@ -134,15 +137,17 @@ def _keep() -> _Kept:
     return value
 
 
-def _ensemble(path: str) -> Any:
+def ensemble_of(model: EnsembleModel) -> Ensemble:
+    """Return this worker's ensemble; it is read at the first call."""
     from alflow.potentials import load_potential  # noqa: PLC0415
 
     kept = _keep()
-    key = (path, os.stat(path).st_mtime_ns)  # noqa: PTH116
+    key = (model.path, os.stat(model.path).st_mtime_ns)  # noqa: PTH116
     if key not in kept.ensembles:
         kept.ensembles.clear()
-        kept.ensembles[key] = load_potential(Path(path))
-    return kept.ensembles[key]
+        kept.ensembles[key] = load_potential(Path(model.path))
+    found: Ensemble = kept.ensembles[key]
+    return found
 
 
 def force_model(model: ModelReference, composition: Composition) -> ForceModel:
@@ -158,4 +163,4 @@ def force_model(model: ModelReference, composition: Composition) -> ForceModel:
                 raise
 
         return forces
-    return heartbeat.with_heartbeat(_ensemble(model.path).force_model(composition, model.driver, threads=1))
+    return heartbeat.with_heartbeat(ensemble_of(model).force_model(composition, model.driver, threads=1))

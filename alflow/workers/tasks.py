@@ -12,7 +12,7 @@ import numpy as np
 
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
-from alflow.types import Composition, Dataset, FloatArray, MDState, Member, Segment, Split
+from alflow.types import Assessment, Composition, Dataset, FloatArray, MDState, Member, Segment, Split
 from alflow.workers import heartbeat
 from alflow.workers.models import (
     LOST,
@@ -20,6 +20,7 @@ from alflow.workers.models import (
     EnsembleModel,
     ModelReference,
     engine_of,
+    ensemble_of,
     force_model,
     verify_again,
 )
@@ -204,6 +205,19 @@ def train(
     return trained
 
 
+@reported
+def assess(model: EnsembleModel, composition: Composition, positions: FloatArray) -> Assessment:
+    """Evaluate frames of one composition, (F, A, 3) Å, that are known already: each member, and the features."""
+    from alflow.potentials.uncertainty import features_of  # noqa: PLC0415
+    from alflow.types import Frames  # noqa: PLC0415
+
+    ensemble, frames = ensemble_of(model), Frames(composition, positions)
+    energies, forces = ensemble.evaluate(frames, threads())
+    heartbeat.beat()
+    features = features_of(ensemble, frames)
+    return Assessment(energies, forces, features.values, linear=features.linear)
+
+
 LABEL = App("label", "cpu", label, retried_by_caller=True)
 MD_SEGMENT = App("md-segment", "cpu", md_segment)
 FIRST_STATE = App("first-state", "cpu", first_state)
@@ -212,3 +226,4 @@ REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment)
 RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
 PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")
 TRAIN = App("train", "gpu", train)
+ASSESS = App("assess", "gpu", assess)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import Composition, FloatArray, ForceModel, Frames, IntArray
+
+if TYPE_CHECKING:
+    from alflow.potentials.ani.lastlayer import ANILastLayer
 
 Driver = int | Literal["mean"]
 
@@ -60,6 +63,13 @@ class ANIEnsemble:
         with sharing(threads) as share:
             share(work, len(frames))
         return energies, forces
+
+    @property
+    def last_layer(self) -> ANILastLayer:
+        """The features that the mean energy is linear in."""
+        from alflow.potentials.ani.lastlayer import ANILastLayer  # noqa: PLC0415 - it brings torch
+
+        return ANILastLayer(self)
 
     def select(self, members: Sequence[int]) -> ANIEnsemble:
         """Return an ensemble of some members, in the order given."""

@@ -1,5 +1,6 @@
 """Uncertainty of an ensemble's mean: estimators behind one protocol."""
 
+from alflow.potentials.uncertainty.features import Features, HasLastLayer, features_of, leverage
 from alflow.potentials.uncertainty.lastlayer import CheckedErrors, LastLayer, LastLayerCovariance, LastLayerDistance
 from alflow.potentials.uncertainty.protocol import Estimator
 from alflow.potentials.uncertainty.spread import EnergySpread, ForceSpread, SpreadAndDistance
@@ -8,9 +9,13 @@ __all__ = [
     "CheckedErrors",
     "EnergySpread",
     "Estimator",
+    "Features",
     "ForceSpread",
+    "HasLastLayer",
     "LastLayer",
     "LastLayerCovariance",
     "LastLayerDistance",
     "SpreadAndDistance",
+    "features_of",
+    "leverage",
 ]

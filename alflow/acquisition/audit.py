@@ -1,0 +1,129 @@
+"""The audit of an ensemble: frames of its own pulls at random, what was predicted of them, and what the labels said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alflow.acquisition.calibration import ErrorModel, coverage, error_ratio, fit_error_model, rank_correlation
+from alflow.types import FloatArray
+
+FEWEST_ROWS = 8
+"""Audited frames below which nothing is calibrated."""
+ENOUGH_ROWS = 40
+"""Audited frames from which on those of earlier iterations are left out."""
+ITERATIONS = 3
+"""Latest iterations whose audits may count."""
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One frame. Errors are those of the mean of the members that pulled, before they learnt the label."""
+
+    pull: int
+    step: int
+    progress: float
+    """Å; see `alflow.acquisition.progress`."""
+    energy_uncertainty: float
+    """As the estimator states it, not calibrated."""
+    force_uncertainty: float
+    """Spread of the force on the least certain atom, eV/Å; not calibrated."""
+    energy_error: float
+    """eV."""
+    force_error: float
+    """Length of the error of the force on the worst atom, eV/Å."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes errors of uncertainties: of the energy in eV, and of the largest force in eV/Å."""
+
+    energy: ErrorModel
+    force: ErrorModel
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a calibration did on frames that it was not taken from, for one quantity."""
+
+    frames: int
+    rank: float | None
+    """Rank correlation of error and calibrated uncertainty; None where either does not vary."""
+    ratio: float
+    """Ratio of root mean squares, error : calibrated uncertainty."""
+    covered_68: float
+    """Share of the errors within the interval that is to hold 68 %."""
+    covered_95: float
+    """Share of the errors within the interval that is to hold 95 %."""
+
+
+def energy_predictors(uncertainty: FloatArray) -> FloatArray:
+    """Return the predictors (F, 1) of the energy's error of (F,) uncertainties: σ = a uᵇ."""
+    return np.log(np.maximum(uncertainty, 1e-12))[:, None]
+
+
+def force_predictors(uncertainty: FloatArray, progress: FloatArray) -> FloatArray:
+    """Return the predictors (F, 2) of the largest force's error: σ = a uᵇ exp(c s).
+
+    Members agree too well on what none of them knows, and more so the further a pull has come: an uncertainty alone
+    varies less along the way than the errors do.
+
+    Args:
+        uncertainty: (F,) u.
+        progress: (F,) s, Å.
+    """
+    return np.stack([np.log(np.maximum(uncertainty, 1e-12)), progress], axis=1)
+
+
+def calibrate(audits: Sequence[Sequence[AuditRow]]) -> Calibration | None:
+    """Return the calibration by the audits of the latest iterations; None if they are too few.
+
+    The latest audit counts, and those before it as long as there are fewer than `ENOUGH_ROWS` rows. Older ones belong
+    to ensembles that knew less; what is learnt from them is how errors go with uncertainty.
+
+    Args:
+        audits: of each iteration so far, in order.
+    """
+    rows: list[AuditRow] = []
+    for audit in list(reversed(audits))[:ITERATIONS]:
+        if len(rows) >= ENOUGH_ROWS:
+            break
+        rows.extend(audit)
+    if len(rows) < FEWEST_ROWS:
+        return None
+    columns = _columns(rows)
+    return Calibration(
+        fit_error_model(columns["energy_error"], energy_predictors(columns["energy_uncertainty"]), rising=1),
+        fit_error_model(
+            columns["force_error"], force_predictors(columns["force_uncertainty"], columns["progress"]), rising=1
+        ),
+    )
+
+
+def verdicts(calibration: Calibration, audit: Sequence[AuditRow]) -> tuple[Verdict, Verdict]:
+    """Return how a calibration did on an audit that it was not taken from: for the energy, for the largest force."""
+    columns = _columns(audit)
+    energy = calibration.energy(energy_predictors(columns["energy_uncertainty"]))
+    force = calibration.force(force_predictors(columns["force_uncertainty"], columns["progress"]))
+    return (
+        _verdict(columns["energy_error"], energy, calibration.energy),
+        _verdict(columns["force_error"], force, calibration.force),
+    )
+
+
+def _columns(rows: Sequence[AuditRow]) -> dict[str, FloatArray]:
+    names = ("progress", "energy_uncertainty", "force_uncertainty", "energy_error", "force_error")
+    return {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in names}
+
+
+def _verdict(errors: FloatArray, stated: FloatArray, model: ErrorModel) -> Verdict:
+    rank = rank_correlation(errors, stated)
+    return Verdict(
+        len(errors),
+        rank if np.isfinite(rank) else None,
+        error_ratio(errors, stated),
+        coverage(errors, model.factor_68 * stated),
+        coverage(errors, model.factor_95 * stated),
+    )

@@ -1,0 +1,176 @@
+"""The frames that are chosen once all pulls of an iteration have ended: the batch of the selection, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from alflow.acquisition.audit import AuditRow, Calibration
+from alflow.acquisition.batch import along_the_way, at_random_along_the_way, farthest_points
+from alflow.acquisition.plausibility import PlausibilityRule, plausible
+from alflow.acquisition.progress import advance, start_progress
+from alflow.acquisition.seeds import generator
+from alflow.campaign.assessing import Assessed, Assessor
+from alflow.campaign.plan import PullSpec
+from alflow.config.campaign import CampaignSettings
+from alflow.structures import heavy_bonds
+from alflow.types import Composition, FloatArray, Frames, IntArray, Labels, Segment, SelectedFrame
+
+CANDIDATES = 4000
+"""Frames of all pulls together that are assessed for the batch, at most."""
+WINDOWS = 60
+"""Of the progress of a pull, each of which has candidates; and of all pulls, for the audit."""
+
+
+@dataclass(frozen=True)
+class EndedPull:
+    """The records of a pull that has ended, in one piece."""
+
+    spec: PullSpec
+    frames: Frames
+    steps: IntArray
+    energy: FloatArray
+    """(F,) eV."""
+    coordinate: FloatArray
+    """(F,)."""
+    progress: FloatArray
+    """(F,) Å."""
+    fit: IntArray
+    """Rows that may be labelled."""
+
+    @classmethod
+    def of(cls, spec: PullSpec, segments: Sequence[Segment], rule: PlausibilityRule) -> EndedPull:
+        """Join the segments of a pull; a record that a segment repeats counts once."""
+        found: list[Segment] = []
+        last = -1
+        for segment in segments:
+            fresh = segment.take(np.flatnonzero(segment.steps > last))
+            if len(fresh.steps):
+                last = int(fresh.steps[-1])
+                found.append(fresh)
+        empty = np.empty(0)
+        if not found:
+            nothing = Frames(spec.molecule.composition, np.empty((0, len(spec.molecule.numbers), 3)))
+            return cls(spec, nothing, np.empty(0, dtype=np.int64), empty, empty, empty, np.empty(0, dtype=np.int64))
+        frames = Frames(spec.molecule.composition, np.concatenate([one.frames.positions for one in found]))
+        energy = np.concatenate([one.energy for one in found])
+        coordinate = np.concatenate([one.coordinate for one in found])
+        bonds = heavy_bonds(spec.molecule.numbers, spec.molecule.positions)
+        start = start_progress(bonds, float(coordinate[0]), frames.positions[0])
+        _, progress = advance(start, coordinate, frames.positions)
+        fit = np.flatnonzero(plausible(frames.positions, rule) & np.isfinite(energy))
+        return cls(spec, frames, np.concatenate([one.steps for one in found]), energy, coordinate, progress, fit)
+
+    def selected(self, row: int, spread: float) -> SelectedFrame:
+        """Return one record as a selected frame."""
+        return SelectedFrame(
+            pull=self.spec.index,
+            step=int(self.steps[row]),
+            positions=self.frames.positions[row].copy(),
+            energy=float(self.energy[row]),
+            coordinate=float(self.coordinate[row]),
+            spread=spread,
+        )
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Frames of one pull that were drawn for the audit, before their labels are known."""
+
+    pull: EndedPull
+    rows: IntArray
+    assessed: Assessed
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The frames."""
+        return self.pull.frames.take(self.rows)
+
+    def compared(self, found: IntArray, labels: Labels) -> list[AuditRow]:
+        """Set what was predicted against the labels of the frames that have one, `found` of them."""
+        energy = self.assessed.energies[found] - labels.energies
+        force = np.linalg.norm(self.assessed.forces[found] - labels.forces, axis=-1).max(axis=-1)
+        return [
+            AuditRow(
+                pull=self.pull.spec.index,
+                step=int(self.pull.steps[self.rows[row]]),
+                progress=float(self.pull.progress[self.rows[row]]),
+                energy_uncertainty=float(self.assessed.energy_uncertainty[row]),
+                force_uncertainty=float(self.assessed.force_uncertainty[row]),
+                energy_error=float(energy[place]),
+                force_error=float(force[place]),
+            )
+            for place, row in enumerate(found)
+        ]
+
+
+def draw_audit(
+    settings: CampaignSettings, iteration: int, pulls: Sequence[EndedPull], assessor: Assessor
+) -> list[Audited]:
+    """Draw the frames of the audit, at random over the progress of all pulls, and have them assessed."""
+    wanted = round(settings.selection.audit * settings.selection.cap * (1 + settings.augmentation.copies))
+    fit = [(number, row) for number, pull in enumerate(pulls) for row in pull.fit]
+    progress = np.array([pulls[number].progress[row] for number, row in fit])
+    rng = generator(settings.seed, iteration, "audit")
+    drawn = at_random_along_the_way(progress, WINDOWS, wanted, rng)
+    chosen: dict[int, list[int]] = {}
+    for place in drawn:
+        number, row = fit[place]
+        chosen.setdefault(number, []).append(row)
+    parts = [(pulls[number], np.array(rows, dtype=np.int64)) for number, rows in chosen.items()]
+    assessed = assessor.assess([pull.frames.take(rows) for pull, rows in parts])
+    return [Audited(pull, rows, one) for (pull, rows), one in zip(parts, assessed, strict=True)]
+
+
+def choose_batch(
+    settings: CampaignSettings,
+    pulls: Sequence[EndedPull],
+    assessor: Assessor,
+    calibration: Calibration | None,
+    audited: Sequence[Audited],
+) -> list[list[SelectedFrame]]:
+    """Choose the frames of all pulls together whose labels are worth most; return them by pull.
+
+    Candidates cover the way of each pull. Those whose expected error is below both tolerances are left out, once there
+    is a calibration; of the others, those that differ most from each other and from what was learnt from are chosen,
+    one after another, within each composition. The audit's frames count as known.
+    """
+    chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
+    share = max(WINDOWS, CANDIDATES // max(len(pulls), 1))
+    rows = [pull.fit[along_the_way(pull.progress[pull.fit], WINDOWS, share)] for pull in pulls]
+    asked = [number for number, found_rows in enumerate(rows) if len(found_rows)]
+    assessed = assessor.assess([pulls[number].frames.take(rows[number]) for number in asked])
+    uncertain: dict[Composition, list[tuple[int, int, int]]] = {}  # (pull, row of the pull, row of what was assessed)
+    for number, one in zip(asked, assessed, strict=True):
+        pull = pulls[number]
+        above = np.ones(len(rows[number]), dtype=np.bool_)
+        if calibration is not None:
+            energy, force = one.expected_errors(calibration, pull.progress[rows[number]])
+            above = (energy > chosen.tolerance_ev) | (force > chosen.tolerance_ev_per_angstrom)
+        places = [(number, int(rows[number][place]), int(place)) for place in np.flatnonzero(above)]
+        uncertain.setdefault(pull.frames.composition, []).extend(places)
+    by_number = dict(zip(asked, assessed, strict=True))
+    caps = _shares(chosen.cap, [len(places) for places in uncertain.values()])
+    for (composition, places), cap in zip(uncertain.items(), caps, strict=True):
+        if not places:
+            continue
+        features = np.stack([by_number[number].features[place] for number, _, place in places])
+        known = [assessor.known[composition]]
+        known += [one.assessed.features for one in audited if one.pull.frames.composition == composition]
+        for index in farthest_points(features, np.concatenate(known), cap):
+            number, row, place = places[index]
+            spread = float(by_number[number].force_uncertainty[place])
+            found[number].append(pulls[number].selected(row, spread))
+    return [sorted(frames, key=lambda frame: frame.step) for frames in found]
+
+
+def _shares(cap: int, wanted: Sequence[int]) -> list[int]:
+    """Share a cap among several that want so many: equally, and what one does not need goes to the others."""
+    shares, left = [0] * len(wanted), cap
+    for place, number in enumerate(sorted(range(len(wanted)), key=lambda number: wanted[number])):
+        shares[number] = min(wanted[number], left // (len(wanted) - place))
+        left -= shares[number]
+    return shares
