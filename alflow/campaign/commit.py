@@ -26,8 +26,9 @@ def commit(
     campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
 ) -> None:
     """Write what was selected and, last and whole, the record of the iteration."""
-    campaign.enter(iteration, "commit" if references.done() else "reference")
-    campaign.graph.run_until(references.done)
+    specs = [pull.spec for pull in pulls]
+    campaign.enter(iteration, "commit" if references.done(specs) else "reference")
+    campaign.graph.run_until(lambda: references.done(specs))
     campaign.enter(iteration, "commit")
     name = "spread_ev" if campaign.settings.selection.spread_of == "energy" else "spread_ev_per_angstrom"
     picked = [(pull.spec.steering.molecule, pull.selected) for pull in pulls]
@@ -43,7 +44,8 @@ def commit(
 def _record(
     campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulls: Sequence[Pull]
 ) -> IterationRecord:
-    farm, barriers = campaign.farm, references.barriers()
+    specs = [pull.spec for pull in pulls]
+    farm, barriers = campaign.farm, references.barriers(specs)
     judge = Judge.of(campaign.settings, ensemble.path, ensemble.dataset, ensemble.best)
     return make_record(
         iteration,
@@ -52,8 +54,9 @@ def _record(
         ensemble.best.index,
         [(pull.chain.segments, pull.selector, len(pull.selected)) for pull in pulls],
         barriers,
-        alike=len(pulls) == campaign.settings.sampling.replicas,
-        unseen=judge.unseen_errors(references.segments()) if barriers else (None, None),
+        alike=len(campaign.plan.systems) == 1,
+        replicas=len(pulls) // len(campaign.plan.systems),
+        unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
         new_labels=farm.done - farm.failed,
         failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
         tasks=Counter(name.split(":")[0] for name in (campaign.graph.counts - campaign.counted).elements()),
@@ -68,6 +71,6 @@ def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:
     times = campaign.ledger.label_seconds(farm.theory, plan.molecules[0].numbers)
     times = times[times > 0]  # first data took no time of their own
     label_seconds = float(np.mean(times)) if len(times) else farm.label_seconds()
-    found = forecast_from_first_iteration(plan, label_seconds, first.labels, events)
+    found = forecast_from_first_iteration(plan, label_seconds, first, events)
     if found is not None:
         write_atomically(campaign.run.path / "forecast.json", json.dumps(asdict(found)).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -37,7 +38,9 @@ class Pull:
     """Whether the selector has seen its end."""
 
 
-def pull(campaign: Campaign, references: References, iteration: int, ensemble: Trained) -> list[Pull]:
+def pull(
+    campaign: Campaign, references: References, iteration: int, ensemble: Trained, specs: Sequence[PullSpec]
+) -> list[Pull]:
     """Pull with the ensemble; select, jitter and label each segment's frames while the next one runs.
 
     Raises:
@@ -46,10 +49,9 @@ def pull(campaign: Campaign, references: References, iteration: int, ensemble: T
     campaign.enter(iteration, "pull, select, label")
     campaign.farm.new_account()
     started = time.monotonic()
-    pulls = campaign.plan.pulls
-    campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in pulls)
+    campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in specs)
     stage = _Pulling(campaign, references, iteration, ensemble)
-    running = [stage.start(spec, rule) for spec, rule in zip(pulls, stage.rules(pulls), strict=True)]
+    running = [stage.start(spec, rule) for spec, rule in zip(specs, stage.rules(specs), strict=True)]
     campaign.graph.run_until(lambda: all(one.chain.done for one in running))
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
@@ -77,13 +79,13 @@ class _Pulling:
 
     def rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""
-        chosen, replicas = self._settings.selection, self._settings.sampling.replicas
+        chosen = self._settings.selection
         caps = selection.share_budget(chosen.cap, [spec.replica for spec in specs])
+        alike = Counter(spec.index - spec.replica for spec, cap in zip(specs, caps, strict=True) if cap)
         rules = []
         for spec, cap in zip(specs, caps, strict=True):
-            first = spec.index - spec.replica
-            alike = sum(map(bool, caps[first : first + replicas]))
-            turn = selection.window_turn(spec.replica, alike, chosen.windows, self._iteration)
+            places = alike[spec.index - spec.replica]
+            turn = selection.window_turn(spec.replica, places, chosen.windows, self._iteration)
             rules.append(self._judge.rule(spec, cap, turn))
         return rules
 

@@ -20,6 +20,7 @@ def make_record(
     references: Sequence[float],
     *,
     alike: bool,
+    replicas: int,
     unseen: tuple[float | None, float | None],
     new_labels: int,
     failures: Mapping[str, int],
@@ -36,6 +37,7 @@ def make_record(
         pulls: of each pull its segments, its selector at the end, and the frames that it selected.
         references: barrier of each pull with the label engine, eV; empty if there are none.
         alike: whether all pulls are of one molecule and rate, so that their barriers have a mean.
+        replicas: pulls of each molecule and rate.
         unseen: errors along the reference pulls: energy in eV, force in eV/Å.
         new_labels: labels that came in.
         failures: labels that did not, by reason.
@@ -72,6 +74,7 @@ def make_record(
         stopped=stopped,
         tasks=dict(tasks),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
+        replicas=replicas,
     )
 
 

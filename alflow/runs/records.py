@@ -48,7 +48,10 @@ def estimate_text(estimate: Estimate | None, sign: str = "") -> str:
 
 @dataclass(frozen=True)
 class IterationRecord:
-    """One committed iteration. Lists over pulls are in the order of the plan; lists over members in theirs."""
+    """One committed iteration.
+
+    Lists over pulls are of the pulls of this iteration, in the order of the plan; lists over members in theirs.
+    """
 
     iteration: int
     labels: int
@@ -84,6 +87,8 @@ class IterationRecord:
     tasks: Mapping[str, int]
     seconds: Mapping[str, float]
     """Wall time a stage; `pull`, `select` and `label` overlap."""
+    replicas: int | None = None
+    """Pulls of each molecule and rate, its first replicas; None in records of earlier versions: all of the plan."""
     notes: tuple[str, ...] = field(default=())
 
     @property
