@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import (
@@ -89,10 +90,10 @@ class ReplicaSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _one_number(cls, given: Any) -> Any:
-        if isinstance(given, bool) or not isinstance(given, int):
+        if isinstance(given, Mapping | ReplicaSettings):
             return given
-        if given < 1:
-            raise ValueError("an iteration has at least one replica")
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise ValueError("replicas are a whole number from 1 on, or a table with search and certify")
         return {"search": given, "certify": given}
 
     @model_validator(mode="after")

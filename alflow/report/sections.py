@@ -83,8 +83,8 @@ def barrier(data: RunData) -> str:
     width = len(data.plan.pulls)
     caption = (
         f"Work of the spring at the end of the pull by iteration, {_pulls_words(data)} an iteration. Errors are "
-        f"taken pair by pair with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; the interval is "
-        "Student's, over pairs."
+        f"taken pair by pair with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; "
+        "the interval is Student's, over pairs."
     )
     if len(names) > 1:
         caption += f" Barriers of {', '.join(names)} are not averaged with each other; their errors are."
