@@ -88,7 +88,8 @@ def pull_together(
         InputError: there are no states, they are at different steps, or one has ended before.
     """
     runner = BatchedRunner(model, composition, states, spring, settings, steps=steps)
-    runner.run()
+    runner.begin()
+    runner.advance()
     return BatchedPull(runner.segments(), runner.eager)
 
 
@@ -120,10 +121,13 @@ class BatchedRunner:
     def _rows(self, value: Tensor) -> Tensor:
         return torch.empty((self._span.capacity, *value.shape), dtype=value.dtype, device=value.device)
 
-    def run(self) -> None:
-        """Run all steps."""
+    def begin(self) -> None:
+        """Evaluate the state that the run starts from, and record the step as a graph."""
         self._first()
         self._capture()
+
+    def advance(self) -> None:
+        """Run all steps."""
         step, last = self._span.first, self._span.first + self._span.steps
         while step < last:
             stop = min(last, step + STRETCH)
