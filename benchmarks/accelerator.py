@@ -40,6 +40,7 @@ from alflow.potentials.ani.network import fresh_networks  # noqa: E402
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings  # noqa: E402
 from alflow.potentials.ani.symmetry import SymmetryFunctions  # noqa: E402
 from alflow.potentials.ani.training.data import TrainingData, prepare  # noqa: E402
+from alflow.potentials.ani.training.passes import DevicePasses  # noqa: E402
 from alflow.potentials.ani.training.trainer import Trainer  # noqa: E402
 from alflow.potentials.sharing import sharing  # noqa: E402
 from alflow.potentials.threads import torch_threads  # noqa: E402
@@ -276,8 +277,10 @@ def labelled(frames: int) -> TrainingData:
     return prepare(dataset, SymmetryFunctions.like_2x((1, 6)), 8.0, CORES)
 
 
-def epoch(data: TrainingData, members: int, batch: int, threads: int, *, gpu: bool, least: float) -> Row:
-    """Return the time of an epoch over all frames."""
+def epoch(
+    data: TrainingData, members: int, batch: int, threads: int, *, gpu: bool, least: float, resident: bool = True
+) -> Row:
+    """Return the time of an epoch over all frames; `resident` says whether Jacobians stay on a GPU."""
     settings = ANITrainingSettings(epochs=1000, batch_size=batch, device="gpu" if gpu else "cpu")
     orders = [np.random.default_rng(member).permutation(len(data)) for member in range(members)]
     splits = [Split(order, order[:0]) for order in orders]
@@ -285,6 +288,8 @@ def epoch(data: TrainingData, members: int, batch: int, threads: int, *, gpu: bo
     device = torch.device("cuda" if gpu else "cpu")
     with torch_threads(1), sharing(threads) as share:
         trainer = Trainer(data, splits, settings, networks, np.zeros((members, 2)), share)
+        if gpu and not resident:
+            trainer.passes = DevicePasses("gelu", *trainer.scaling.tensors(device))
         trainer.train_epoch([order[:batch] for order in orders], 1000, 1e-5)
         found: list[float] = []
         while not found or (sum(found) < least and len(found) < ROUNDS):
@@ -381,9 +386,10 @@ def run_trainings(results: Results, plan: Plan) -> None:
             for side, threads in (("cores, one", 1), ("cores, all", CORES)):
                 measure = partial(epoch, data, members, batch, threads, gpu=False, least=plan.least)
                 results.measure(what, side, measure)
-            if results.device.type == "cuda":
-                measure = partial(epoch, data, members, batch, CORES, gpu=True, least=plan.least)
-                results.measure(what, "torch's passes", measure)
+            for side in ("resident Jacobians", "Jacobians of each batch") if results.device.type == "cuda" else ():
+                resident = side.startswith("resident")
+                measure = partial(epoch, data, members, batch, CORES, gpu=True, least=plan.least, resident=resident)
+                results.measure(what, side, measure)
 
 
 def main() -> None:
