@@ -40,8 +40,8 @@ def test_epochs_on_a_gpu_end_where_those_on_a_cpu_end(dataset, preset, epochs):
     (one, members), (other, others) = found
     for cpu, gpu in zip(members, others, strict=True):
         for name in ("energy_mae_ev", "force_mae_ev_per_angstrom"):
-            assert getattr(gpu.valid_errors, name) == pytest.approx(getattr(cpu.valid_errors, name), rel=2e-2), name
+            assert getattr(gpu.valid_errors, name) == pytest.approx(getattr(cpu.valid_errors, name), rel=1e-3), name
     frames = dataset.groups[0].frames
     (energies, forces), (same_energies, same_forces) = one.evaluate(frames), other.evaluate(frames)
-    assert same_energies == pytest.approx(energies, abs=2e-2 * np.std(energies))
-    assert same_forces == pytest.approx(forces, abs=5e-2 * np.std(forces))
+    assert same_energies == pytest.approx(energies, abs=1e-3 * np.std(energies))
+    assert same_forces == pytest.approx(forces, abs=1e-3 * np.std(forces))
