@@ -72,7 +72,7 @@ from alflow.potentials.uncertainty import (  # noqa: E402
     LastLayerDistance,
     SpreadAndDistance,
 )
-from alflow.report.curves import pull_folders, reference_folders  # noqa: E402
+from alflow.report.curves import number_of, pull_folders, reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment  # noqa: E402
 from alflow.runs.environment import environment  # noqa: E402
 from alflow.runs.records import IterationRecord  # noqa: E402
@@ -190,7 +190,8 @@ def path_frames(run: RunDirectory, specs: Sequence[PullSpec], most: int) -> list
         InputError: the run has no reference pulls with forces.
     """
     found: list[tuple[PullSpec, Frames, Labels]] = []
-    for spec, folder in zip(specs, reference_folders(run), strict=False):
+    for folder in reference_folders(run):
+        spec = specs[number_of(folder)]
         segments = [load_segment(path) for path in sorted(folder.glob("segment-*.npz"))]
         kept = [(s.frames, s.energy, s.forces) for s in segments if s.forces is not None and len(s.steps)]
         if kept:
@@ -215,9 +216,10 @@ def draw(run: RunDirectory, specs: Sequence[PullSpec], iteration: int, count: in
     """Label frames of an iteration's pulls at random; each recorded frame is as likely as any other."""
     settings, found = run.settings(), []
     engine = make_engine(settings.labels.engine, settings.labels.settings)
+    folders = pull_folders(run, iteration)
     pulls = [
         concatenate_frames([load_segment(path).frames for path in sorted(folder.glob("segment-*.npz"))])
-        for folder in pull_folders(run, iteration)
+        for folder in folders
     ]
     of_pull = np.repeat(np.arange(len(pulls)), [len(frames) for frames in pulls])
     row = np.concatenate([np.arange(len(frames)) for frames in pulls])
@@ -226,7 +228,7 @@ def draw(run: RunDirectory, specs: Sequence[PullSpec], iteration: int, count: in
         frames = pulls[pull].take(row[drawn[of_pull[drawn] == pull]])
         labels = [engine.compute(frames.composition, positions) for positions in frames.positions]
         energies, forces = np.array([one.energy for one in labels]), np.stack([one.forces for one in labels])
-        found.append(Checked(frames, Labels(energies, forces), directions_of(specs[pull], frames)))
+        found.append(Checked(frames, Labels(energies, forces), directions_of(specs[number_of(folders[pull])], frames)))
     return found
 
 

@@ -25,8 +25,9 @@ from alflow.runs.xyz import write_selected
 
 def commit(campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled) -> None:
     """Write what was selected and, last and whole, the record of the iteration."""
-    campaign.enter(iteration, "commit" if references.done() else "reference")
-    campaign.graph.run_until(references.done)
+    specs = [pull.spec for pull in pulled.pulls]
+    campaign.enter(iteration, "commit" if references.done(specs) else "reference")
+    campaign.graph.run_until(lambda: references.done(specs))
     campaign.enter(iteration, "commit")
     chosen = campaign.settings.selection
     by_energy = chosen.spread_of == "energy" and chosen.threshold != "calibrated"
@@ -44,7 +45,8 @@ def commit(campaign: Campaign, references: References, iteration: int, ensemble:
 def _record(
     campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled
 ) -> IterationRecord:
-    farm, barriers, pulls = campaign.farm, references.barriers(), pulled.pulls
+    specs = [pull.spec for pull in pulled.pulls]
+    farm, barriers, pulls = campaign.farm, references.barriers(specs), pulled.pulls
     judge = Judge.of(campaign.settings, ensemble.path, ensemble.dataset, ensemble.best)
     return make_record(
         iteration,
@@ -53,8 +55,9 @@ def _record(
         ensemble.best.index,
         [(pull.chain.segments, pull.threshold(campaign.settings.selection), len(pull.selected)) for pull in pulls],
         barriers,
-        alike=len(pulls) == campaign.settings.sampling.replicas,
-        unseen=judge.unseen_errors(references.segments()) if barriers else (None, None),
+        alike=len(campaign.plan.systems) == 1,
+        replicas=len(pulls) // len(campaign.plan.systems),
+        unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
         audit=_audit(campaign, iteration, pulled),
         new_labels=farm.done - farm.failed,
         failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
@@ -82,6 +85,6 @@ def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:
     times = campaign.ledger.label_seconds(farm.theory, plan.molecules[0].numbers)
     times = times[times > 0]  # first data took no time of their own
     label_seconds = float(np.mean(times)) if len(times) else farm.label_seconds()
-    found = forecast_from_first_iteration(plan, label_seconds, first.labels, events)
+    found = forecast_from_first_iteration(plan, label_seconds, first, events)
     if found is not None:
         write_atomically(campaign.run.path / "forecast.json", json.dumps(asdict(found)).encode())

@@ -14,6 +14,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.config.plugins import POTENTIALS, find
 from alflow.farm.chunks import chunk_sizes
 from alflow.potentials import PotentialKind
+from alflow.runs.records import IterationRecord
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ def forecast(
 
 
 def forecast_from_first_iteration(
-    plan: Plan, label_seconds: float, labels: int, events: Iterable[Mapping[str, Any]]
+    plan: Plan, label_seconds: float, first: IterationRecord, events: Iterable[Mapping[str, Any]]
 ) -> Forecast | None:
     """Multiply what the first iteration took; None if it holds no pull or no training.
 
     Args:
         plan: of the campaign.
         label_seconds: measured time of one label.
-        labels: that the first ensemble learnt from.
+        first: record of the first iteration.
         events: lines of the event log.
     """
     settings, seconds = plan.settings, {"train": 0.0, "pull-segment": 0.0}
@@ -104,8 +105,8 @@ def forecast_from_first_iteration(
     if not all(seconds.values()):
         return None
     epochs = _epochs(settings, carried_over=False)
-    frame_epoch = seconds["train"] / (epochs * labels * settings.split.train_fraction)
-    step = seconds["pull-segment"] / (len(plan.pulls) * settings.sampling.pull.steps)
+    frame_epoch = seconds["train"] / (epochs * first.labels * settings.split.train_fraction)
+    step = seconds["pull-segment"] / (len(first.stopped) * settings.sampling.pull.steps)
     stages = _stages(plan, label_seconds, step, frame_epoch)
     return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
 
@@ -144,7 +145,8 @@ def _stages(
     )
     # The ensemble relaxes the molecule in a task of its own before each pull, unless the label engine did.
     before = relax if settings.sampling.relax_with == "potential" else 0
-    pull_tasks, pull_steps = len(specs) * (segments + bool(before)), len(specs) * (steps + before)
+    pulls = _pulls(plan)
+    pull_tasks, pull_steps = pulls * (segments + bool(before)), pulls * (steps + before)
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
     training = trained * frame_epoch_seconds
     stages = [
@@ -160,9 +162,9 @@ def _stages(
         Stage(
             "pull (steps)",
             "gpu",
-            pull_tasks * iterations,
-            pull_steps * iterations,
-            pull_steps * iterations * step_seconds,
+            pull_tasks,
+            pull_steps,
+            pull_steps * step_seconds,
             (steps + before) * iterations * step_seconds,
         ),
         Stage(
@@ -185,7 +187,17 @@ def _stages(
                 tasks,
                 len(specs) * each,
                 len(specs) * each * label_seconds,
-                each * label_seconds * slowest,
+                # Those of the replicas that only certify come later, at once, too.
+                each * label_seconds * slowest * (1 + settings.sampling.replicas.differ),
             )
         )
     return tuple(stages)
+
+
+def _pulls(plan: Plan) -> int:
+    """Return the pulls of all iterations, of which as few certify as the goal takes, the last ones."""
+    settings, replicas = plan.settings, plan.settings.sampling.replicas
+    needed = {"never": 1, "error": settings.stop.iterations, "change": settings.stop.iterations + 1}
+    certifying = min(needed[settings.stop.stop_when], settings.iterations)
+    each = certifying * replicas.certify + (settings.iterations - certifying) * replicas.search
+    return each * len(plan.systems)

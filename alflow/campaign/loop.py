@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.commit import commit
 from alflow.campaign.firstdata import first_data
-from alflow.campaign.goal import goal_reached
+from alflow.campaign.goal import goal_reached, replicas_to_pull
 from alflow.campaign.pulling import pull
 from alflow.campaign.reference import References
 from alflow.campaign.training import train
@@ -39,14 +39,18 @@ def run_campaign(campaign: Campaign, committed: Callable[[], None] = lambda: Non
     """
     references = References(campaign)
     first_data(campaign)
-    references.start()
     while len(records := campaign.run.records()) < campaign.settings.iterations:
         iteration = len(records)
         reason = goal_reached(records, campaign.settings.stop, campaign.settings.sampling.replicas)
         if reason:
             return Finished(records, reason)
+        replicas = replicas_to_pull(records, campaign.settings)
+        if campaign.settings.sampling.replicas.differ:
+            campaign.say(f"Iteration {iteration} pulls {replicas} replicas of each molecule and rate.")
+        specs = campaign.plan.pulls_of(replicas)
+        references.start(specs)
         ensemble = train(campaign, iteration)
-        pulled = pull(campaign, references, iteration, ensemble)
+        pulled = pull(campaign, references, iteration, ensemble, specs)
         commit(campaign, references, iteration, ensemble, pulled)
         committed()
     return Finished(records, f"all {campaign.settings.iterations} iterations are done")

@@ -64,13 +64,17 @@ class Plan:
     settings: CampaignSettings
     molecules: tuple[Molecule, ...]
     pulls: tuple[PullSpec, ...]
-    """The pulls of every iteration: molecules × rates × replicas, in this order."""
+    """All pulls: molecules × rates × replicas, in this order. A search iteration has part of them: see `pulls_of`."""
     notes: tuple[str, ...] = ()
     """What the structure file holds and was ignored, or looks doubtful."""
 
+    def pulls_of(self, replicas: int | None) -> tuple[PullSpec, ...]:
+        """Return the pulls of the first so many replicas of each molecule and rate; all for None."""
+        return tuple(spec for spec in self.pulls if replicas is None or spec.replica < replicas)
+
     @property
     def systems(self) -> tuple[str, ...]:
-        """The name of each molecule and rate in the order of the pulls, which has `sampling.replicas` in a row."""
+        """The name of each molecule and rate in the order of the pulls, which has the replicas of each in a row."""
         firsts = [spec for spec in self.pulls if spec.replica == 0]
         many_rates = len({spec.settings.rate_angstrom_per_ps for spec in firsts}) > 1
         rates = [f" at {spec.settings.rate_angstrom_per_ps:g} Å/ps" if many_rates else "" for spec in firsts]
@@ -157,7 +161,7 @@ def _pulls(settings: CampaignSettings, molecules: tuple[Molecule, ...]) -> tuple
         (molecule, sampling.pull.model_copy(update={"rate_angstrom_per_ps": rate}), replica)
         for molecule in molecules
         for rate in rates
-        for replica in range(sampling.replicas)
+        for replica in range(sampling.replicas.certify)
     ]
     return tuple(PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants))
 

@@ -6,6 +6,7 @@ Where the frames of all pulls are chosen together, and for the audit, that is do
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -61,7 +62,9 @@ class Pulled:
     audited: list[Audited]
 
 
-def pull(campaign: Campaign, references: References, iteration: int, ensemble: Trained) -> Pulled:
+def pull(
+    campaign: Campaign, references: References, iteration: int, ensemble: Trained, specs: Sequence[PullSpec]
+) -> Pulled:
     """Pull with the ensemble; select, jitter and label each segment's frames while the next one runs.
 
     Raises:
@@ -70,10 +73,9 @@ def pull(campaign: Campaign, references: References, iteration: int, ensemble: T
     campaign.enter(iteration, "pull, select, label")
     campaign.farm.new_account()
     started = time.monotonic()
-    pulls = campaign.plan.pulls
-    campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in pulls)
+    campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in specs)
     stage = _Pulling(campaign, references, iteration, ensemble)
-    running = stage.start_all(pulls)
+    running = stage.start_all(specs)
     campaign.graph.run_until(lambda: all(one.chain.done for one in running))
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
@@ -129,13 +131,13 @@ class _Pulling:
 
     def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""
-        chosen, replicas = self._settings.selection, self._settings.sampling.replicas
+        chosen = self._settings.selection
         caps = selection.share_budget(chosen.cap, [spec.replica for spec in specs])
+        alike = Counter(spec.index - spec.replica for spec, cap in zip(specs, caps, strict=True) if cap)
         rules = []
         for spec, cap in zip(specs, caps, strict=True):
-            first = spec.index - spec.replica
-            alike = sum(map(bool, caps[first : first + replicas]))
-            turn = selection.window_turn(spec.replica, alike, chosen.windows, self._iteration)
+            places = alike[spec.index - spec.replica]
+            turn = selection.window_turn(spec.replica, places, chosen.windows, self._iteration)
             rules.append(self._judge.rule(spec, cap, turn))
         return rules
 

@@ -20,6 +20,7 @@ def make_record(
     references: Sequence[float],
     *,
     alike: bool,
+    replicas: int,
     unseen: tuple[float | None, float | None],
     audit: AuditRecord | None,
     new_labels: int,
@@ -37,6 +38,7 @@ def make_record(
         pulls: of each pull its segments, its threshold, and the number of frames selected.
         references: barrier of each pull with the label engine, eV; empty if there are none.
         alike: whether all pulls are of one molecule and rate, so that their barriers have a mean.
+        replicas: pulls of each molecule and rate.
         unseen: errors along the reference pulls: energy in eV, force in eV/Å.
         audit: of the ensemble.
         new_labels: labels that came in.
@@ -75,6 +77,7 @@ def make_record(
         audit=audit,
         tasks=dict(tasks),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
+        replicas=replicas,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class _Reference:
     spec: PullSpec
     start: StoredState
     chain: SegmentChain
+    started: bool = False
 
     @property
     def error(self) -> BaseException | None:
@@ -82,21 +84,27 @@ class References:
             for spec in campaign.plan.pulls
         ]
 
-    def start(self) -> None:
-        """Submit the relaxations, and behind each its pull, as far as the settings ask for them."""
+    def start(self, specs: Sequence[PullSpec]) -> None:
+        """Submit the relaxations, and behind each its pull, as far as the settings ask for them; none of them twice."""
         sampling = self._settings.sampling
         if not sampling.reference and sampling.relax_with != "label-engine":
             return
-        for reference in self._found:
+        for reference in self._of(specs):
+            if reference.started:
+                continue
+            reference.started = True
             call = relaxation(self._settings, reference.spec, self._model)
             state = reference.start.get(call, pull=reference.spec.index)
             if sampling.reference:
                 reference.chain.on_segment = lambda _: self._count_steps()
                 reference.chain.start(state)
 
+    def _of(self, specs: Sequence[PullSpec]) -> list[_Reference]:
+        return [self._found[spec.index] for spec in specs]
+
     def _count_steps(self) -> None:
-        """Show the steps done and wanted of all pulls."""
-        chains = [reference.chain for reference in self._found]
+        """Show the steps done and wanted of all pulls that were submitted."""
+        chains = [reference.chain for reference in self._found if reference.started]
         self._view.reference_done = sum(chain.segments[-1].end.step for chain in chains if chain.segments)
         self._view.reference_wanted = sum(sum(chain.lengths) for chain in chains)
 
@@ -112,24 +120,25 @@ class References:
             raise CampaignError(f"The relaxation of {spec.name} failed: {start.error}") from start.error
         return replace(start.value, start=None)
 
-    def done(self) -> bool:
-        """Say whether all pulls have ended, well or not."""
-        wanted = self._found if self._settings.sampling.reference else []
+    def done(self, specs: Sequence[PullSpec]) -> bool:
+        """Say whether the references of some pulls have ended, well or not."""
+        wanted = self._of(specs) if self._settings.sampling.reference else []
         return all(reference.chain.done or reference.start.error is not None for reference in wanted)
 
-    def barriers(self) -> list[float]:
-        """Return the barrier of every reference, eV; not-a-number for one that failed or ended before its last step.
+    def barriers(self, specs: Sequence[PullSpec]) -> list[float]:
+        """Return the barrier of the reference of each of some pulls, eV.
 
-        There are none where the settings ask for none.
+        It is not-a-number for one that failed or ended before its last step. There are none where the settings ask for
+        none.
         """
         found = []
-        for reference in self._found if self._settings.sampling.reference else []:
+        for reference in self._of(specs) if self._settings.sampling.reference else []:
             trouble = reference.error or reference.chain.segments[-1].stopped
             if trouble:
                 self._say(f"The reference pull of {reference.spec.name} gives no barrier: {trouble}")
             found.append(float("nan") if trouble else barrier(reference.chain.segments))
         return found
 
-    def segments(self) -> list[list[Segment]]:
-        """Return the segments of each reference pull."""
-        return [reference.chain.segments for reference in self._found]
+    def segments(self, specs: Sequence[PullSpec]) -> list[list[Segment]]:
+        """Return the segments of the reference of each of some pulls."""
+        return [reference.chain.segments for reference in self._of(specs)]

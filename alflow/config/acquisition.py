@@ -88,7 +88,8 @@ class StopSettings(Settings):
     stop_when: Literal["never", "error", "change"] = "never"
     """The campaign ends when the 95 % confidence interval over the replicas of the barrier's error against the
     reference (`error`), or of its change from one iteration to the next (`change`, needs no reference), lies within
-    the tolerance, for each molecule and rate. An iteration with a pull that ended early does not count."""
+    the tolerance, for each molecule and rate. An iteration with a pull that ended early does not count, nor one that
+    pulled only the replicas of a search."""
     tolerance_ev: float = Field(default=KCAL_PER_MOL_IN_EV, gt=0)
     """Tolerance for `stop_when`."""
     iterations: int = Field(default=2, ge=1)

@@ -34,7 +34,7 @@ from alflow.config.plugins import (
     settings_of,
     with_settings_of_kind,
 )
-from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings, ReplicaSettings
 
 SILENCE_S = 1800.0
 """An epoch, a force evaluation or a label takes less, s."""
@@ -192,8 +192,9 @@ class SamplingSettings(Settings):
         default_factory=dict, validate_default=True
     )
     """Settings of that kind."""
-    replicas: int = Field(default=1, ge=1)
-    """Pulls an iteration and chain length, each with velocities of its own."""
+    replicas: ReplicaSettings = Field(default=1, validate_default=True)
+    """Pulls of each chain length and rate in an iteration, each with velocities of its own: a number, or `{search = 8,
+    certify = 80}` for few while the barrier still errs by much, and many once it may be certified."""
     rates_angstrom_per_ps: tuple[PositiveFloat, ...] = ()
     """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
     reference: bool = True
@@ -277,6 +278,12 @@ class CampaignSettings(Settings):
     def _goal_can_be_judged(self) -> Self:
         if self.stop.stop_when == "error" and not self.sampling.reference:
             raise ValueError("stop.stop_when 'error' needs reference pulls: set sampling.reference = true, or 'change'")
+        replicas = self.sampling.replicas
+        if self.stop.stop_when != "never" and replicas.differ and replicas.search < 2:
+            raise ValueError(
+                f"stop.stop_when {self.stop.stop_when!r} judges by an interval whether its goal is near, and one pull "
+                "has none: set sampling.replicas.search to 2 or more"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from alflow.config.base import Settings
 
@@ -58,3 +72,44 @@ class PullSettings(Settings):
     """Temperature of the Berendsen thermostat, K. The two pulled atoms do not feel it."""
     damping_fs: PositiveFloat = 100.0
     """Relaxation time of the thermostat, fs."""
+
+
+class ReplicaSettings(Settings):
+    """Pulls of each molecule and rate; a whole number stands for the same number in every iteration."""
+
+    search: PositiveInt
+    """In an iteration that looks for frames to label."""
+    certify: PositiveInt
+    """In an iteration that may certify the barrier: the goal of `stop` is near, or it is the campaign's last."""
+
+    @property
+    def differ(self) -> bool:
+        """Say whether some iterations pull fewer replicas than others."""
+        return self.search < self.certify
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_number(cls, given: Any) -> Any:
+        if isinstance(given, Mapping | ReplicaSettings):
+            return given
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise ValueError("replicas are a whole number from 1 on, or a table with search and certify")
+        return {"search": given, "certify": given}
+
+    @model_validator(mode="after")
+    def _certifies_with_more(self) -> Self:
+        if self.search > self.certify:
+            raise ValueError(
+                f"an iteration that certifies pulls at least the replicas of one that searches; got search = "
+                f"{self.search} and certify = {self.certify}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, write: SerializerFunctionWrapHandler) -> Any:
+        return write(self) if self.differ else self.certify
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe a whole number or a table."""
+        return {"anyOf": [{"type": "integer", "minimum": 1}, handler(schema)]}

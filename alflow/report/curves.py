@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alflow.campaign.plan import make_plan
+from alflow.campaign.plan import Plan, make_plan
 from alflow.report.figures import SpreadCurve, WorkCurve, work_figure
 from alflow.runs.directory import RunDirectory, load_segment, stored_array
+from alflow.runs.records import Estimate, IterationRecord
 from alflow.types import FloatArray, Segment
 
 _CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
@@ -19,7 +20,7 @@ _CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bs
 
 def in_order(paths: Iterable[Path]) -> list[Path]:
     """Sort paths by the number at the end of their name: segment-999 before segment-1000."""
-    return sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2]))
+    return sorted(paths, key=number_of)
 
 
 def stored_segments(folder: Path) -> list[Segment]:
@@ -41,9 +42,20 @@ def pull_folders(run: RunDirectory, iteration: int) -> list[Path]:
     return in_order(path for path in run.iteration(iteration).glob("pull-*") if path.is_dir())
 
 
+def pull_folder(run: RunDirectory, iteration: int, pull: int) -> Path:
+    """Return the folder of one pull of the plan."""
+    return run.iteration(iteration) / f"pull-{pull:02d}"
+
+
 def reference_folders(run: RunDirectory) -> list[Path]:
-    """Return the folders of the reference pulls, in the order of the plan."""
-    return sorted(path for path in (run.path / "reference").glob("*/pull-*") if path.is_dir())
+    """Return the folders of the reference pulls that there are, in the order of the plan."""
+    found = (path for path in (run.path / "reference").glob("*/pull-*") if path.is_dir())
+    return sorted(found, key=lambda path: (path.parent, number_of(path)))
+
+
+def number_of(path: Path) -> int:
+    """Return the number at the end of a name: of a pull in the plan, of a segment."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def work_curve(folder: Path, label: str) -> WorkCurve:
@@ -56,14 +68,14 @@ def work_curve(folder: Path, label: str) -> WorkCurve:
 def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
     """Return the work curves of one pull of the plan, an iteration each."""
     return [
-        work_curve(run.iteration(record.iteration) / f"pull-{pull:02d}", f"iteration {record.iteration}")
+        work_curve(pull_folder(run, record.iteration, pull), f"iteration {record.iteration}")
         for record in run.records()
     ]
 
 
-def reference_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
-    """Return the work curve of one reference pull; empty if there is none yet."""
-    curves = [work_curve(folder, "reference") for folder in reference_folders(run)[pull : pull + 1]]
+def reference_curves(run: RunDirectory, pull: int = 0, label: str = "reference") -> list[WorkCurve]:
+    """Return the work curve of the reference of one pull of the plan; empty if there is none yet."""
+    curves = [work_curve(folder, label) for folder in reference_folders(run) if number_of(folder) == pull][:1]
     return [curve for curve in curves if len(curve.work)]
 
 
@@ -89,26 +101,41 @@ def chosen_frames(run: RunDirectory, iteration: int) -> list[Chosen]:
 
 def spread_curve(run: RunDirectory, iteration: int, threshold: float, pull: int = 0) -> SpreadCurve:
     """Return the spread of the energy along one pull of an iteration, and the frames chosen from it."""
-    folder = run.iteration(iteration) / f"pull-{pull:02d}"
+    folder = pull_folder(run, iteration, pull)
     steps, distance, spread = (column(folder, name) for name in ("steps", "target", "spread"))
     rows = np.searchsorted(steps, [frame.step for frame in chosen_frames(run, iteration) if frame.pull == pull])
     rows = rows[rows < len(steps)]
     return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows])
 
 
-def barriers_of(run: RunDirectory) -> tuple[list[int], FloatArray, FloatArray | None]:
-    """Return iterations (I,), barriers (I, R) and reference barriers (R,) in eV; None without references."""
-    records = run.records()
-    barriers = np.array([record.barrier_ev.values for record in records])
-    last = records[-1].reference_barrier_ev if records else None
-    return [record.iteration for record in records], barriers, None if last is None else np.array(last.values)
+def by_pull(plan: Plan, records: Sequence[IterationRecord], estimates: Sequence[Estimate | None]) -> FloatArray:
+    """Return (I, P) the values of an estimate by iteration and pull of the plan; NaN where there is none."""
+    found = np.full((len(records), len(plan.pulls)), np.nan)
+    for row, record, estimate in zip(found, records, estimates, strict=True):
+        if estimate is not None:
+            row[[spec.index for spec in plan.pulls_of(record.replicas)]] = estimate.values
+    return found
+
+
+def barriers_of(plan: Plan, records: Sequence[IterationRecord]) -> tuple[FloatArray, FloatArray | None]:
+    """Return barriers (I, P) and reference barriers (P,) in eV by pull of the plan; NaN where there is none.
+
+    None without references.
+    """
+    barriers = by_pull(plan, records, [record.barrier_ev for record in records])
+    if not records or records[-1].reference_barrier_ev is None:
+        return barriers, None
+    reference = by_pull(plan, records, [record.reference_barrier_ev for record in records])
+    pulled = [plan.pulls_of(record.replicas) for record in records]
+    return barriers, reference[max(range(len(records)), key=lambda row: (len(pulled[row]), row))]
 
 
 def draw_work(run: RunDirectory, pull: int = 0) -> Path:
     """Draw the work curves of one pull of the plan, its reference, and the barriers; return the figure's file."""
     path = run.figures / "work.png"
-    systems = make_plan(run.settings()).systems
-    work_figure(path, work_curves(run, pull), reference_curves(run, pull), *barriers_of(run), systems)
+    plan, records = make_plan(run.settings()), run.records()
+    iterations, barriers = [record.iteration for record in records], barriers_of(plan, records)
+    work_figure(path, work_curves(run, pull), reference_curves(run, pull), iterations, *barriers, plan.systems)
     return path
 
 

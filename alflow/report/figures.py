@@ -109,7 +109,7 @@ def draw_barriers(
     Args:
         axes: Where to draw.
         iterations: (I,).
-        barriers: (I, S · R) eV, those of a system side by side.
+        barriers: (I, S · R) eV, those of a system side by side; NaN where there is none.
         reference: (S · R,) eV, or None.
         systems: (S,) names of molecules and rates, whose barriers are not averaged; may be left out for one.
     """
@@ -120,7 +120,7 @@ def draw_barriers(
     for name, colour, mine in zip(names, colours, columns, strict=True):
         for column in barriers[:, mine].T:
             axes.plot(iterations, column, "o", ms=4, color=colour, alpha=0.6)
-        axes.plot(iterations, barriers[:, mine].mean(axis=1), "-", color=colour, label=name)
+        axes.plot(iterations, _mean_of_known(barriers[:, mine]), "-", color=colour, label=name)
         if reference is not None and np.isfinite(reference[mine]).any():
             mean, label = float(np.nanmean(reference[mine])), "reference" if mine[0] == 0 else None
             axes.axhline(mean, color="black" if alone else colour, ls="--", label=label)
@@ -131,6 +131,14 @@ def draw_barriers(
     axes.legend(**LEGEND)
 
 
+def _mean_of_known(values: FloatArray) -> FloatArray:
+    """Return (I,) the mean of the finite values of each row of (I, R); NaN where there is none."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    means: FloatArray = np.where(known, values, 0.0).sum(axis=1) / np.where(count, count, np.nan)
+    return means
+
+
 def draw_barrier_errors(
     axes: Axes, iterations: Sequence[int], errors: FloatArray, mean: FloatArray, half_width: FloatArray
 ) -> None:
@@ -139,7 +147,7 @@ def draw_barrier_errors(
     Args:
         axes: Where to draw.
         iterations: (I,).
-        errors: (I, R) eV, barrier minus reference.
+        errors: (I, R) eV, barrier minus reference; NaN where there is none.
         mean: (I,) eV.
         half_width: (I,) eV of the interval; NaN where there is none.
     """

@@ -8,15 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alflow.campaign.plan import Plan, PullSpec, make_plan
 from alflow.config.campaign import CampaignSettings
 from alflow.report.utilisation import Utilisation, utilisation
 from alflow.runs.directory import RunDirectory
 from alflow.runs.events import read_events
-from alflow.runs.records import Estimate, IterationRecord
-from alflow.types import FloatArray
+from alflow.runs.records import IterationRecord
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ class RunData:
 
     @property
     def pulls(self) -> tuple[PullSpec, ...]:
-        """The pulls of every iteration."""
-        return self.plan.pulls
+        """The pulls of the last committed iteration; all of the plan before there is one."""
+        return self.plan.pulls_of(self.last.replicas if self.records else None)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -83,9 +80,3 @@ def _table(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def values(estimates: list[Estimate | None], width: int) -> FloatArray:
-    """Return the values over replicas by iteration, NaN where there is no estimate: (I, width)."""
-    rows = [estimate.values if estimate is not None else (np.nan,) * width for estimate in estimates]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1)

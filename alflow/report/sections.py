@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from alflow.report import curves as summary
 from alflow.report import figures, page
 from alflow.report.breaking import first_break, fragments, telling_rows
-from alflow.report.rundata import RunData, values
+from alflow.report.rundata import RunData
 from alflow.runs.records import IterationRecord, estimate_text
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
@@ -65,13 +65,8 @@ def barrier(data: RunData) -> str:
     """Draw barrier and paired error by iteration, and list them."""
     if not data.records:
         return page.paragraph("No iteration is committed yet.", "soft")
-    width = len(data.last.barrier_ev.values)
-    barriers = values([record.barrier_ev for record in data.records], width)
-    pairs = values([record.barrier_error_ev for record in data.records], width)
-    reference = None
-    if data.last.reference_barrier_ev is not None:
-        reference = np.array(data.last.reference_barrier_ev.values)
-
+    barriers, reference = summary.barriers_of(data.plan, data.records)
+    pairs = summary.by_pull(data.plan, data.records, [record.barrier_error_ev for record in data.records])
     names = data.plan.systems
 
     def draw(figure: Figure) -> None:
@@ -85,11 +80,11 @@ def barrier(data: RunData) -> str:
         half = np.array([e.ci95 if e is not None and e.ci95 is not None else np.nan for e in errors])
         figures.draw_barrier_errors(right, data.iterations, pairs, mean, half)
 
-    pulls = "one pull" if width == 1 else f"{width} pulls"
+    width = len(data.plan.pulls)
     caption = (
-        f"Work of the spring at the end of the pull by iteration, {pulls} an iteration. Errors are taken pair by pair "
-        f"with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; the interval is "
-        "Student's, over pairs."
+        f"Work of the spring at the end of the pull by iteration, {_pulls_words(data)} an iteration. Errors are "
+        f"taken pair by pair with a reference pull of the label engine {PAIRS[data.settings.sampling.relax_with]}; "
+        "the interval is Student's, over pairs."
     )
     if len(names) > 1:
         caption += f" Barriers of {', '.join(names)} are not averaged with each other; their errors are."
@@ -98,6 +93,7 @@ def barrier(data: RunData) -> str:
     headings = (
         "iteration",
         "labels",
+        "pulls",
         "barrier (eV)",
         "largest work (eV)",
         "reference (eV)",
@@ -107,12 +103,22 @@ def barrier(data: RunData) -> str:
     return page.figure(draw, caption) + page.table(headings, [_barrier_row(record) for record in data.records])
 
 
+def _pulls_words(data: RunData) -> str:
+    """Return how many pulls an iteration has: of one that searches, and of one that certifies."""
+    replicas = data.settings.sampling.replicas
+    few, all_of_them = len(data.plan.pulls_of(replicas.search)), len(data.plan.pulls)
+    if replicas.differ:
+        return f"{few} or, where the barrier may be certified, {all_of_them} pulls"
+    return "one pull" if all_of_them == 1 else f"{all_of_them} pulls"
+
+
 def _barrier_row(record: IterationRecord) -> tuple[str, ...]:
     error = record.barrier_error_ev
     kcal = NONE if error is None or math.isnan(error.mean) else f"{error.mean / KCAL_PER_MOL_IN_EV:+.2f}"
     return (
         str(record.iteration),
         str(record.labels),
+        str(len(record.barrier_ev.values)),
         estimate_text(record.barrier_ev) + record.cut_short,
         estimate_text(record.barrier_max_ev),
         estimate_text(record.reference_barrier_ev),
@@ -125,18 +131,18 @@ def work(data: RunData) -> str:
     """Draw the work of the spring by iteration, of the first pull of the plan, and of all pulls of the last one."""
     if not data.records:
         return ""
-    folders = summary.pull_folders(data.run, data.last.iteration)
-    several = len(folders) > 1
+    several = len(data.pulls) > 1
 
     def draw(figure: Figure) -> None:
         left, *rest = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
         figures.draw_work_curves(left, summary.work_curves(data.run), summary.reference_curves(data.run))
         left.set_title(data.pulls[0].name, fontsize=9)
         for right in rest:
-            named = zip(folders, data.pulls, strict=False)
+            folders = [summary.pull_folder(data.run, data.last.iteration, spec.index) for spec in data.pulls]
+            named = zip(folders, data.pulls, strict=True)
             curves = [summary.work_curve(folder, spec.name) for folder, spec in named]
-            references = [summary.work_curve(folder, "") for folder in summary.reference_folders(data.run)]
-            figures.draw_work_curves(right, curves, [curve for curve in references if len(curve.work)])
+            references = [one for spec in data.pulls for one in summary.reference_curves(data.run, spec.index, "")]
+            figures.draw_work_curves(right, curves, references)
             right.set_title(f"all pulls of iteration {data.last.iteration}, references dashed", fontsize=9)
 
     return page.figure(
@@ -261,9 +267,9 @@ def _chosen(data: RunData, unit: str) -> str:
     frames = summary.chosen_frames(data.run, last.iteration)
     if not frames:
         return page.paragraph(f"Iteration {last.iteration} selected nothing: no frame was new to its ensemble.", "soft")
-    rows = []
+    rows, thresholds = [], dict(zip([spec.index for spec in data.pulls], last.threshold, strict=False))
     for frame in frames[:LISTED_FRAMES]:
-        threshold = last.threshold[frame.pull] if frame.pull < len(last.threshold) else math.nan
+        threshold = thresholds.get(frame.pull, math.nan)
         ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
         rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""

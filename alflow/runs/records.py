@@ -82,7 +82,10 @@ def _model(data: Mapping[str, Any] | None) -> ErrorModel | None:
 
 @dataclass(frozen=True)
 class IterationRecord:
-    """One committed iteration. Lists over pulls are in the order of the plan; lists over members in theirs."""
+    """One committed iteration.
+
+    Lists over pulls are of the pulls of this iteration, in the order of the plan; lists over members in theirs.
+    """
 
     iteration: int
     labels: int
@@ -118,6 +121,8 @@ class IterationRecord:
     tasks: Mapping[str, int]
     seconds: Mapping[str, float]
     """Wall time a stage; `pull`, `select` and `label` overlap."""
+    replicas: int | None = None
+    """Pulls of each molecule and rate, its first replicas; None in records of earlier versions: all of the plan."""
     notes: tuple[str, ...] = field(default=())
     audit: AuditRecord | None = None
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from alflow.acquisition.stopping import EarlyStop, EarlyStopCounter, change_within, confidence_interval, error_within
+from alflow.acquisition.stopping import (
+    EarlyStop,
+    EarlyStopCounter,
+    change_within,
+    confidence_interval,
+    error_within,
+    may_certify,
+)
 from alflow.types import Evaluation
 
 RULE = EarlyStop(spread_ev=1.0, records=3)
@@ -55,3 +62,16 @@ def test_change_looks_at_the_last_iterations_only():
     assert change_within(barriers, 2, 0.043)
     assert not change_within(barriers, 3, 0.043)
     assert not change_within(barriers[1:], 3, 0.043)
+
+
+def test_few_replicas_rule_a_certificate_out_by_their_mean_or_by_their_scatter():
+    eight = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]) * np.sqrt(7.0 / 8.0)  # mean 0, deviation 1
+    # t(0.975, 7) = 2.364624, chi2(0.975, 7) = 16.01276, t(0.975, 79) = 1.990450
+    widest = 0.043 + 2.364624 * 0.15 / np.sqrt(8.0)
+    assert may_certify(0.15 * eight + widest - 1e-6, 80, 0.043)
+    assert not may_certify(0.15 * eight - widest - 1e-6, 80, 0.043)
+    largest = 0.043 / (1.990450 * np.sqrt(7.0 / 16.01276) / np.sqrt(80.0))
+    assert may_certify((largest - 1e-4) * eight, 80, 0.043)
+    assert not may_certify((largest + 1e-4) * eight, 80, 0.043)
+    assert not may_certify(np.array([0.0, np.nan, 0.0]), 80, 0.043)
+    assert may_certify(np.array([0.5]), 1, 0.043)

@@ -29,11 +29,12 @@ def goal(stop_when, shifts, cut_short=(), iterations=2):
         SimpleNamespace(
             barrier_ev=Estimate.of(5.0 + row, alike=False),
             barrier_error_ev=Estimate.of(row),
+            replicas=REPLICAS,
             stopped=("left what the ensemble knows" if number in cut_short else "", ""),
         )
         for number, row in enumerate(errors)
     ]
-    return goal_reached(records, settings.stop, REPLICAS)
+    return goal_reached(records, settings.stop, settings.sampling.replicas)
 
 
 @pytest.mark.parametrize("stop_when", ["error", "change"])

@@ -50,7 +50,7 @@ def test_a_file_plans_its_pulls(path):
     settings = load_campaign(path)
     plan = make_plan(settings)
     planned = plan.pulls
-    assert len(planned) == len(plan.systems) * settings.sampling.replicas
+    assert len(planned) == len(plan.systems) * settings.sampling.replicas.certify
     assert [spec.index for spec in planned] == list(range(len(planned)))
     for spec in planned:
         stretch = spec.settings.steps * spec.settings.timestep_fs * 1e-3 * spec.settings.rate_angstrom_per_ps

@@ -31,4 +31,5 @@ def test_records_of_earlier_versions_are_read(tmp_path):
     assert '"threshold_ev"' in line
     record = IterationRecord.from_json(line)
     assert record.threshold
+    assert record.replicas is None
     assert IterationRecord.from_json(record.to_json()) == record
