@@ -51,7 +51,7 @@ from alflow.acquisition.calibration import (  # noqa: E402
     conformal_factor,
     coverage,
     error_ratio,
-    fit_power_scale,
+    fit_error_model,
     normal_factor,
     rank_correlation,
 )
@@ -433,8 +433,8 @@ def calibrated(
         if len(true) < FEWEST_ROWS:
             continue
         if calibration in POWERS and known is not None:
-            scale = fit_power_scale(*known)
-            deviations, known = scale(deviations), (known[0], scale(known[1]))
+            model = fit_error_model(known[0], np.log(known[1])[:, None], rising=1)
+            deviations, known = model(np.log(deviations)[:, None]), (known[0], model(np.log(known[1])[:, None]))
         numbers = {
             name: number if math.isfinite(number) else None
             for name, number in measures(true, deviations, known, rescaled=calibration not in POWERS).items()

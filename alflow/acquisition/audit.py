@@ -93,7 +93,7 @@ def calibrate(audits: Sequence[Sequence[AuditRow]]) -> Calibration | None:
         rows.extend(audit)
     if len(rows) < FEWEST_ROWS:
         return None
-    columns = _columns(rows)
+    columns = columns_of(rows)
     return Calibration(
         fit_error_model(columns["energy_error"], energy_predictors(columns["energy_uncertainty"]), rising=1),
         fit_error_model(
@@ -104,16 +104,22 @@ def calibrate(audits: Sequence[Sequence[AuditRow]]) -> Calibration | None:
 
 def verdicts(calibration: Calibration, audit: Sequence[AuditRow]) -> tuple[Verdict, Verdict]:
     """Return how a calibration did on an audit that it was not taken from: for the energy, for the largest force."""
-    columns = _columns(audit)
-    energy = calibration.energy(energy_predictors(columns["energy_uncertainty"]))
-    force = calibration.force(force_predictors(columns["force_uncertainty"], columns["progress"]))
+    columns, (energy, force) = columns_of(audit), expected_errors(calibration, audit)
     return (
         _verdict(columns["energy_error"], energy, calibration.energy),
         _verdict(columns["force_error"], force, calibration.force),
     )
 
 
-def _columns(rows: Sequence[AuditRow]) -> dict[str, FloatArray]:
+def expected_errors(calibration: Calibration, rows: Sequence[AuditRow]) -> tuple[FloatArray, FloatArray]:
+    """Return the expected errors (F,) of the energy, eV, and of the largest force, eV/Å, of audited frames."""
+    columns = columns_of(rows)
+    energy = calibration.energy(energy_predictors(columns["energy_uncertainty"]))
+    return energy, calibration.force(force_predictors(columns["force_uncertainty"], columns["progress"]))
+
+
+def columns_of(rows: Sequence[AuditRow]) -> dict[str, FloatArray]:
+    """Return the numbers of audited frames as arrays (F,), by the names of the fields."""
     names = ("progress", "energy_uncertainty", "force_uncertainty", "energy_error", "force_error")
     return {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in names}
 

@@ -81,8 +81,8 @@ def farthest_points(features: FloatArray, known: FloatArray, places: int) -> Int
     """Choose rows one by one, each the farthest from all that are known or chosen already.
 
     Greedy k-centre (T. F. Gonzalez, Theor. Comput. Sci. 1985, 38, 293): the largest distance from any row to the
-    nearest chosen one is at most twice the least possible. Features are divided by their standard deviations over the
-    rows first; one that does not vary has no part.
+    nearest chosen one is at most twice the least possible. Features are divided by their standard deviations over all
+    rows, known ones too, first; one that does not vary has no part.
 
     Args:
         features: (F, N) of the rows to choose from.
@@ -92,7 +92,7 @@ def farthest_points(features: FloatArray, known: FloatArray, places: int) -> Int
     Returns:
         Rows in the order of choice. Fewer than `places` where no other row differs from those chosen.
     """
-    deviations = features.std(axis=0) if len(features) else np.ones(features.shape[1])
+    deviations = np.concatenate([features, known]).std(axis=0)
     scale = np.divide(1.0, deviations, out=np.zeros_like(deviations), where=deviations > 0.0)
     rows, others = features * scale, known * scale
     squares = np.einsum("fn,fn->f", rows, rows)

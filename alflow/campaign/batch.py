@@ -19,7 +19,7 @@ from alflow.config.campaign import CampaignSettings
 from alflow.structures import heavy_bonds
 from alflow.types import Composition, FloatArray, Frames, IntArray, Labels, Segment, SelectedFrame
 
-CANDIDATES = 4000
+CANDIDATES = 2000
 """Frames of all pulls together that are assessed for the batch, at most."""
 WINDOWS = 60
 """Of the progress of a pull, each of which has candidates; and of all pulls, for the audit."""

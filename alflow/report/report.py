@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from alflow.files.targets import check_target, writing
-from alflow.report import costs, page, sections
+from alflow.report import costs, page, sections, trust
 from alflow.report.rundata import RunData
 from alflow.runs.directory import RunDirectory
 
@@ -20,6 +20,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("The breaking molecule", sections.snapshots),
     ("Errors", sections.errors),
     ("Spread along the pull", sections.spread),
+    ("How far the uncertainty is to be trusted", trust.audits),
     ("What was selected, and why", sections.selection),
     ("Labels", costs.labels),
     ("Time", costs.seconds),

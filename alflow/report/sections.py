@@ -32,6 +32,10 @@ THRESHOLDS = {
         "calibrated on validation frames: of the frames trusted, at most {miss_rate:.0%} are wrong by more than "
         "{tolerance_ev:.3g} eV (or eV/Å)"
     ),
+    "calibrated": (
+        "the error that the audits make one expect, {tolerance_ev:.3g} eV for the energy or "
+        "{tolerance_ev_per_angstrom:.3g} eV/Å for the force on the worst atom"
+    ),
 }
 PAIRS = {
     "label-engine": "that starts from the same positions and velocities",
@@ -42,6 +46,7 @@ ORDERS = {
     "spread": "spread evenly over the steps of the pull",
     "progress": "spread evenly over the progress of the pull (growth of distance and of the bond that grows most)",
     "most-uncertain": "those of the largest spread",
+    "diverse": "of all pulls together those that differ most from each other and from what was learnt from",
 }
 
 
@@ -216,7 +221,7 @@ def spread(data: RunData) -> str:
     if not data.records:
         return ""
     places = np.unique(np.linspace(0, len(data.records) - 1, SHOWN_ITERATIONS).round().astype(int))
-    by_energy = data.settings.selection.spread_of == "energy"
+    by_energy = _spread_of(data) == "energy"
     curves = []
     for place in places:
         record = data.records[place]
@@ -232,19 +237,37 @@ def selection(data: RunData) -> str:
     """Say by which rule frames were picked, how many, and list the last ones."""
     chosen, augment = data.settings.selection, data.settings.augmentation
     rule = THRESHOLDS[chosen.threshold].format(**chosen.model_dump())
-    words = (
-        f"A frame counts as new when the spread of the {chosen.spread_of} is above a threshold: {rule}. It is kept "
-        f"when distance and energy differ from the last one kept by more than "
-        f"{chosen.similarity_distance_angstrom:g} Å and "
-        f"{chosen.similarity_energy_ev:.3g} eV, and when no atom is far from all others or on top of another. At most "
-        f"{chosen.cap} frames an iteration: {ORDERS[chosen.cap_order]}. Each is labelled with {augment.copies} copies, "
-        f"moved by up to {augment.amplitude_angstrom:g} Å an axis."
-    )
+    if chosen.threshold == "calibrated":
+        words = (
+            f"A frame is worth a label when more is expected than is accepted: {rule}; all frames are, before there is "
+            f"a calibration. No atom may be far from all others or on top of another. At most {chosen.cap} frames an "
+            f"iteration: {ORDERS[chosen.cap_order]}."
+        )
+    else:
+        words = (
+            f"A frame counts as new when the spread of the {chosen.spread_of} is above a threshold: {rule}. It is kept "
+            f"when distance and energy differ from the last one kept by more than "
+            f"{chosen.similarity_distance_angstrom:g} Å and "
+            f"{chosen.similarity_energy_ev:.3g} eV, and when no atom is far from all others or on top of another. At "
+            f"most {chosen.cap} frames an iteration: {ORDERS[chosen.cap_order]}."
+        )
+    if augment.copies:
+        words += (
+            f" Each is labelled with {augment.copies} copies, moved by up to {augment.amplitude_angstrom:g} Å an axis."
+        )
+    if chosen.audit:
+        words += f" Beside them, {chosen.audit:.0%} as many labels are spent on frames at random (audit)."
     if not data.records:
         return page.paragraph(words)
-    unit = "eV" if chosen.spread_of == "energy" else "eV/Å"
+    unit = "eV" if _spread_of(data) == "energy" else "eV/Å"
     headings = ("iteration", "selected", "new labels", f"threshold ({unit})", "largest spread (eV)", "pull ended early")
     return page.paragraph(words) + page.table(headings, [_selection_row(r) for r in data.records]) + _chosen(data, unit)
+
+
+def _spread_of(data: RunData) -> str:
+    """Return what the spread is of that frames are listed with."""
+    chosen = data.settings.selection
+    return "forces" if chosen.threshold == "calibrated" else chosen.spread_of
 
 
 def _selection_row(record: IterationRecord) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alflow.acquisition.calibration import (
     conformal_factor,
     coverage,
     error_ratio,
-    fit_power_scale,
+    fit_error_model,
     normal_factor,
     rank_correlation,
 )
@@ -70,20 +72,51 @@ def test_conformal_intervals_cover_whatever_the_distribution():
     assert coverage(errors, normal_factor(0.95) * stated) < 0.9
 
 
-def test_a_power_scale_is_found_again_and_covers():
+def test_a_power_of_an_uncertainty_is_found_again_and_covers():
     rng = np.random.default_rng(8)
-    stated = rng.lognormal(-4.0, 0.5, 20000)
-    true = 70.0 * stated**1.8
-    scale = fit_power_scale(true * rng.standard_normal(len(stated)), stated)
-    assert scale.exponent == pytest.approx(1.8, abs=0.051)
-    assert scale(stated) == pytest.approx(true, rel=0.15)
+    stated, way = rng.lognormal(-4.0, 0.5, 20000), rng.uniform(0.0, 5.0, 20000)
+    true = 70.0 * stated**1.8 * np.exp(0.4 * way)
+    predictors = np.stack([np.log(stated), way], axis=1)
+    model = fit_error_model(true * rng.standard_normal(len(stated)), predictors, rising=1)
+    assert model.slopes == pytest.approx((1.8, 0.4), rel=0.1)
+    assert model(predictors) == pytest.approx(true, rel=0.25)
+    assert model.rows == 20000
     errors = true * rng.standard_normal(len(stated))
-    for level in (0.68, 0.95):
-        assert coverage(errors, normal_factor(level) * scale(stated)) == pytest.approx(level, abs=0.01)
+    for level, factor in ((0.68, model.factor_68), (0.95, model.factor_95)):
+        assert coverage(errors, factor * model(predictors)) == pytest.approx(level, abs=0.01)
+        assert factor == pytest.approx(normal_factor(level), rel=0.1)
 
 
 def test_what_says_nothing_gets_one_width_for_all():
     rng = np.random.default_rng(9)
-    scale = fit_power_scale(0.3 * rng.standard_normal(20000), rng.lognormal(0.0, 1.0, 20000))
-    assert scale.exponent == 0.0
-    assert scale.factor == pytest.approx(0.3, rel=0.02)
+    predictors = np.log(rng.lognormal(0.0, 1.0, 20000))[:, None]
+    model = fit_error_model(0.3 * rng.standard_normal(20000), predictors, rising=1)
+    assert model.slopes[0] == pytest.approx(0.0, abs=0.02)
+    assert model(predictors) == pytest.approx(0.3, rel=0.05)
+
+
+def test_an_uncertainty_that_points_the_wrong_way_is_not_followed():
+    rng = np.random.default_rng(10)
+    stated = rng.lognormal(0.0, 1.0, 2000)
+    errors = rng.standard_normal(2000) / stated
+    predictors = np.log(stated)[:, None]
+    assert fit_error_model(errors, predictors, rising=1).slopes == (0.0,)
+    assert fit_error_model(errors, predictors).slopes[0] < -0.8
+
+
+@given(
+    scale=st.floats(1e-6, 1e6),
+    rows=st.integers(8, 60),
+    seed=st.integers(0, 2**32),
+    degenerate=st.booleans(),
+)
+def test_few_errors_of_any_size_give_a_model(scale, rows, seed, degenerate):
+    rng = np.random.default_rng(seed)
+    predictors = np.stack(
+        [np.log(rng.lognormal(-3.0, 2.0, rows)), np.zeros(rows) if degenerate else rng.random(rows)], 1
+    )
+    errors = rng.standard_normal(rows) * np.exp(predictors[:, 0])
+    small, large = fit_error_model(errors, predictors, 1), fit_error_model(scale * errors, predictors, 1)
+    assert np.isfinite(small(predictors)).all()
+    assert large.slopes == pytest.approx(small.slopes, abs=1e-3)
+    assert large(predictors) == pytest.approx(scale * small(predictors), rel=1e-2)

@@ -64,7 +64,7 @@ def leverage(features: FloatArray, known: FloatArray, prior: float = PRIOR) -> F
     """
     centre = known.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh((known - centre).T @ (known - centre))
-    largest = max(float(eigenvalues[-1]), np.finfo(np.float64).tiny)
+    largest = max(float(eigenvalues[-1]), 0.0) or 1.0  # one row, or none that differs: distances from it
     squares = ((features - centre) @ vectors) ** 2
     weights = 1.0 / (np.maximum(eigenvalues, 0.0) + prior * largest)
     return np.asarray(np.sqrt(squares @ weights + 1.0 / len(known)), dtype=np.float64)
