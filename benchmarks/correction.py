@@ -1,6 +1,6 @@
 """Does the barrier that an audit tells agree with reference pulls? On finished runs that have them.
 
-``python benchmarks/correction.py RUN... [--frames 1 2 2 4] [--groups 4 8] [--across] [--json FILE]``
+``python benchmarks/correction.py RUN... [--frames 1 1 1 2] [--groups 4 8] [--across] [--json FILE]``
 ``python benchmarks/correction.py --quick [--json FILE]``
 
 For each iteration of a run, the run's label engine judges a few frames of each of its pulls, drawn by `audit_rows` from
@@ -15,11 +15,11 @@ engine. Beside it, what the reference pulls say:
     corrected       the barrier under the label engine, as stated
     reference       the mean of all references, of runs that differ in their seed alone, and its 95 % interval
     holds           whether that mean, with its own uncertainty, lies in the stated interval
-    pairs, singles  share of pairs, and of references, within what is stated for one, in per cent
+    single          share of the references within what is stated for a single trajectory, in per cent
 
-With --groups, the same for every so many pulls in turn: how often it holds, of how many groups. With --across, other
-errors are judged, too: the ensemble of each iteration of each run takes the part of the label engine for the pulls of
-each other one, and its own pulls that of the references.
+With --groups, the same for every so many pulls in turn: how many groups could be told, and how often it held. With
+--across, other errors are judged, too: the ensemble of each iteration of each run takes the part of the label engine
+for the pulls of each other one, and its own pulls that of the references.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from importlib import import_module  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
 from alflow.acquisition.correction import (  # noqa: E402
@@ -105,24 +104,23 @@ class Row:
     """Of as many reference pulls."""
     true_error: float
     true_half_width: float | None
-    error: float
+    error: float | None
     error_half_width: float | None
-    up_to_break: float
-    after_break: float
+    up_to_break: float | None
+    after_break: float | None
     slack: float | None
     """Work after the break, pulls minus references."""
     shift: float | None
     scatter: float | None
-    corrected: float
+    corrected: float | None
     corrected_half_width: float | None
     reference: float
     reference_half_width: float | None
     told: bool
     holds: bool
-    pairs: float | None
-    singles: float
-    groups: dict[int, tuple[int, int, int]]
-    """By size: groups that the audit could tell, in how many of them it held, groups in all."""
+    single: float
+    groups: dict[int, tuple[int, int, int, float]]
+    """By size: groups in all, how many could be told, in how many it held, and the share of single trajectories."""
 
 
 def read_pulls(run: RunDirectory, iteration: int, frames: tuple[int, int, int, int]) -> list[Pull]:
@@ -214,7 +212,8 @@ def judged(
         parts = [slice(first, first + size) for first in range(0, len(pulls) - size + 1, size)]
         each = [corrected_barrier(barriers[part], audits[part]) for part in parts]
         told = [one for one in each if one.told]
-        groups[size] = len(told), sum(holds(one, every) for one in told), len(each)
+        single = float(np.mean([within(one, every) for one in told])) if told else 0.0
+        groups[size] = len(each), len(told), sum(holds(one, every) for one in told), single
     return Row(
         *head,
         len(pulls),
@@ -222,33 +221,32 @@ def judged(
         sum(pull.spec.settings.steps for pull in pulls),
         true.mean,
         finite(true.half_width),
-        stated.error.mean,
+        finite(stated.error.mean),
         finite(stated.error.half_width),
-        stated.up_to_break,
-        stated.after_break,
+        finite(stated.up_to_break),
+        finite(stated.after_break),
         finite(float(np.mean([pull.slack[1] for pull in pulls]) - references.slack.mean())),
         finite(stated.shift),
         finite(stated.scatter),
-        stated.barrier.mean,
+        finite(stated.barrier.mean),
         finite(stated.barrier.half_width),
         reference.mean,
         finite(reference.half_width),
         stated.told,
         holds(stated, every),
-        share(np.abs(errors - stated.pair.mean) <= stated.pair.half_width) if len(errors) else None,
-        share(np.abs(every - stated.single.mean) <= stated.single.half_width),
+        within(stated, every),
         groups,
     )
+
+
+def within(stated: CorrectedBarrier, every: FloatArray) -> float:
+    """Return the share of single trajectories within what is stated for one, in per cent."""
+    return 100.0 * float(np.mean(np.abs(every - stated.single.mean) <= stated.single.half_width))
 
 
 def finite(value: float) -> float | None:
     """Return a number that JSON has, or None."""
     return value if math.isfinite(value) else None
-
-
-def share(within: npt.NDArray[np.bool_]) -> float:
-    """Return a share in per cent."""
-    return 100.0 * float(np.mean(within))
 
 
 def references_of(folders: Sequence[Path]) -> tuple[FloatArray, FloatArray]:
@@ -300,7 +298,7 @@ def table(rows: Sequence[Row]) -> str:
     titles = ("true", "error", "up to", "after", "slack", "shift", "scatter", "corrected", "reference")
     widths = (16, 16, 8, 8, 8, 7, 8, 15, 15)
     head = "".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))
-    lines = [f"{'run':<12}{'it':>3} {'judge':<13}{'labels':>6}{head}  holds pairs singles"]
+    lines = [f"{'run':<12}{'it':>3} {'judge':<13}{'labels':>6}{head}  holds  single"]
     for row in rows:
         cells = (
             _interval(row.true_error, row.true_half_width, "+"),
@@ -310,8 +308,7 @@ def table(rows: Sequence[Row]) -> str:
             _interval(row.reference, row.reference_half_width),
         )
         text = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-        pairs = "-" if row.pairs is None else f"{row.pairs:.0f}"
-        told = f"{'yes' if row.holds else 'NO':>7}{pairs:>6}{row.singles:8.0f}" if row.told else f"{'-':>7}"
+        told = f"{'yes' if row.holds else 'NO':>7}{row.single:8.0f}" if row.told else f"{'-':>7}"
         lines.append(f"{row.run:<12}{row.iteration:3d} {row.judge:<13}{row.labels:6d}{text}{told}")
     kinds = {"the label engine": [row for row in rows if row.judge == ENGINE]}
     kinds["each other"] = [row for row in rows if row.judge != ENGINE]
@@ -319,21 +316,20 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _summary(kind: str, rows: Sequence[Row]) -> str:
-    told = [row for row in rows if row.told]
-    paired = [(row.pairs, row.pulls) for row in told if row.pairs is not None]
-    text = f"judged by {kind}: {len(told)} of {len(rows)} could be told, held in {sum(row.holds for row in told)}"
-    if told:
-        text += f"; singles within {np.mean([row.singles for row in told]):.1f} %"
-    if paired:
-        within = np.mean([share for share, _ in paired])
-        text += f", pairs within {within:.1f} % of {sum(pulls for _, pulls in paired)}"
-    for size in rows[0].groups:
-        could, held, number = (sum(row.groups[size][part] for row in rows) for part in range(3))
-        text += f"; groups of {size}: {could} of {number}, held in {held}"
+    counts = {rows[0].pulls: [(1, int(row.told), int(row.told and row.holds), row.single) for row in rows]}
+    counts |= {size: [row.groups[size] for row in rows] for size in rows[0].groups}
+    text = f"judged by {kind}:"
+    for size, found in counts.items():
+        number, told, held = (sum(one[part] for one in found) for part in range(3))
+        text += f"\n  {size} pulls: {told} of {number} could be told; held in {held}"
+        if told:
+            text += f", for single trajectories in {sum(one[1] * one[3] for one in found) / told:.1f} %"
     return text
 
 
-def _interval(mean: float, half_width: float | None, sign: str = "") -> str:
+def _interval(mean: float | None, half_width: float | None, sign: str = "") -> str:
+    if mean is None:
+        return "-"
     return f"{mean:{sign}.3f} ± {'inf' if half_width is None else f'{half_width:.3f}'}"
 
 

@@ -40,7 +40,7 @@ from alflow.units import KCAL_PER_MOL_IN_EV
 
 START, BEFORE, CROSSING, AFTER = range(4)
 """The windows of a pull that frames are labelled in."""
-FRAMES = (1, 2, 2, 4)
+FRAMES = (1, 1, 1, 2)
 """In each window of each pull."""
 TENSE, CROSSED, BROKEN = 0.95, 0.75, 0.5
 """Shares of the largest lag: down to the first the molecule is whole, down to the second it crosses, below the third it
@@ -131,7 +131,7 @@ class AuditedPull:
     energy_errors: FloatArray
     """(F,) potential energy of what drove the pull minus that of the label engine, eV, up to a constant."""
     force_errors: FloatArray
-    """(F,) the same of the force along the coordinate (`force_apart`), eV by its unit; only after the break it counts."""
+    """(F,) the same of the force along the coordinate (`force_apart`), eV by its unit; counts after the break only."""
     slack: float
     """Way of the target from the break to the last record, in the unit of the coordinate, below 0 if it falls."""
 
@@ -163,14 +163,12 @@ class CorrectedBarrier:
     """Mean barrier under the label engine, over all the trajectories that there could be."""
     single: Interval
     """Barrier of one more trajectory of the label engine."""
-    pair: Interval
-    """Barrier of one pull minus that of the label engine from the same start, as if the two parted at once."""
     up_to_break: float
     """Part of the error."""
     after_break: float
     """Part of the error."""
     shift: float
-    """Work of the shifted breaking point, a standard uncertainty: mean over the pulls, joined with its standard error."""
+    """Work of the shifted breaking point, a standard uncertainty: mean over the pulls, and its standard error."""
     scatter: float
     """Standard deviation of the pulls' barriers."""
 
@@ -184,8 +182,8 @@ def corrected_barrier(barriers: FloatArray, audited: Sequence[AuditedPull]) -> C
     """Return the barrier under the label engine, and the error of the potential's own, with their 95 % intervals.
 
     The half-width of the error joins, as the root of the sum of squares, Student's interval of the errors of the
-    audited pulls, and 1.96 times the shift. The barrier's joins that and Student's interval of the barriers; a single
-    trajectory's scatters by s √(1 + 1/R), a pair's by s √2.
+    audited pulls, and 1.96 times the shift. The barrier's joins that and Student's interval of the barriers, s t / √R;
+    a single trajectory's joins it and s t √(1 + 1/R).
 
     Assumes a process that is slow, cold and given up all at once, pulls that differ in their velocities only (one
     molecule, one rate), and as much scatter under the label engine as under the potential. First order serves only
@@ -211,19 +209,18 @@ def corrected_barrier(barriers: FloatArray, audited: Sequence[AuditedPull]) -> C
 def _joined(barriers: FloatArray, terms: FloatArray, shift: float, scatter: float) -> CorrectedBarrier:
     """Return all intervals, infinite unless first order serves."""
     error, up_to_break = confidence_interval(terms[:, 0] + terms[:, 1]), confidence_interval(terms[:, 0]).mean
-    half_widths = np.full(4, np.inf)
+    half_widths = np.full(3, np.inf)
     if abs(up_to_break) + shift <= max(scatter, KCAL_PER_MOL_IN_EV):  # false where one is not a number
         quantile = float(stats.t.ppf(0.975, len(barriers) - 1))
-        spreads = np.array([0.0, 1.0 / len(barriers), 1.0 + 1.0 / len(barriers), 2.0])
+        spreads = np.array([0.0, 1.0 / len(barriers), 1.0 + 1.0 / len(barriers)])
         systematic = np.hypot(error.half_width, normal_factor(0.95) * shift)
         half_widths = np.hypot(systematic, quantile * scatter * np.sqrt(spreads))
     corrected = confidence_interval(barriers).mean - error.mean
-    of_error, of_barrier, of_single, of_pair = map(float, half_widths)
+    of_error, of_barrier, of_single = map(float, half_widths)
     return CorrectedBarrier(
         error=Interval(error.mean, of_error),
         barrier=Interval(corrected, of_barrier),
         single=Interval(corrected, of_single),
-        pair=Interval(error.mean, of_pair),
         up_to_break=up_to_break,
         after_break=error.mean - up_to_break,
         shift=shift,
