@@ -81,14 +81,13 @@ class Pull:
     predicted: Labels
     """By the ensemble that drove it."""
 
-    @property
-    def slack(self) -> tuple[float, float]:
-        """Way of the target and work after the break; not-a-number of a pull that did not break."""
-        after = windows(self.target, self.coordinate)[3]
-        if after.start == after.stop:
-            return math.nan, math.nan
-        way, work = (float(array[-1] - array[after.start]) for array in (self.target, self.work))
-        return way, work
+
+def slack(target: FloatArray, coordinate: FloatArray, work: FloatArray) -> tuple[float, float]:
+    """Return way of the target and work after the break; not-a-number of a pull that did not break."""
+    after = windows(target, coordinate)[3]
+    if after.start == after.stop:
+        return math.nan, math.nan
+    return float(target[-1] - target[after.start]), float(work[-1] - work[after.start])
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,8 @@ def audited(pull: Pull, label: Judge) -> AuditedPull:
     along = [force_apart(numbers, x, gap, (left, right)) for x, gap in zip(pull.frames.positions, gaps, strict=True)]
     known = np.isfinite(labels.energies)
     lag, errors = (pull.target - pull.coordinate)[pull.rows], pull.predicted.energies - labels.energies
-    return AuditedPull(pull.window[known], lag[known], errors[known], np.array(along)[known], pull.slack[0])
+    way, _ = slack(pull.target, pull.coordinate, pull.work)
+    return AuditedPull(pull.window[known], lag[known], errors[known], np.array(along)[known], way)
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,7 @@ def judged(
     """Return what the audit of some pulls states beside what the references say."""
     audits, barriers = [audited(pull, label) for pull in pulls], np.array([pull.work[-1] for pull in pulls])
     stated, every = corrected_barrier(barriers, audits), references.every
+    slacks = [slack(pull.target, pull.coordinate, pull.work)[1] for pull in pulls]
     reference = confidence_interval(every)
     errors = barriers - references.work if len(references.work) else np.empty(0)
     true = confidence_interval(errors)
@@ -225,7 +226,7 @@ def judged(
         finite(stated.error.half_width),
         finite(stated.up_to_break),
         finite(stated.after_break),
-        finite(float(np.mean([pull.slack[1] for pull in pulls]) - references.slack.mean())),
+        finite(float(np.mean(slacks) - references.slack.mean())),
         finite(stated.shift),
         finite(stated.scatter),
         finite(stated.barrier.mean),
@@ -251,13 +252,8 @@ def finite(value: float) -> float | None:
 
 def references_of(folders: Sequence[Path]) -> tuple[FloatArray, FloatArray]:
     """Return the barriers of whole pulls, and what of each was done after the break."""
-    barriers, slacks = [], []
-    for folder in folders:
-        target, coordinate, work = (column(folder, name) for name in ("target", "coordinate", "work"))
-        after = windows(target, coordinate)[3]
-        barriers.append(float(work[-1]))
-        slacks.append(float(work[-1] - work[after.start]) if after.start < after.stop else math.nan)
-    return np.array(barriers), np.array(slacks)
+    read = [[column(folder, name) for name in ("target", "coordinate", "work")] for folder in folders]
+    return np.array([work[-1] for _, _, work in read]), np.array([slack(*arrays)[1] for arrays in read])
 
 
 def likeness(run: RunDirectory) -> str:
@@ -272,25 +268,31 @@ def rows_of(
     """Yield the rows of runs that are alike.
 
     Raises:
-        InputError: their pulls differ in more than velocities, or they have no reference pulls.
+        InputError: their pulls are of several molecules or not driven by the mean, or they have no reference pulls.
     """
     own = {run.path: references_of(reference_folders(run)) for run in runs}
-    every, slack = (np.concatenate([own[run.path][part] for run in runs]) for part in (0, 1))
+    every, slacks = (np.concatenate([own[run.path][part] for run in runs]) for part in (0, 1))
     iterations = [(run, record.iteration) for run in runs for record in run.records()]
     for run in runs:
-        if not len(own[run.path][0]) or len({spec.molecule.name for spec in make_plan(run.settings()).pulls}) > 1:
-            raise InputError(f"A run is judged by reference pulls of one molecule and rate; {run.path} has not these.")
+        settings = run.settings()
+        kinds = {(spec.molecule.name, spec.settings.rate_angstrom_per_ps) for spec in make_plan(settings).pulls}
+        if not len(own[run.path][0]) or len(kinds) > 1 or settings.potential.driver != "ensemble-mean":
+            raise InputError(
+                f"A run is judged by reference pulls of one molecule and rate, and driven by the mean of its members; "
+                f"{run.path} has {len(own[run.path][0])} references, {len(kinds)} kinds of pulls, and is driven by the "
+                f"{settings.potential.driver}."
+            )
     for run, iteration in iterations:
         pulls = read_pulls(run, iteration, frames)
         head = run.path.name, iteration
-        yield judged((*head, ENGINE), pulls, engine_of(run), References(own[run.path][0], every, slack), sizes)
+        yield judged((*head, ENGINE), pulls, engine_of(run), References(own[run.path][0], every, slacks), sizes)
         for other, number in iterations if across else ():
             if (other.path, number) != (run.path, iteration):
-                barriers, slacks = references_of(pull_folders(other, number))
+                barriers, others = references_of(pull_folders(other, number))
                 paired = barriers if other.path == run.path else np.empty(0)
                 label = mean_of(load_potential(other.iteration(number) / "ensemble.pt"))
                 name = f"{other.path.name} {number}"
-                yield judged((*head, name), pulls, label, References(paired, barriers, slacks), sizes)
+                yield judged((*head, name), pulls, label, References(paired, barriers, others), sizes)
 
 
 def table(rows: Sequence[Row]) -> str:
