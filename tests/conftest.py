@@ -11,6 +11,15 @@ os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as on a worker: sums of several threads differ in their last bits
 
 
+def pytest_runtest_setup(item):
+    """Skip what needs a GPU where torch sees none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device, and torch sees none here")
+
+
 @pytest.fixture
 def tiny_file(tmp_path) -> Path:
     """Return the campaign file of a campaign that takes seconds."""

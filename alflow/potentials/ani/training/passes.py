@@ -18,7 +18,7 @@ import torch
 
 from alflow.potentials.ani.network import Activation
 from alflow.potentials.ani.training.activation import ACTIVATIONS, Activate
-from alflow.potentials.ani.training.contraction import Contraction, DenseContraction
+from alflow.potentials.ani.training.contraction import Contract, DenseContraction
 from alflow.potentials.ani.training.data import Batch
 from alflow.potentials.ani.training.parameters import Parameters
 from alflow.potentials.ani.training.targets import Targets
@@ -139,7 +139,7 @@ class DevicePasses:
         activation: Activation,
         shift: torch.Tensor,
         scale: torch.Tensor,
-        contraction: type[Contraction] = DenseContraction,
+        contraction: Contract = DenseContraction,
     ) -> None:
         """Take the activation, (E, L) shift and scale of the descriptors, and what multiplies by the Jacobian."""
         self._activate, self._shift, self._scale = ACTIVATIONS[activation], shift, scale
@@ -183,16 +183,17 @@ class DevicePasses:
         if contraction is not None:
             force_errors = contraction.forces(slope) - reference
             weighted = force_weight[:, None] * force_errors
+            real = np.flatnonzero(batch.padded_rows != members * height)  # here, so that nothing waits for the device
             by_frame = torch.zeros(batch.padded_rows.shape, dtype=loss.dtype, device=device)
-            by_frame[padded_rows != members * height] = (weighted * force_errors).sum(dim=1)
+            by_frame.view(-1)[torch.from_numpy(real).to(device)] = (weighted * force_errors).sum(dim=1)
             loss = loss + by_frame.sum(dim=1)
             if gradient is not None:
                 direction = contraction.tangents(-2.0 * weighted)
         if gradient is not None:
             gradient.flat.zero_()
             seed = atomic.new_zeros(members * height)
-            counts = torch.from_numpy(np.diff(batch.offsets)).to(device)
-            seed[rows] = torch.repeat_interleave(2.0 * energy_weight * energy_errors, counts)
+            frame_of = np.repeat(np.arange(len(batch.frames)), np.diff(batch.offsets))
+            seed[rows] = (2.0 * energy_weight * energy_errors)[torch.from_numpy(frame_of).to(device)]
             seed = seed.view(members, height, 1)
             for e, start, stop in present:
                 part = None if direction is None else direction[:, start:stop] * scale[e]

@@ -21,7 +21,9 @@ from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import checkpoint as checkpoints
 from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
 from alflow.potentials.ani.training.compiled_passes import CompiledPasses
+from alflow.potentials.ani.training.contraction import contraction_of
 from alflow.potentials.ani.training.data import TrainingData, lay_out, prepare
+from alflow.potentials.ani.training.device_optimiser import DeviceOptimiser
 from alflow.potentials.ani.training.parameters import Parameters, from_networks
 from alflow.potentials.ani.training.passes import DevicePasses, Errors
 from alflow.potentials.ani.training.schedule import Optimiser, Plateau, average_into, scheduled_rate
@@ -118,12 +120,14 @@ class Trainer:
         self.passes: CompiledPasses | DevicePasses = (
             CompiledPasses(self.parameters, shift, scale, share, data.threads)
             if self.device.type == "cpu"
-            else DevicePasses(start.activation, shift, scale)
+            else DevicePasses(
+                start.activation, shift, scale, contraction_of(data, self.device, settings.memory_limit_gb)
+            )
         )
-        self.optimiser: CompiledOptimiser | Optimiser = (
+        self.optimiser: CompiledOptimiser | DeviceOptimiser | Optimiser = (
             CompiledOptimiser(settings, self.parameters, self.gradient, share)
             if self.device.type == "cpu"
-            else Optimiser(settings, self.parameters, self.gradient)
+            else DeviceOptimiser(settings, self.parameters, self.gradient)
         )
         self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()

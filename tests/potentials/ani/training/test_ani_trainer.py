@@ -14,6 +14,7 @@ from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training.activation import celu, gelu
 from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
+from alflow.potentials.ani.training.contraction import DenseContraction, contraction_of
 from alflow.potentials.ani.training.data import lay_out, prepare
 from alflow.potentials.ani.training.parameters import from_networks
 from alflow.potentials.ani.training.passes import DevicePasses
@@ -107,7 +108,7 @@ def torchani_loss(dataset, networks, member, frames, alpha):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "celu"])
-@pytest.mark.parametrize("route", ["compiled", "compiled in parts", "device"])
+@pytest.mark.parametrize("route", ["compiled", "compiled in parts", "device", "resident"])
 def test_gradient_of_the_loss_equals_autograd(route, activation):
     dataset = toy(12, mixed=True)
     functions = SymmetryFunctions.like_2x((1, 6))
@@ -124,9 +125,11 @@ def test_gradient_of_the_loss_equals_autograd(route, activation):
     with sharing(data.threads) as share:
         chosen = settings(force_weight=0.7, descriptor_floor=0.0)
         trainer = Trainer(data, splits_of(dataset, 2), chosen, networks, np.zeros((2, 2)), share)
-        if route == "device":
+        if route in ("device", "resident"):
             ones = torch.ones(2, functions.length)
-            trainer.passes = DevicePasses(activation, 0.0 * ones, ones)
+            contract = contraction_of(data, torch.device("cpu"), 1.0 if route == "resident" else 1e-6)
+            assert (contract is DenseContraction) == (route == "device")
+            trainer.passes = DevicePasses(activation, 0.0 * ones, ones, contract)
         trainer.gradient.flat.fill_(torch.nan)
         batch = lay_out(data, frames_of, share)
         targets = gather_targets(data, trainer.references, 0.7, batch)
