@@ -181,3 +181,30 @@ def test_an_audit_of_the_iterations_own_pulls(tmp_path):
     assert "own power" in printed
     assert {row["part"] for row in found["rows"]} >= {"all", "next"}
     assert {row["frames"] for row in found["rows"] if row["part"] == "next"} <= set(range(20, 137))
+
+
+def test_an_audit_without_errors_agrees_with_its_references(monkeypatch):
+    correction = load("correction", monkeypatch)
+    spec = make_plan(load_campaign(CONFIGS / "hexane.toml")).pulls[0]
+    target = np.linspace(6.0, 9.0, 300)
+    coordinate = target - np.where(target < 8.0, 0.2 * (target - 6.0), np.maximum(0.4 - (target - 8.0), 0.0))
+    rows, window = correction.audit_rows(target, coordinate, np.random.default_rng(0))
+    frames = Frames(spec.molecule.composition, np.repeat(spec.molecule.positions[None], len(rows), axis=0))
+    labels = Labels(np.zeros(len(rows)), np.zeros(frames.positions.shape))
+    works = 6.5 + 0.1 * np.random.default_rng(1).normal(size=(2, 8))
+    pulls = [
+        correction.Pull(spec, target, coordinate, np.append(np.zeros(299), work), rows, window, frames, labels)
+        for work in works[0]
+    ]
+    references = correction.References(works[1], works[1], np.zeros(8))
+    row = correction.judged(("run", 3, correction.ENGINE), pulls, lambda _: labels, references, [4])
+    assert (row.told, row.holds, row.labels) == (True, True, 40)
+    assert (row.error, row.error_half_width) == (0.0, 0.0)
+    assert row.true_error == pytest.approx(float((works[0] - works[1]).mean()))
+    assert row.slack == pytest.approx(works[0].mean())
+    assert row.groups[4][:2] == (2, 2)
+    assert "1 of 1 could be told; held in 1" in correction.table([row])
+    nothing = Labels(np.full(len(rows), np.nan), labels.forces)
+    row = correction.judged(("run", 3, "other"), pulls, lambda _: nothing, references, [])
+    assert not row.told
+    assert row.error is None
