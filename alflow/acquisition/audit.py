@@ -20,7 +20,7 @@ ITERATIONS = 3
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One frame. Errors are those of the mean of the members that pulled, before they learnt the label."""
+    """One frame. Errors are those of what drove the pulls, before the label was learnt from."""
 
     pull: int
     step: int

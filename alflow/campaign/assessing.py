@@ -27,9 +27,9 @@ class Assessed:
     """F frames of one composition in the eyes of an ensemble."""
 
     energies: FloatArray
-    """(F,) of the mean of the members, eV."""
+    """(F,) of what drives the pulls, eV."""
     forces: FloatArray
-    """(F, A, 3) of the mean of the members, eV/Å."""
+    """(F, A, 3) of what drives the pulls, eV/Å."""
     features: FloatArray
     """(F, N)."""
     energy_uncertainty: FloatArray
@@ -69,7 +69,9 @@ class Assessor:
         uncertainty = energy_spread(found.energies)
         if found.linear:
             uncertainty = leverage(found.features, self.known[frames.composition])
-        energies, forces = found.energies.mean(axis=0), found.forces.mean(axis=0)
+        driver = self._model.driver
+        energies = found.energies.mean(axis=0) if driver == "mean" else found.energies[driver]
+        forces = found.forces.mean(axis=0) if driver == "mean" else found.forces[driver]
         return Assessed(energies, forces, found.features, uncertainty, force_spread(found.forces))
 
     def _run(self, parts: Sequence[Frames]) -> list[Assessment]:

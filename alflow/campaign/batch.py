@@ -35,7 +35,9 @@ class EndedPull:
     energy: FloatArray
     """(F,) eV."""
     coordinate: FloatArray
-    """(F,)."""
+    """(F,) in its unit."""
+    target: FloatArray
+    """(F,) of the coordinate."""
     progress: FloatArray
     """(F,) Å."""
     fit: IntArray
@@ -54,15 +56,17 @@ class EndedPull:
         empty = np.empty(0)
         if not found:
             nothing = Frames(spec.molecule.composition, np.empty((0, len(spec.molecule.numbers), 3)))
-            return cls(spec, nothing, np.empty(0, dtype=np.int64), empty, empty, empty, np.empty(0, dtype=np.int64))
+            rows = np.empty(0, dtype=np.int64)
+            return cls(spec, nothing, rows, empty, empty, empty, empty, rows)
         frames = Frames(spec.molecule.composition, np.concatenate([one.frames.positions for one in found]))
         energy = np.concatenate([one.energy for one in found])
         coordinate = np.concatenate([one.coordinate for one in found])
+        target, steps = np.concatenate([one.target for one in found]), np.concatenate([one.steps for one in found])
         bonds = heavy_bonds(spec.molecule.numbers, spec.molecule.positions)
         start = start_progress(bonds, float(coordinate[0]), frames.positions[0])
         _, progress = advance(start, coordinate, frames.positions)
         fit = np.flatnonzero(plausible(frames.positions, rule) & np.isfinite(energy))
-        return cls(spec, frames, np.concatenate([one.steps for one in found]), energy, coordinate, progress, fit)
+        return cls(spec, frames, steps, energy, coordinate, target, progress, fit)
 
     def selected(self, row: int, spread: float) -> SelectedFrame:
         """Return one record as a selected frame."""
@@ -139,7 +143,7 @@ def choose_batch(
     one after another, within each composition. The audit's frames count as known.
     """
     chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
-    share = max(WINDOWS, CANDIDATES // max(len(pulls), 1))
+    share = max(1, CANDIDATES // max(len(pulls), 1))
     rows = [pull.fit[along_the_way(pull.progress[pull.fit], WINDOWS, share)] for pull in pulls]
     asked = [number for number, found_rows in enumerate(rows) if len(found_rows)]
     assessed = assessor.assess([pulls[number].frames.take(rows[number]) for number in asked])

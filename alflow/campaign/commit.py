@@ -10,16 +10,17 @@ import numpy as np
 
 from alflow.acquisition.audit import AuditRow, calibrate
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.correcting import corrections
 from alflow.campaign.forecast import forecast_from_first_iteration
 from alflow.campaign.judging import Judge
 from alflow.campaign.pulling import Pulled
-from alflow.campaign.record import audit_record, make_record
+from alflow.campaign.record import audit_record, barrier, make_record
 from alflow.campaign.reference import References
 from alflow.campaign.training import Trained
 from alflow.files.whole import write_atomically
 from alflow.runs.audits import load_audits, save_audit
 from alflow.runs.events import read_events
-from alflow.runs.records import AuditRecord, IterationRecord
+from alflow.runs.records import AuditRecord, BarrierCorrection, IterationRecord
 from alflow.runs.xyz import write_selected
 
 
@@ -59,6 +60,7 @@ def _record(
         replicas=len(pulls) // len(campaign.plan.systems),
         unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
         audit=_audit(campaign, iteration, pulled),
+        corrections=_corrections(campaign, pulled),
         new_labels=farm.done - farm.failed,
         failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
         tasks=Counter(name.split(":")[0] for name in (campaign.graph.counts - campaign.counted).elements()),
@@ -76,6 +78,15 @@ def _audit(campaign: Campaign, iteration: int, pulled: Pulled) -> AuditRecord | 
     save_audit(campaign.run, iteration, rows)
     before = load_audits(campaign.run, iteration)
     return audit_record(rows, calibrate(before), calibrate([*before, rows]))
+
+
+def _corrections(campaign: Campaign, pulled: Pulled) -> tuple[BarrierCorrection, ...]:
+    """Return what the labels around the break say of the barriers; nothing where none were asked for."""
+    if not campaign.settings.stop.audited_pulls:
+        return ()
+    works = [float("nan") if pull.chain.segments[-1].stopped else barrier(pull.chain.segments) for pull in pulled.pulls]
+    by_system = np.reshape(works, (len(campaign.plan.systems), -1))
+    return corrections(campaign, pulled.around_the_break, by_system)
 
 
 def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:

@@ -197,7 +197,7 @@ def _stages(
 def _pulls(plan: Plan) -> int:
     """Return the pulls of all iterations, of which as few certify as the goal takes, the last ones."""
     settings, replicas = plan.settings, plan.settings.sampling.replicas
-    needed = {"never": 1, "error": settings.stop.iterations, "change": settings.stop.iterations + 1}
-    certifying = min(needed[settings.stop.stop_when], settings.iterations)
+    needed = {"never": 1, "change": settings.stop.iterations + 1}.get(settings.stop.stop_when, settings.stop.iterations)
+    certifying = min(needed, settings.iterations)
     each = certifying * replicas.certify + (settings.iterations - certifying) * replicas.search
     return each * len(plan.systems)

@@ -28,6 +28,10 @@ def goal_reached(records: Sequence[IterationRecord], stop: StopSettings, replica
         return ""
     if any(any(record.stopped) or _pulled(record, replicas) < replicas.certify for record in since):
         return ""
+    if stop.stop_when == "audit":
+        found = [record.barrier_corrected_ev for record in since]
+        told = all(one and all(each.within(stop.tolerance_ev) for each in one) for one in found)
+        return "the barrier's error by the audit is within its tolerance" if told else ""
     if not changes:
         return "the barrier error is within its tolerance" if _errors_within(since, stop, replicas) else ""
     barriers = np.stack([_by_system(record.barrier_ev, replicas.certify) for record in since], axis=1)
@@ -38,10 +42,11 @@ def goal_reached(records: Sequence[IterationRecord], stop: StopSettings, replica
 def replicas_to_pull(records: Sequence[IterationRecord], settings: CampaignSettings) -> int:
     """Return how many replicas of each molecule and rate the next iteration pulls: all of them where it may certify.
 
-    It may where it is the last one planned, or where the last record leaves the goal possible (`may_certify`) for every
-    molecule and rate: by the paired errors for `stop_when` "error", by the change of the barrier over the replicas that
-    the last two iterations share for "change". So the iteration after one within the tolerance certifies again. Assumes
-    that the next potential errs about as much as the last one, which trained on fewer labels.
+    It may where it is the last one planned, or where the last record leaves the goal possible for every molecule and
+    rate: by the paired errors for `stop_when` "error" (`may_certify`), by the change of the barrier over the replicas
+    that the last two iterations share for "change", by the labels around the break for "audit". So the iteration after
+    one within the tolerance certifies again. Assumes that the next potential errs about as much as the last one, which
+    trained on fewer labels.
 
     Args:
         records: committed iterations, in order.
@@ -52,6 +57,7 @@ def replicas_to_pull(records: Sequence[IterationRecord], settings: CampaignSetti
         (
             stop.stop_when == "error" and _errors_are_near(records, stop, replicas),
             stop.stop_when == "change" and _changes_are_near(records, stop, replicas),
+            stop.stop_when == "audit" and _corrections_are_near(records, stop),
         )
     )
     return replicas.certify if near else replicas.search
@@ -72,6 +78,14 @@ def _changes_are_near(records: Sequence[IterationRecord], stop: StopSettings, re
     shared = min(_pulled(record, replicas) for record in last)
     before, after = (_by_system(record.barrier_ev, _pulled(record, replicas))[:, :shared] for record in last)
     return all(may_certify(values, replicas.certify, stop.tolerance_ev) for values in after - before)
+
+
+def _corrections_are_near(records: Sequence[IterationRecord], stop: StopSettings) -> bool:
+    last = records[-1] if records else None
+    if last is None or any(last.stopped):
+        return False
+    found = last.barrier_corrected_ev
+    return bool(found) and all(one.may_be_within(stop.tolerance_ev) for one in found)
 
 
 def _errors_within(records: Sequence[IterationRecord], stop: StopSettings, replicas: ReplicaSettings) -> bool:

@@ -22,6 +22,7 @@ from alflow.campaign.assessing import Assessor
 from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
 from alflow.campaign.judging import Judge
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
@@ -56,10 +57,11 @@ class Pull:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The pulls of an iteration, and the audit of the ensemble that made them."""
+    """The pulls of an iteration, and the audits of the ensemble that made them."""
 
     pulls: list[Pull]
     audited: list[Audited]
+    around_the_break: list[AroundTheBreak]
 
 
 def pull(
@@ -80,13 +82,13 @@ def pull(
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
         one.chain.raise_error(f"The pull of {one.spec.name} in iteration {iteration}")
-    audited = stage.choose(running)
+    chosen = stage.choose(running)
     campaign.view.stage = "label"
     campaign.graph.run_until(campaign.farm.idle)
     campaign.ledger.commit()
     campaign.seconds["label"] = time.monotonic() - started
     campaign.farm.check_failures(iteration)
-    return Pulled(running, audited)
+    return chosen
 
 
 class _Pulling:
@@ -109,11 +111,11 @@ class _Pulling:
         rules = [None] * len(specs) if self._together else self._rules(specs)
         return [self._start(spec, rule) for spec, rule in zip(specs, rules, strict=True)]
 
-    def choose(self, pulls: Sequence[Pull]) -> list[Audited]:
-        """Draw the audit, choose what is chosen of all pulls together, and ask for the labels of both."""
+    def choose(self, pulls: list[Pull]) -> Pulled:
+        """Draw the audits, choose what is chosen of all pulls together, and ask for the labels of all."""
         chosen = self._settings.selection
-        if not (chosen.audit and chosen.cap):
-            return []
+        if not (chosen.audit and chosen.cap) and not self._settings.stop.audited_pulls:
+            return Pulled(pulls, [], [])
         rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
         ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]
         audited = draw_audit(self._settings, self._iteration, ended, self._assessor)
@@ -127,7 +129,9 @@ class _Pulling:
             for one, picked in zip(pulls, batch, strict=True):
                 one.selected.extend(picked)
                 self._ask_for_labels(one.spec, picked)
-        return audited
+        stopped = [bool(one.chain.segments[-1].stopped) for one in pulls]
+        around = draw_around_the_break(self._campaign, self._iteration, ended, stopped, self._assessor)
+        return Pulled(pulls, audited, around)
 
     def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""

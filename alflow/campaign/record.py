@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alflow.acquisition.audit import AuditRow, Calibration, verdicts
-from alflow.runs.records import AuditRecord, Estimate, IterationRecord
+from alflow.runs.records import AuditRecord, BarrierCorrection, Estimate, IterationRecord
 from alflow.types import Member, Segment
 
 
@@ -23,6 +23,7 @@ def make_record(
     replicas: int,
     unseen: tuple[float | None, float | None],
     audit: AuditRecord | None,
+    corrections: tuple[BarrierCorrection, ...],
     new_labels: int,
     failures: Mapping[str, int],
     tasks: Mapping[str, int],
@@ -41,6 +42,7 @@ def make_record(
         replicas: pulls of each molecule and rate.
         unseen: errors along the reference pulls: energy in eV, force in eV/Å.
         audit: of the ensemble.
+        corrections: of the barrier of each molecule and rate, by labels around the break; empty if there are none.
         new_labels: labels that came in.
         failures: labels that did not, by reason.
         tasks: tasks that ended, by name.
@@ -75,6 +77,7 @@ def make_record(
         unseen_force_mae_ev_per_angstrom=unseen[1],
         stopped=stopped,
         audit=audit,
+        barrier_corrected_ev=corrections,
         tasks=dict(tasks),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
         replicas=replicas,

@@ -85,12 +85,16 @@ class StopSettings(Settings):
     ensemble knows. Not given: it goes on to its last step."""
     pull_frames: int = Field(default=50, gt=0)
     """Recorded frames in a row that end a pull."""
-    stop_when: Literal["never", "error", "change"] = "never"
+    stop_when: Literal["never", "error", "change", "audit"] = "never"
     """The campaign ends when the 95 % confidence interval over the replicas of the barrier's error against the
-    reference (`error`), or of its change from one iteration to the next (`change`, needs no reference), lies within
-    the tolerance, for each molecule and rate. An iteration with a pull that ended early does not count, nor one that
-    pulled only the replicas of a search."""
+    reference (`error`), of its change from one iteration to the next (`change`, needs no reference), or of its error by
+    labels around the break of the pulls themselves (`audit`, needs no reference), lies within the tolerance, for each
+    molecule and rate. An iteration with a pull that ended early does not count, nor one that pulled only the replicas
+    of a search."""
     tolerance_ev: float = Field(default=KCAL_PER_MOL_IN_EV, gt=0)
     """Tolerance for `stop_when`."""
+    audited_pulls: int = Field(default=0, ge=0)
+    """Pulls of each molecule and rate, in each iteration, of which five frames around the break are labelled to
+    estimate the barrier under the label engine. `stop_when = "audit"` needs 2 or more; 8 serve."""
     iterations: int = Field(default=2, ge=1)
     """Iterations in a row that have to lie within the tolerance."""

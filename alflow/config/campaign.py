@@ -278,7 +278,17 @@ class CampaignSettings(Settings):
     def _goal_can_be_judged(self) -> Self:
         if self.stop.stop_when == "error" and not self.sampling.reference:
             raise ValueError("stop.stop_when 'error' needs reference pulls: set sampling.reference = true, or 'change'")
-        replicas = self.sampling.replicas
+        replicas, audited = self.sampling.replicas, self.stop.audited_pulls
+        if self.stop.stop_when == "audit" and min(audited, replicas.search) < 2:
+            raise ValueError(
+                "stop.stop_when 'audit' judges by labels around the break of two pulls or more: set stop.audited_pulls "
+                f"= 8 and sampling.replicas to 2 or more; got {audited} and {replicas.search}"
+            )
+        if audited and self.sampling.coordinate != "distance":
+            raise ValueError(
+                "stop.audited_pulls: the force between the fragments is known for the coordinate 'distance' alone; got "
+                f"{self.sampling.coordinate!r}"
+            )
         if self.stop.stop_when != "never" and replicas.differ and replicas.search < 2:
             raise ValueError(
                 f"stop.stop_when {self.stop.stop_when!r} judges by an interval whether its goal is near, and one pull "

@@ -114,7 +114,10 @@ class TaskGraph:
         """
         task = Task(next(self._numbers), call, detail, time.time(), handler)
         self._pending[task.number] = task
-        named = {"silence_s": self._silence_s} if call.executor in self._with_interchange else {}
+        named: dict[str, Any] = {}
+        if call.executor in self._with_interchange:
+            named["silence_s"] = self._silence_s
+            named["parsl_resource_specification"] = {"priority": call.priority}
         task.future = self._app(call)(*call.arguments, **call.named, **named)
         task.future.add_done_callback(lambda _: self._finished.put(task))
         return task

@@ -105,7 +105,39 @@ def barrier(data: RunData) -> str:
         "error (eV)",
         "(kcal/mol)",
     )
-    return page.figure(draw, caption) + page.table(headings, [_barrier_row(record) for record in data.records])
+    table = page.table(headings, [_barrier_row(record) for record in data.records])
+    return page.figure(draw, caption) + table + _corrections(data)
+
+
+def _corrections(data: RunData) -> str:
+    """List what labels around the break say of the barriers; nothing where none were asked for."""
+    rows = [
+        (
+            str(record.iteration),
+            name,
+            _with_interval(found.error, found.error_ci95, "+"),
+            _with_interval(found.barrier, found.barrier_ci95),
+            f"{found.up_to_break:+.3f}",
+            f"{found.after_break:+.3f}",
+            f"{found.shift:.3f}",
+        )
+        for record in data.records
+        for name, found in zip(data.plan.systems, record.barrier_corrected_ev, strict=False)
+    ]
+    if not rows:
+        return ""
+    headings = ("iteration", "of", "error (eV)", "barrier (eV)", "up to the break", "after it", "shift of the break")
+    words = (
+        "Barrier under the label engine, estimated from labels of a few frames around the break of the pulls; no "
+        "trajectory of the label engine. An error without an interval is one that first order does not reach."
+    )
+    return page.paragraph(words) + page.table(headings, rows)
+
+
+def _with_interval(value: float, half_width: float | None, sign: str = "") -> str:
+    if half_width is None:
+        return "cannot tell" if math.isnan(value) else f"{value:{sign}.3f}, cannot tell how far off"
+    return f"{value:{sign}.3f} ± {half_width:.3f}"
 
 
 def _pulls_words(data: RunData) -> str:

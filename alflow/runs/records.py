@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alflow.acquisition.audit import Verdict
 from alflow.acquisition.calibration import ErrorModel
+
+if TYPE_CHECKING:
+    from alflow.acquisition.correction import CorrectedBarrier
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,45 @@ def _model(data: Mapping[str, Any] | None) -> ErrorModel | None:
 
 
 @dataclass(frozen=True)
+class BarrierCorrection:
+    """What labels around the break say of a molecule's barrier at one rate: see `alflow.acquisition.correction`, eV.
+
+    Half-widths of 95 % intervals; None where the labels cannot tell.
+    """
+
+    error: float
+    """Of the potential's mean barrier: potential minus label engine. Not-a-number without labels in all windows."""
+    error_ci95: float | None
+    barrier: float
+    """Mean barrier under the label engine."""
+    barrier_ci95: float | None
+    single_ci95: float | None
+    """Of the barrier of one more trajectory of the label engine."""
+    up_to_break: float
+    """Part of the error."""
+    after_break: float
+    """Part of the error."""
+    shift: float
+    """Work of the shifted breaking point, a standard uncertainty."""
+
+    @staticmethod
+    def of(found: CorrectedBarrier) -> BarrierCorrection:
+        """Take over what was found."""
+        half_widths = [one.half_width if found.told else None for one in (found.error, found.barrier, found.single)]
+        error, barrier, single = half_widths
+        parts = found.up_to_break, found.after_break, found.shift
+        return BarrierCorrection(found.error.mean, error, found.barrier.mean, barrier, single, *parts)
+
+    def within(self, tolerance: float) -> bool:
+        """Say whether the whole interval of the error lies in [-tolerance, tolerance]."""
+        return self.error_ci95 is not None and abs(self.error) + self.error_ci95 <= tolerance
+
+    def may_be_within(self, tolerance: float) -> bool:
+        """Say whether some of the interval of the error lies there."""
+        return self.error_ci95 is not None and abs(self.error) - self.error_ci95 <= tolerance
+
+
+@dataclass(frozen=True)
 class IterationRecord:
     """One committed iteration.
 
@@ -125,6 +167,8 @@ class IterationRecord:
     """Pulls of each molecule and rate, its first replicas; None in records of earlier versions: all of the plan."""
     notes: tuple[str, ...] = field(default=())
     audit: AuditRecord | None = None
+    barrier_corrected_ev: tuple[BarrierCorrection, ...] = ()
+    """Of each molecule and rate, where pulls are audited around the break (`stop.audited_pulls`)."""
 
     @property
     def cut_short(self) -> str:
@@ -147,6 +191,7 @@ class IterationRecord:
                 data[key] = Estimate(**{**data[key], "values": tuple(data[key]["values"])})
         if data.get("audit") is not None:
             data["audit"] = AuditRecord.of(data["audit"])
+        data["barrier_corrected_ev"] = [BarrierCorrection(**one) for one in data.get("barrier_corrected_ev", ())]
         for key, value in data.items():
             if isinstance(value, list):
                 data[key] = tuple(value)

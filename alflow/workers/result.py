@@ -52,14 +52,16 @@ class App(Generic[P, T]):
     """Made by `reported`."""
     retried_by_caller: bool = False
     """Whether the caller decides itself what a lost worker means: the task may have killed it."""
+    priority: int = 1
+    """Of tasks that wait for a worker, those of a lower number go first."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
         """Bind arguments; an argument that is the `promise` of a task makes the new task wait for it."""
-        return Call(self.what, self.executor, self.function, args, kwargs, self.retried_by_caller)
+        return Call(self.what, self.executor, self.function, args, kwargs, self.retried_by_caller, self.priority)
 
-    def on(self, executor: str, what: str) -> App[P, T]:
+    def on(self, executor: str, what: str, priority: int = 1) -> App[P, T]:
         """Return the same function under another name on another executor."""
-        return replace(self, executor=executor, what=what)
+        return replace(self, executor=executor, what=what, priority=priority)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Call(Generic[T]):
     arguments: tuple[Any, ...]
     named: dict[str, Any]
     retried_by_caller: bool = False
+    priority: int = 1
 
 
 def reported(function: Callable[P, T]) -> Callable[P, Outcome[T]]:

@@ -218,12 +218,12 @@ def assess(model: EnsembleModel, composition: Composition, positions: FloatArray
     return Assessment(energies, forces, features.values, linear=features.linear)
 
 
-LABEL = App("label", "cpu", label, retried_by_caller=True)
+LABEL = App("label", "cpu", label, retried_by_caller=True, priority=0)
 MD_SEGMENT = App("md-segment", "cpu", md_segment)
 FIRST_STATE = App("first-state", "cpu", first_state)
 RELAX = App("relax", "cpu", relax)
-REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment)
+REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment, priority=2)  # no iteration waits to go on for it
 RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
 PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")
 TRAIN = App("train", "gpu", train)
-ASSESS = App("assess", "gpu", assess)
+ASSESS = App("assess", "gpu", assess, priority=0)

@@ -4,29 +4,37 @@ import itertools
 import json
 import shutil
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tinycampaign import TINY
 
+from alflow.campaign.goal import goal_reached, replicas_to_pull
 from alflow.campaign.launch import launch
 from alflow.config.load import validate_campaign
+from alflow.config.sampling import ReplicaSettings
 from alflow.display.view import Silent
 from alflow.errors import ConfigError
 from alflow.ledger import LedgerReader
 from alflow.report.report import write_report
 from alflow.runs.audits import load_audits
 from alflow.runs.directory import RunDirectory
+from alflow.runs.records import BarrierCorrection
 
 CAP, AUDIT = 20, 0.5
+FRAMES = 5
+"""Around the break of one pull."""
 
 
-def settings_with(iterations=3, **selection):
+def settings_with(iterations=3, stop=(), **selection):
     data = tomllib.loads(TINY)
     chosen = {"threshold": "calibrated", "cap_order": "diverse", "cap": CAP, "audit": AUDIT} | selection
     data["selection"].update(chosen)
     data["sampling"]["replicas"] = 2
-    return validate_campaign(data | {"iterations": iterations, "augmentation": {"copies": 0}}, "tiny")
+    return validate_campaign(
+        data | {"iterations": iterations, "augmentation": {"copies": 0}, "stop": dict(stop)}, "tiny"
+    )
 
 
 def run_of(settings, path):
@@ -105,6 +113,65 @@ def test_the_report_shows_what_was_audited(finished, tmp_path):
     text = write_report(finished, tmp_path / "report.html").read_text()
     assert "How far the uncertainty is to be trusted" in text
     assert "could not be made" not in text
+
+
+def test_labels_around_the_break_correct_the_barrier(tmp_path):
+    settings = settings_with(2, {"stop_when": "audit", "audited_pulls": 2}, cap=0)
+    run = run_of(settings, tmp_path / "run")
+    for record in run.records():
+        (found,) = record.barrier_corrected_ev
+        assert found.barrier_ci95 is None  # EMT's ethane comes apart without a snap: the labels cannot tell
+        assert 2 * (FRAMES - 3) <= record.new_labels <= 2 * FRAMES
+    with LedgerReader.open(run.ledger) as ledger:
+        assert {row.origin.kind for row in ledger.rows()} == {"first-data", "audit"}
+    assert RunDirectory(run.path).records() == run.records()
+
+
+def correction(error, half_width):
+    return BarrierCorrection(error, half_width, 6.0, 0.1, 0.3, error, 0.0, 0.0)
+
+
+def records_with(*found, replicas=80):
+    return [SimpleNamespace(barrier_corrected_ev=one, stopped=("",), replicas=replicas) for one in found]
+
+
+def test_an_audit_ends_a_campaign_and_says_that_its_end_is_near():
+    settings = settings_with(9, {"stop_when": "audit", "audited_pulls": 8, "tolerance_ev": 0.04})
+    settings = settings.model_copy(
+        update={"sampling": settings.sampling.model_copy(update={"replicas": ReplicaSettings(search=8, certify=80)})}
+    )
+    good, fair, bad, unknown = (
+        correction(0.01, 0.02),
+        correction(0.06, 0.03),
+        correction(0.09, 0.03),
+        correction(0.0, None),
+    )
+
+    def reached(*found, replicas=80):
+        return goal_reached(records_with(*found, replicas=replicas), settings.stop, settings.sampling.replicas)
+
+    assert reached((good,), (good, good)) != ""
+    assert (
+        reached((good,), (good, fair)) == reached((good,)) == reached((good,), ()) == reached((good,), (unknown,)) == ""
+    )
+    assert reached((good,), (good,), replicas=8) == ""
+    wanted = [
+        replicas_to_pull(records_with(found), settings)
+        for found in ((good,), (fair,), (bad,), (good, bad), (unknown,), ())
+    ]
+    assert wanted == [80, 80, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        ({"stop_when": "audit"}, "audited_pulls = 8"),
+        ({"stop_when": "audit", "audited_pulls": 1}, "audited_pulls = 8"),
+    ],
+)
+def test_an_audit_needs_two_pulls(stop, words):
+    with pytest.raises(ConfigError, match=words):
+        settings_with(stop=stop)
 
 
 @pytest.mark.parametrize(
