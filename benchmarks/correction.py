@@ -56,7 +56,7 @@ from alflow.campaign.plan import PullSpec, make_plan  # noqa: E402
 from alflow.errors import InputError, LabelError  # noqa: E402
 from alflow.labeling import make_engine  # noqa: E402
 from alflow.potentials import Ensemble, load_potential  # noqa: E402
-from alflow.report.curves import column, pull_folders, reference_folders  # noqa: E402
+from alflow.report.curves import column, number_of, pull_folders, reference_folders  # noqa: E402
 from alflow.runs.directory import RunDirectory  # noqa: E402
 from alflow.runs.environment import environment  # noqa: E402
 from alflow.types import FloatArray, Frames, IntArray, Labels  # noqa: E402
@@ -126,7 +126,9 @@ def read_pulls(run: RunDirectory, iteration: int, frames: tuple[int, int, int, i
     """Read the pulls of an iteration, draw the frames to judge, and evaluate them."""
     settings, found = run.settings(), []
     potential = load_potential(run.iteration(iteration) / "ensemble.pt")
-    for spec, folder in zip(make_plan(settings).pulls, pull_folders(run, iteration), strict=True):
+    specs = make_plan(settings).pulls
+    for folder in pull_folders(run, iteration):
+        spec = specs[number_of(folder)]
         target, coordinate = column(folder, "target"), column(folder, "coordinate")
         rng = generator(settings.seed, iteration, "audit", spec.index)
         rows, window = audit_rows(target, coordinate, rng, frames)
@@ -203,7 +205,8 @@ def judged(
     stated, every = corrected_barrier(barriers, audits), references.every
     slacks = [slack(pull.target, pull.coordinate, pull.work)[1] for pull in pulls]
     reference = confidence_interval(every)
-    errors = barriers - references.work if len(references.work) else np.empty(0)
+    paired = references.work[: len(pulls)]  # one that searched pulled the first replicas
+    errors = barriers - paired if len(paired) else np.empty(0)
     true = confidence_interval(errors)
     if not len(errors):
         half_width = math.hypot(confidence_interval(barriers).half_width, reference.half_width)

@@ -6,6 +6,8 @@ a budget of labels it pays to ask for frames that are unlike each other and unli
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from alflow.types import FloatArray, IntArray
@@ -28,7 +30,7 @@ def along_the_way(progress: FloatArray, windows: int, most: int) -> IntArray:
     Returns:
         Rows, ascending.
     """
-    window = _windows(progress, windows)
+    window = windows_of(progress, windows)
     share = max(1, most // windows)
     found = []
     for number in np.unique(window):
@@ -59,7 +61,7 @@ def at_random_along_the_way(
     Returns:
         Rows, ascending.
     """
-    window = _windows(progress, windows)
+    window = windows_of(progress, windows)
     free = np.setdiff1d(np.arange(len(progress)), [] if taken is None else taken)
     left = {int(number): rng.permutation(free[window[free] == number]).tolist() for number in np.unique(window[free])}
     found: list[int] = []
@@ -71,23 +73,27 @@ def at_random_along_the_way(
     return np.sort(np.array(found, dtype=np.int64))
 
 
-def _windows(progress: FloatArray, windows: int) -> IntArray:
-    """Return the window of each row, (F,)."""
+def windows_of(progress: FloatArray, windows: int) -> IntArray:
+    """Return which of equal windows of the progress made each row is in, (F,) from 0."""
     length = max(float(np.max(progress, initial=0.0)), np.finfo(np.float64).tiny)
     return np.clip((progress / length * windows).astype(np.int64), 0, windows - 1)
 
 
-def farthest_points(features: FloatArray, known: FloatArray, places: int) -> IntArray:
-    """Choose rows one by one, each the farthest from all that are known or chosen already.
+def farthest_points(features: FloatArray, known: FloatArray, places: int, window: IntArray) -> IntArray:
+    """Choose rows one by one, each the farthest of its window from all that are known or chosen already.
 
-    Greedy k-centre (T. F. Gonzalez, Theor. Comput. Sci. 1985, 38, 293): the largest distance from any row to the
-    nearest chosen one is at most twice the least possible. Features are divided by their standard deviations over all
-    rows, known ones too, first; one that does not vary has no part.
+    Windows take turns, so that none is left out: behind a break, fragments fly and turn as they like, and all of the
+    farthest frames are there, while it is before the break that a barrier is decided.
+
+    With one window it is the greedy k-centre (T. F. Gonzalez, Theor. Comput. Sci. 1985, 38, 293): the largest distance
+    from any row to the nearest chosen one is at most twice the least possible. Features are divided by their standard
+    deviations over all rows, known ones too, first; one that does not vary has no part.
 
     Args:
         features: (F, N) of the rows to choose from.
         known: (T, N) of what is known.
         places: rows chosen at most.
+        window: (F,) of the rows to choose from.
 
     Returns:
         Rows in the order of choice. Fewer than `places` where no other row differs from those chosen.
@@ -102,10 +108,13 @@ def farthest_points(features: FloatArray, known: FloatArray, places: int) -> Int
         distances = squares[:, None] + np.einsum("tn,tn->t", part, part) - 2.0 * rows @ part.T
         nearest = np.minimum(nearest, distances.min(axis=1))
     chosen: list[int] = []
-    while len(chosen) < min(places, len(rows)):
-        row = int(np.argmax(nearest))
+    turns = deque(np.flatnonzero(window == number) for number in np.unique(window))
+    while turns and len(chosen) < places:
+        own = turns.popleft()
+        row = int(own[np.argmax(nearest[own])])
         if nearest[row] <= 0.0:
-            break
+            continue
+        turns.append(own)
         chosen.append(row)
         nearest = np.minimum(nearest, squares + squares[row] - 2.0 * rows @ rows[row])
         nearest[chosen] = 0.0

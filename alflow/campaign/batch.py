@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from alflow.acquisition.audit import AuditRow, Calibration
-from alflow.acquisition.batch import along_the_way, at_random_along_the_way, farthest_points
+from alflow.acquisition.batch import along_the_way, at_random_along_the_way, farthest_points, windows_of
 from alflow.acquisition.plausibility import PlausibilityRule, plausible
 from alflow.acquisition.progress import advance, start_progress
 from alflow.acquisition.seeds import generator
@@ -140,7 +140,7 @@ def choose_batch(
 
     Candidates cover the way of each pull. Those whose expected error is below both tolerances are left out, once there
     is a calibration; of the others, those that differ most from each other and from what was learnt from are chosen,
-    one after another, within each composition. The audit's frames count as known.
+    one after another, windows of the progress taking turns, within each composition. The audit's frames count as known.
     """
     chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
     share = max(1, CANDIDATES // max(len(pulls), 1))
@@ -164,7 +164,9 @@ def choose_batch(
         features = np.stack([by_number[number].features[place] for number, _, place in places])
         known = [assessor.known[composition]]
         known += [one.assessed.features for one in audited if one.pull.frames.composition == composition]
-        for index in farthest_points(features, np.concatenate(known), cap):
+        way = np.array([pulls[number].progress[row] for number, row, _ in places])
+        window = windows_of(way, chosen.windows)
+        for index in farthest_points(features, np.concatenate(known), cap, window):
             number, row, place = places[index]
             spread = float(by_number[number].force_uncertainty[place])
             found[number].append(pulls[number].selected(row, spread))

@@ -42,13 +42,13 @@ class SelectionSettings(Settings):
     """Which frames are picked when more qualify than the cap: the first in time (the paper's scripts), spread evenly
     over the steps of the pull, or over its progress (growth of the pulled distance, and of the bond that grows most:
     what passes quickly, such as the break, is covered too), or those of the largest spread. `diverse`, with the
-    calibrated threshold: of all pulls together those that differ most, in the last hidden layer, from each other and
-    from what was learnt from."""
+    calibrated threshold: of all pulls together, in each window of the progress, those that differ most, in the last
+    hidden layer, from each other and from what was learnt from."""
     audit: float = Field(default=0.1, ge=0, le=1)
     """Share of the labels that `cap` and the jittered copies allow which is spent, beside them, on frames drawn at
     random over the progress of all pulls: what calibrates the uncertainty, and checks it."""
     windows: int = Field(default=10, gt=0)
-    """Orders `spread` and `progress`: equal windows of the pull's steps or progress, each with an equal share of the
+    """Orders `spread`, `progress` and `diverse`: equal windows of the pull's steps or progress, each with an equal share of the
     cap."""
     largest_nearest_angstrom: float = Field(default=3.0, gt=0)
     """A frame in which an atom has no neighbour this near is implausible and dropped."""

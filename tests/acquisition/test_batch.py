@@ -50,17 +50,17 @@ def test_the_audit_takes_what_there_is_and_nothing_twice():
 
 def test_the_farthest_is_chosen_first_and_what_is_known_is_left_out():
     line = np.array([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0], [10.0, 7.0], [4.9, 7.0]])  # the second feature does not vary
-    assert farthest_points(line, line[:1], 2).tolist() == [3, 4]
-    assert farthest_points(line, np.array([[10.0, 7.0]]), 1).tolist() == [0]
-    assert farthest_points(line, line, 3).tolist() == []
-    assert farthest_points(line[:0], line, 3).tolist() == []
+    assert farthest_points(line, line[:1], 2, np.zeros(5)).tolist() == [3, 4]
+    assert farthest_points(line, np.array([[10.0, 7.0]]), 1, np.zeros(5)).tolist() == [0]
+    assert farthest_points(line, line, 3, np.zeros(5)).tolist() == []
+    assert farthest_points(line[:0], line, 3, np.zeros(0)).tolist() == []
 
 
 @given(rows=st.integers(1, 40), known=st.integers(1, 20), places=st.integers(0, 50), seed=st.integers(0, 2**32))
 def test_farthest_points_cover_within_twice_the_next_distance(rows, known, places, seed):
     rng = np.random.default_rng(seed)
     features, learnt = rng.normal(size=(rows, 3)), rng.normal(size=(known, 3))
-    chosen = farthest_points(features, learnt, places)
+    chosen = farthest_points(features, learnt, places, np.zeros(rows))
     assert len(set(chosen.tolist())) == len(chosen) == min(rows, places)
     deviations = np.concatenate([features, learnt]).std(axis=0)
     scaled, centres = features / deviations, learnt / deviations
@@ -68,3 +68,12 @@ def test_farthest_points_cover_within_twice_the_next_distance(rows, known, place
         distances = np.linalg.norm(scaled[:, None] - centres[None], axis=-1).min(axis=1)
         assert distances[row] == pytest.approx(distances.max(), abs=1e-6)
         centres = np.concatenate([centres, scaled[row : row + 1]])
+
+
+def test_windows_take_turns():
+    line = np.array([[0.0], [1.0], [50.0], [60.0], [70.0], [80.0]])
+    window = np.array([0, 0, 1, 1, 1, 1])
+    known = np.array([[0.5]])
+    assert farthest_points(line, known, 4, np.zeros(6)).tolist() == [5, 2, 3, 4]
+    assert farthest_points(line, known, 4, window).tolist() == [0, 5, 1, 2]
+    assert farthest_points(line, line[:2], 4, window).tolist() == [5, 2, 3, 4]
