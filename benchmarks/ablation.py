@@ -44,9 +44,19 @@ segment_steps = 1300
 [selection]
 cap = 40
 cap_order = "progress"
+audit = 0.0
 [augmentation]
 copies = 1
 """
+TOGETHER = (
+    "selection.threshold=calibrated",
+    "selection.tolerance_ev=1e-4",
+    "selection.tolerance_ev_per_angstrom=1e-3",
+    "selection.cap=72",
+    "selection.audit=0.11",
+    "augmentation.copies=0",
+)
+"""As many labels as the common setting, a tenth of them for the audit, and no frame beyond doubt."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "common setting": (),
     "driver: best member": ("potential.driver=best-member",),
@@ -63,6 +73,16 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no plausibility filter": ("selection.largest_nearest_angstrom=1e6", "selection.smallest_nearest_angstrom=0.0"),
     "no jittered copies, twice the frames": ("augmentation.copies=0", "selection.cap=80"),
     "force weight 0.1": ("training.force_weight=0.1",),
+    "all pulls together: diverse": (*TOGETHER, "selection.cap_order=diverse"),
+    "all pulls together: random": (*TOGETHER, "selection.cap_order=random"),
+    "every frame in order": (
+        "selection.cap_order=first",
+        "selection.cap=80",
+        "selection.sigmas=0.0",
+        "selection.similarity_energy_ev=0.0",
+        "selection.similarity_distance_angstrom=0.0",
+        "augmentation.copies=0",
+    ),
 }
 QUICK = ("common setting", "cap: spread over steps")
 

@@ -26,8 +26,8 @@ from alflow.acquisition.uncertainty import lower, threshold_first_steps
 from alflow.types import FloatArray, IntArray, Segment, SelectedFrame
 from alflow.units import KCAL_PER_MOL_IN_EV
 
-CapOrder = Literal["first", "spread", "progress", "most-uncertain", "diverse"]
-"""`diverse` is of all pulls together (`alflow.acquisition.batch`), not of this selector."""
+CapOrder = Literal["first", "spread", "progress", "most-uncertain", "diverse", "random"]
+"""`diverse` and `random` are of all pulls together (`alflow.acquisition.batch`), not of this selector."""
 BY_WINDOW = ("spread", "progress")
 NO_BONDS = np.empty((0, 2), dtype=np.int64)
 

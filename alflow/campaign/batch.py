@@ -135,12 +135,14 @@ def choose_batch(
     assessor: Assessor,
     calibration: Calibration | None,
     audited: Sequence[Audited],
+    rng: np.random.Generator,
 ) -> list[list[SelectedFrame]]:
     """Choose the frames of all pulls together whose labels are worth most; return them by pull.
 
     Candidates cover the way of each pull. Those whose expected error is below both tolerances are left out, once there
     is a calibration; of the others, those that differ most from each other and from what was learnt from are chosen,
-    one after another, windows of the progress taking turns, within each composition. The audit's frames count as known.
+    one after another, windows of the progress taking turns, within each composition; or some at
+    random over the progress. The audit's frames count as known.
     """
     chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
     share = max(1, CANDIDATES // max(len(pulls), 1))
@@ -165,8 +167,11 @@ def choose_batch(
         known = [assessor.known[composition]]
         known += [one.assessed.features for one in audited if one.pull.frames.composition == composition]
         way = np.array([pulls[number].progress[row] for number, row, _ in places])
-        window = windows_of(way, chosen.windows)
-        for index in farthest_points(features, np.concatenate(known), cap, window):
+        if chosen.cap_order == "random":
+            picked = at_random_along_the_way(way, WINDOWS, cap, rng)
+        else:
+            picked = farthest_points(features, np.concatenate(known), cap, windows_of(way, chosen.windows))
+        for index in picked:
             number, row, place = places[index]
             spread = float(by_number[number].force_uncertainty[place])
             found[number].append(pulls[number].selected(row, spread))

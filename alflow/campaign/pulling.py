@@ -125,7 +125,8 @@ class _Pulling:
             self._campaign.farm.request(part.frames, origins)
         if self._together:
             calibration = calibrate(load_audits(self._campaign.run, self._iteration))
-            batch = choose_batch(self._settings, ended, self._assessor, calibration, audited)
+            rng = generator(self._settings.seed, self._iteration, "batch")
+            batch = choose_batch(self._settings, ended, self._assessor, calibration, audited, rng)
             for one, picked in zip(pulls, batch, strict=True):
                 one.selected.extend(picked)
                 self._ask_for_labels(one.spec, picked)

@@ -38,18 +38,19 @@ class SelectionSettings(Settings):
     """A frame is kept only if the energy, too, differs by more from the last frame that was kept."""
     cap: int = Field(default=50, ge=0)
     """Frames picked in one iteration at most, shared by all replicas."""
-    cap_order: Literal["first", "spread", "progress", "most-uncertain", "diverse"] = "spread"
+    cap_order: Literal["first", "spread", "progress", "most-uncertain", "diverse", "random"] = "spread"
     """Which frames are picked when more qualify than the cap: the first in time (the paper's scripts), spread evenly
     over the steps of the pull, or over its progress (growth of the pulled distance, and of the bond that grows most:
     what passes quickly, such as the break, is covered too), or those of the largest spread. `diverse`, with the
     calibrated threshold: of all pulls together, in each window of the progress, those that differ most, in the last
-    hidden layer, from each other and from what was learnt from."""
+    hidden layer, from each other and from what was learnt from; `random`, with that threshold too: at random over their
+    progress, to compare with."""
     audit: float = Field(default=0.1, ge=0, le=1)
     """Share of the labels that `cap` and the jittered copies allow which is spent, beside them, on frames drawn at
     random over the progress of all pulls: what calibrates the uncertainty, and checks it."""
     windows: int = Field(default=10, gt=0)
-    """Orders `spread`, `progress` and `diverse`: equal windows of the pull's steps or progress, each with an equal share of the
-    cap."""
+    """Orders `spread`, `progress` and `diverse`: equal windows of the pull's steps or progress, each with an equal
+    share of the cap."""
     largest_nearest_angstrom: float = Field(default=3.0, gt=0)
     """A frame in which an atom has no neighbour this near is implausible and dropped."""
     smallest_nearest_angstrom: float = Field(default=0.6, ge=0)

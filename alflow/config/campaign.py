@@ -310,10 +310,10 @@ class CampaignSettings(Settings):
     @model_validator(mode="after")
     def _chosen_together(self) -> Self:
         chosen = self.selection
-        if (chosen.threshold == "calibrated") != (chosen.cap_order == "diverse"):
+        if (chosen.threshold == "calibrated") != (chosen.cap_order in ("diverse", "random")):
             raise ValueError(
-                "selection.threshold 'calibrated' and selection.cap_order 'diverse' go together: frames are chosen "
-                f"once all pulls have ended; got {chosen.threshold!r} and {chosen.cap_order!r}"
+                "selection.threshold 'calibrated' and selection.cap_order 'diverse' (or 'random') go together: frames "
+                f"are chosen once all pulls have ended; got {chosen.threshold!r} and {chosen.cap_order!r}"
             )
         if chosen.threshold == "calibrated" and not chosen.audit:
             raise ValueError("selection.threshold 'calibrated' is calibrated by audits: set selection.audit above 0")

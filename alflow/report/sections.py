@@ -46,6 +46,7 @@ ORDERS = {
     "spread": "spread evenly over the steps of the pull",
     "progress": "spread evenly over the progress of the pull (growth of distance and of the bond that grows most)",
     "most-uncertain": "those of the largest spread",
+    "random": "of all pulls together, at random over their progress",
     "diverse": "of all pulls together, in each window of the progress, those that differ most",
 }
 

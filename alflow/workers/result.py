@@ -78,11 +78,15 @@ class Call(Generic[T]):
 
 
 def reported(function: Callable[P, T]) -> Callable[P, Outcome[T]]:
-    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `heartbeat.watchdog`."""
+    """Wrap a task so that it returns an `Outcome`, and takes `silence_s`: see `heartbeat.watchdog`.
+
+    What the graph tells the executor of a task comes along, and is dropped.
+    """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> Outcome[T]:
         silence_s = float(str(kwargs.pop("silence_s", 0.0)))
+        kwargs.pop("parsl_resource_specification", None)
         started = time.time()
         with heartbeat.watchdog(silence_s):
             value = function(*args, **kwargs)
