@@ -55,8 +55,8 @@ from alflow.sampling.steered import start_pull  # noqa: E402
 from alflow.structures import alkane, end_carbons  # noqa: E402
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Split  # noqa: E402
 
-STIFFNESS = 1e-3
-"""Weights of the last layers beside fresh ones: molecules keep their shape while they are pulled."""
+STIFFNESS, COLD_K = 1e-6, 1e-3
+"""Weights of the last layers beside fresh ones, and the temperature: pulled atoms stay together, for hardly anything acts."""
 CORES = len(os.sched_getaffinity(0))
 ROUNDS = 5
 PLAIN = "torch's passes, plain"
@@ -256,10 +256,10 @@ def evaluation(ensemble: ANIEnsemble, frames: Frames, device: torch.device, vari
 
 def pull(ensemble: ANIEnsemble, carbons: int, replicas: int, device: torch.device, variant: Variant, steps: int) -> Row:
     """Return steps times replicas a second of pulls that advance together."""
-    molecule, settings = alkane(carbons), PullSettings(record_stride=10)
+    molecule, settings = alkane(carbons), PullSettings(record_stride=10, temperature_k=COLD_K)
     spring = Distance(molecule.numbers, end_carbons(molecule.numbers), settings)
     rng, place = np.random.default_rng(1), molecule.positions[0]
-    states = [start_pull(MDState(0, place, rng.normal(0.0, 1e-4, place.shape)), spring) for _ in range(replicas)]
+    states = [start_pull(MDState(0, place, rng.normal(0.0, 1e-5, place.shape)), spring) for _ in range(replicas)]
     model = model_of(ensemble, molecule, device, variant)
     runner = BatchedRunner(model, molecule.composition, states, spring, settings, steps=steps)
     runner.begin()
