@@ -56,7 +56,7 @@ from alflow.structures import alkane, end_carbons  # noqa: E402
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Split  # noqa: E402
 
 STIFFNESS, COLD_K = 1e-6, 1e-3
-"""Weights of the last layers beside fresh ones, and the temperature: pulled atoms stay together, for hardly anything acts."""
+"""Weights of the last layers beside fresh ones, and K: a molecule stays whole, for next to nothing moves its atoms."""
 CORES = len(os.sched_getaffinity(0))
 ROUNDS = 5
 PLAIN = "torch's passes, plain"

@@ -108,4 +108,4 @@ def test_compiled_for_one_shape_after_the_other(monkeypatch):
             found.append(model(torch.from_numpy(frames.positions)))
         for one, other in zip(*found, strict=True):
             assert other.numpy() == pytest.approx(one.numpy(), abs=1e-4)
-        assert float(found[1][1].abs().max()) > 1.0
+        assert float(found[1][1].abs().max()) > 0.5
