@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from alflow.config.sampling import PullSettings  # noqa: E402
+from alflow.cudagraph import captured  # noqa: E402
 from alflow.potentials.ani.batched import BatchedForceModel  # noqa: E402
 from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.network import fresh_networks  # noqa: E402
@@ -50,7 +51,6 @@ from alflow.potentials.sharing import sharing  # noqa: E402
 from alflow.potentials.threads import torch_threads  # noqa: E402
 from alflow.sampling.batched import BatchedRunner  # noqa: E402
 from alflow.sampling.coordinates.distance import Distance  # noqa: E402
-from alflow.sampling.cudagraph import captured  # noqa: E402
 from alflow.sampling.steered import start_pull  # noqa: E402
 from alflow.structures import alkane, end_carbons  # noqa: E402
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Split  # noqa: E402

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from alflow.config.sampling import PullSettings
+from alflow.cudagraph import captured
 from alflow.errors import InputError
 from alflow.sampling.batchedstate import Constants, Replicas, Tried, too_far
 from alflow.sampling.coordinates.distance import Distance
-from alflow.sampling.cudagraph import captured
 from alflow.sampling.record import Span
 from alflow.sampling.sanity import DISTANCES_EVERY, evaluation_fault, motion_fault
 from alflow.types import Composition, Evaluation, FloatArray, Frames, IntArray, MDState, Segment, SteeringState
