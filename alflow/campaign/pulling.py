@@ -13,7 +13,7 @@ from alflow.acquisition import selection
 from alflow.acquisition.augmentation import jitter
 from alflow.acquisition.seeds import generator
 from alflow.campaign.campaign import Campaign
-from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.judging import Judge
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
@@ -22,7 +22,8 @@ from alflow.ledger import Origin, OriginKind
 from alflow.runs.xyz import write_trajectory
 from alflow.types import Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
-from alflow.workers.tasks import PULL_SEGMENT, RELAX_WITH_POTENTIAL
+from alflow.workers.result import Call
+from alflow.workers.tasks import PULL_SEGMENT, PULL_SEGMENTS, RELAX_WITH_POTENTIAL, Batched, State
 
 
 @dataclass
@@ -49,7 +50,7 @@ def pull(campaign: Campaign, references: References, iteration: int, ensemble: T
     pulls = campaign.plan.pulls
     campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in pulls)
     stage = _Pulling(campaign, references, iteration, ensemble)
-    running = [stage.start(spec, rule) for spec, rule in zip(pulls, stage.rules(pulls), strict=True)]
+    running = stage.start(pulls)
     campaign.graph.run_until(lambda: all(one.chain.done for one in running))
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
@@ -87,21 +88,50 @@ class _Pulling:
             rules.append(self._judge.rule(spec, cap, turn))
         return rules
 
-    def start(self, spec: PullSpec, rule: selection.SelectionRule) -> Pull:
-        """Submit the tasks of a pull."""
+    def start(self, specs: Sequence[PullSpec]) -> list[Pull]:
+        """Submit the tasks of all pulls: each by itself, or as many replicas of one molecule and rate as the batch."""
+        pulls = [self._prepare(spec, rule) for spec, rule in zip(specs, self.rules(specs), strict=True)]
+        batch = self._settings.sampling.batch
+        if batch == "off":
+            for one in pulls:
+                one.chain.start(self._start_of(one.spec))
+            return pulls
+        replicas = self._settings.sampling.replicas
+        for first in range(0, len(pulls), replicas):
+            alike = pulls[first : first + replicas]
+            for at in range(0, replicas, batch):
+                self._start_together(alike[at : at + batch])
+        return pulls
+
+    def _start_together(self, pulls: Sequence[Pull]) -> None:
+        """Submit the tasks of replicas that advance together."""
+        spec, model = pulls[0].spec, self._model
+
+        def call(previous: tuple[Batched, ...], steps: int) -> Call[tuple[Segment, ...]]:
+            molecule = spec.molecule
+            return PULL_SEGMENTS(model, molecule.composition, spec.steering, spec.settings, steps, *previous)
+
+        chains = tuple(one.chain for one in pulls)
+        detail = {"pulls": [one.spec.index for one in pulls], "iteration": self._iteration}
+        JointChains(self._campaign.graph, chains, call, detail).start([self._start_of(one.spec) for one in pulls])
+
+    def _prepare(self, spec: PullSpec, rule: selection.SelectionRule) -> Pull:
+        """Return a pull; nothing is submitted yet."""
         campaign, model = self._campaign, self._model
         folder = self._folder / f"pull-{spec.index:02d}"
         early_stop = self._judge.early_stop()
         chain = pull_chain(campaign.graph, PULL_SEGMENT, folder, spec, model, early_stop, iteration=self._iteration)
         found = Pull(spec, chain, selection.start(rule, spec.index))
         chain.on_segment = lambda segment: self._select(found, self._judge.with_chosen_spread(segment))
-        if self._settings.sampling.relax_with == "label-engine":
-            chain.start(self._references.relaxed(spec))
-        else:
-            state = StoredState(campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
-            call = relaxation(self._settings, spec, model, RELAX_WITH_POTENTIAL)
-            chain.start(state.get(call, pull=spec.index, iteration=self._iteration))
         return found
+
+    def _start_of(self, spec: PullSpec) -> State:
+        """Return where a pull starts: the relaxed structure, or the promise of the task that relaxes it."""
+        if self._settings.sampling.relax_with == "label-engine":
+            return self._references.relaxed(spec)
+        state = StoredState(self._campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
+        call = relaxation(self._settings, spec, self._model, RELAX_WITH_POTENTIAL)
+        return state.get(call, pull=spec.index, iteration=self._iteration)
 
     def _select(self, one: Pull, segment: Segment) -> None:
         """Feed one segment to the selector, and ask for labels of what it picks; write down a pull that has ended."""

@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.labeling.frames import sound
@@ -15,6 +15,11 @@ from alflow.labeling.protocol import LabelEngine
 from alflow.types import Composition, Evaluation, FloatArray, ForceModel
 from alflow.workers import heartbeat
 from alflow.workers.selftest import Canary, self_test_error, verify
+
+if TYPE_CHECKING:
+    import torch
+
+    from alflow.sampling.batched import Batchable, BatchedForceModel
 
 LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
 """Reasons that say nothing of a structure when they come once."""
@@ -159,3 +164,13 @@ def force_model(model: ModelReference, composition: Composition) -> ForceModel:
 
         return forces
     return heartbeat.with_heartbeat(_ensemble(model.path).force_model(composition, model.driver, threads=1))
+
+
+def batched_force_model(
+    model: EnsembleModel, composition: Composition, device: torch.device | None
+) -> BatchedForceModel:
+    """Return what drives several trajectories together, on a device or, without one, on the CPU."""
+    import torch  # noqa: PLC0415 - torch is heavy
+
+    ensemble: Batchable = _ensemble(model.path)
+    return ensemble.batched_force_model(composition, model.driver, device or torch.device("cpu"))
