@@ -20,6 +20,9 @@ from alflow.errors import ConfigError
             {"selection": {"threshold": "conformal"}, "split": {"kind": "random"}},
             "calibrated on rows that no member trained on",
         ),
+        ({"sampling": {"batch": 0}}, "sampling.batch"),
+        ({"sampling": {"batch": 4}, "stop": {"pull_spread_factor": 2.0}}, "ends single pulls"),
+        ({"sampling": {"batch": 4}, "potential": {"kind": "schnet"}, "training": {}}, "at once: 'schnet' does not"),
         ({"system": {"carbons": [6], "structure": "x.xyz"}}, "either carbons or structure"),
     ],
 )
