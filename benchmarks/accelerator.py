@@ -369,7 +369,7 @@ def run(results: Results, plan: Plan) -> None:
                 run_batched(results, plan, what, ensemble, (carbons, count))
     run_trainings(results, plan)
     on_gpu = results.device.type == "cuda"
-    for variant in (COMPILED, *GRAPHS) if on_gpu else (DOUBLE,):
+    for variant in (*GRAPHS, COMPILED) if on_gpu else (DOUBLE,):
         for count in plan.molecules[6][:0:-1]:
             run_variant(results, plan, many, count, variant)
 

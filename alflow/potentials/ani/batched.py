@@ -129,7 +129,7 @@ class BatchedForceModel:
         self._first, self._second = pairs[0], pairs[1]
         self._flat = pairs[0] * self._angular + pairs[1]
         self._overflow.zero_()
-        if self._compiled:  # from nothing for these shapes: torch 2.11 cannot go from one shape to dynamic ones here
+        if self._compiled:  # from nothing for these shapes: torch 2.11 failed at the second, which it takes as dynamic
             torch.compiler.reset()
         slopes = torch.compile(self._differentiate, dynamic=False) if self._compiled else self._differentiate_eagerly
         self._slopes: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = slopes
