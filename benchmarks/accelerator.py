@@ -21,6 +21,7 @@ import json  # noqa: E402
 import multiprocessing  # noqa: E402
 import platform  # noqa: E402
 import signal  # noqa: E402
+import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
@@ -34,35 +35,32 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout, whose `benchmarks` is no installed package
+
 from alflow.config.sampling import PullSettings  # noqa: E402
+from alflow.cudagraph import captured  # noqa: E402
 from alflow.potentials.ani.batched import BatchedForceModel  # noqa: E402
 from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: E402
 from alflow.potentials.ani.network import fresh_networks  # noqa: E402
 from alflow.potentials.ani.settings import ANISettings, ANITrainingSettings  # noqa: E402
 from alflow.potentials.ani.symmetry import SymmetryFunctions  # noqa: E402
-from alflow.potentials.ani.training.contraction import contraction_of  # noqa: E402
 from alflow.potentials.ani.training.data import TrainingData, prepare  # noqa: E402
-from alflow.potentials.ani.training.device_optimiser import DeviceOptimiser  # noqa: E402
-from alflow.potentials.ani.training.passes import DevicePasses  # noqa: E402
-from alflow.potentials.ani.training.schedule import Optimiser  # noqa: E402
 from alflow.potentials.ani.training.trainer import Trainer  # noqa: E402
 from alflow.potentials.sharing import sharing  # noqa: E402
 from alflow.potentials.threads import torch_threads  # noqa: E402
 from alflow.sampling.batched import BatchedRunner  # noqa: E402
 from alflow.sampling.coordinates.distance import Distance  # noqa: E402
-from alflow.sampling.cudagraph import captured  # noqa: E402
 from alflow.sampling.steered import start_pull  # noqa: E402
 from alflow.structures import alkane, end_carbons  # noqa: E402
 from alflow.types import Dataset, Frames, Group, Labels, MDState, Split  # noqa: E402
+from benchmarks.accelerator_table import Row, tables  # noqa: E402
 
-STIFFNESS = 1e-3
-"""Weights of the last layers beside fresh ones: molecules keep their shape while they are pulled."""
+STIFFNESS, COLD_K = 1e-6, 1e-3
+"""Weights of the last layers beside fresh ones, and K: a molecule stays whole, for next to nothing moves its atoms."""
 CORES = len(os.sched_getaffinity(0))
 ROUNDS = 5
-PLAIN = "torch's passes, plain"
 LONGEST = 300
 """Carbons of a molecule that is evaluated but not pulled; and of all replicas together in the longer pulls."""
-Row = dict[str, float | str]
 
 
 def random_ensemble(members: int) -> ANIEnsemble:
@@ -119,11 +117,12 @@ class Results:
         if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_reserved()
         try:
             with time_limit(seconds):
                 row |= measurement()
             if on_gpu:
-                row["gigabytes"] = torch.cuda.max_memory_reserved() / 1e9
+                row["gigabytes"] = (torch.cuda.max_memory_reserved() - before) / 1e9
         except Exception as error:  # noqa: BLE001 - whatever it is, it is written down and the rest goes on
             row["failed"] = f"{type(error).__name__}: {str(error)[:300]}"
         self.add(row)
@@ -139,18 +138,6 @@ class Results:
             for row in self.rows
             if row["what"] in cores and "per second" in row and not str(row["side"]).startswith("cores")
         }
-
-    def table(self) -> str:
-        """Return a table in Markdown."""
-        ratios = self.ratios()
-        lines = ["| what | by | ms | a second | memory, GB | beside the cores |", "|---|---|---|---|---|---|"]
-        for row in self.rows:
-            ratio = ratios.get(f"{row['what']}: {row['side']}", "")
-            values = [row.get(key, "") for key in ("milliseconds", "per second", "gigabytes")] + [ratio]
-            shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
-            shown[1] = str(row["failed"]) if "failed" in row else shown[1]
-            lines.append(f"| {row['what']} | {row['side']} | {' | '.join(shown)} |")
-        return "\n".join(lines) + "\n"
 
 
 @contextmanager
@@ -239,7 +226,10 @@ def model_of(ensemble: ANIEnsemble, frames: Frames, device: torch.device, varian
 def evaluation(ensemble: ANIEnsemble, frames: Frames, device: torch.device, variant: Variant, least: float) -> Row:
     """Return the time of one batched evaluation, and how far its forces are from those of the kernels."""
     model, places = model_of(ensemble, frames, device, variant), torch.from_numpy(frames.positions).to(device)
+    began = time.perf_counter()
     outputs = [value.clone() for value in model(places)]
+    wait(device)
+    first = time.perf_counter() - began
 
     def evaluate() -> None:
         for output, value in zip(outputs, model(places), strict=True):
@@ -251,15 +241,17 @@ def evaluation(ensemble: ANIEnsemble, frames: Frames, device: torch.device, vari
     expected = ensemble.evaluate(few)[1].mean(axis=0)
     error = np.abs(outputs[1][:2].cpu().numpy() - expected).max() / np.abs(expected).max()
     row: Row = {"milliseconds": 1e3 * seconds, "per second": len(frames) / seconds, "force error": float(error)}
+    if variant.compiled:
+        row["first call, s"] = first
     return row | ({"note": eager} if eager else {})
 
 
 def pull(ensemble: ANIEnsemble, carbons: int, replicas: int, device: torch.device, variant: Variant, steps: int) -> Row:
     """Return steps times replicas a second of pulls that advance together."""
-    molecule, settings = alkane(carbons), PullSettings(record_stride=10)
+    molecule, settings = alkane(carbons), PullSettings(record_stride=10, temperature_k=COLD_K)
     spring = Distance(molecule.numbers, end_carbons(molecule.numbers), settings)
     rng, place = np.random.default_rng(1), molecule.positions[0]
-    states = [start_pull(MDState(0, place, rng.normal(0.0, 1e-4, place.shape)), spring) for _ in range(replicas)]
+    states = [start_pull(MDState(0, place, rng.normal(0.0, 1e-5, place.shape)), spring) for _ in range(replicas)]
     model = model_of(ensemble, molecule, device, variant)
     runner = BatchedRunner(model, molecule.composition, states, spring, settings, steps=steps)
     runner.begin()
@@ -290,8 +282,8 @@ def epoch(data: TrainingData, members: int, batch: int, side: str, device: torch
         data: what is learnt.
         members: trained together.
         batch: frames a step.
-        side: one core or all with the compiled passes; or the passes of torch on the device, plain: with Jacobians sent
-            with each batch, and torch's AdamW.
+        side: one core or all with the compiled passes; or the device, whole steps as graphs or one operation after the
+            other.
         device: for the passes of torch.
         least: s, how long to measure.
     """
@@ -303,12 +295,11 @@ def epoch(data: TrainingData, members: int, batch: int, side: str, device: torch
     networks = random_ensemble(members).networks
     with torch_threads(1), sharing(1 if side == "cores, one" else CORES) as share:
         trainer = Trainer(data, splits, settings, networks, np.zeros((members, 2)), share)
-        if not on_cores and (where == "cpu" or side == PLAIN):
-            kept = contraction_of(data, device, 0.0 if side == PLAIN else settings.memory_limit_gb)
-            trainer.passes = DevicePasses("gelu", *trainer.scaling.tensors(device), kept)
-            optimiser = Optimiser if side == PLAIN else DeviceOptimiser
-            trainer.optimiser = optimiser(settings, trainer.parameters, trainer.gradient)
-        trainer.train_epoch([order[:batch] for order in orders], 1000, 1e-5)
+        if not on_cores and where == "cpu":
+            trainer.run_on(device, whole_steps=side == "graph")
+        elif side == "eager":
+            trainer.steps = None
+        trainer.train_epoch(orders if side == "graph" else [order[:batch] for order in orders], 1000, 1e-5)
         found: list[float] = []
         while not found or (sum(found) < least and len(found) < ROUNDS):
             wait(device)
@@ -317,7 +308,9 @@ def epoch(data: TrainingData, members: int, batch: int, side: str, device: torch
             wait(device)
             found.append(time.perf_counter() - began)
     seconds = float(np.median(found))
-    return {"milliseconds": 1e3 * seconds, "per second": members * len(data) / seconds}
+    row: Row = {"milliseconds": 1e3 * seconds, "per second": members * len(data) / seconds}
+    why = trainer.steps.eager if trainer.steps is not None and device.type == "cuda" else ""
+    return row | ({"note": why} if why else {})
 
 
 def machine_of(device: torch.device) -> Row:
@@ -336,8 +329,8 @@ DOUBLE = Variant("eager, double precision", graph=False, precision=torch.float64
 GRAPHS = (
     Variant("graph, TF32", tf32=True),
     Variant("graph, double precision", precision=torch.float64),
-    Variant("graph, torch.compile", compiled=True),
 )
+COMPILED = Variant("graph, torch.compile", compiled=True)
 
 
 @dataclass(frozen=True)
@@ -375,11 +368,20 @@ def run(results: Results, plan: Plan) -> None:
                 what = f"force evaluations, C{carbons}, {name}"
                 run_batched(results, plan, what, ensemble, (carbons, count))
     run_trainings(results, plan)
-    for variant in GRAPHS if results.device.type == "cuda" else (DOUBLE,):
-        for count in plan.molecules[6][1:]:
-            what = f"force evaluations, C6, {plan.members} members"
-            measure = partial(evaluation, many, shaken(6, count), results.device, variant, plan.least)
-            results.measure(what, f"{count} frames, {variant.name}", measure)
+    on_gpu = results.device.type == "cuda"
+    for variant in (*GRAPHS, COMPILED) if on_gpu else (DOUBLE,):
+        for count in plan.molecules[6][:0:-1]:
+            run_variant(results, plan, many, count, variant)
+
+
+def run_variant(results: Results, plan: Plan, ensemble: ANIEnsemble, count: int, variant: Variant) -> None:
+    """Measure evaluations of hexane in another way, and pulls where it is compiled."""
+    what = f"force evaluations, C6, {ensemble.members} members"
+    measure = partial(evaluation, ensemble, shaken(6, count), results.device, variant, plan.least)
+    results.measure(what, f"{count} frames, {variant.name}", measure)
+    if variant.compiled:
+        measure = partial(pull, ensemble, 6, count, results.device, variant, plan.steps)
+        results.measure(what, f"pull of {count}, {variant.name}", measure)
 
 
 def run_batched(results: Results, plan: Plan, what: str, ensemble: ANIEnsemble, size: tuple[int, int]) -> None:
@@ -401,7 +403,7 @@ def run_trainings(results: Results, plan: Plan) -> None:
     for members in (1, plan.members):
         for batch in plan.batches:
             what = f"epoch of {len(data)} frames, {members} member(s), batches of {batch}"
-            for side in ("cores, one", "cores, all", "torch's passes", PLAIN):
+            for side in ("cores, one", "cores, all", "eager", "graph")[members > 1 :]:
                 measure = partial(epoch, data, members, batch, side, results.device, plan.least)
                 results.measure(what, side, measure)
 
@@ -427,7 +429,7 @@ def main() -> None:
         results.machine = machine_of(device)
         results.write()
         if options.table:
-            options.table.write_text(results.table())
+            options.table.write_text(tables(results.rows, results.machine))
     for name, ratio in results.ratios().items():
         print(f"{name:72s} {ratio:.3f} times the cores")
 

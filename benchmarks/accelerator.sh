@@ -4,6 +4,7 @@
 #   -w  folder of wheels that this Python lacks; they go to a temporary folder
 #   -o  folder for gpu-tests.txt, accelerator.json and accelerator.md; the present one if not given
 # It prints as it goes. The tests have two minutes, the measurements four (--budget).
+# `benchmarks/accelerator_table.py FOLDER/accelerator.json --into benchmarks/RESULTS.md` puts its tables there.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 wheels='' out=.

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "alflow"
 ROOMS = (
     ("errors", "units"),
     ("types",),
+    ("cudagraph",),
     ("files",),
     ("config",),
     ("structures",),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from alflow.execution.graph import TaskGraph
 from alflow.runs.directory import load_segment, load_state, save_segment, save_state
 from alflow.types import MDState, Segment
 from alflow.workers.result import Call, Outcome
-from alflow.workers.tasks import State
+from alflow.workers.tasks import Batched, State
 
 
 @dataclass
@@ -41,10 +42,14 @@ class SegmentChain:
             found.append(load_segment(path))
         return found
 
-    def start(self, state: State) -> None:
-        """Replay what is stored, and submit the rest."""
+    def replay(self) -> None:
+        """Take what is stored."""
         for segment in self.stored():
             self._take(segment)
+
+    def start(self, state: State) -> None:
+        """Replay what is stored, and submit the rest."""
+        self.replay()
         if self.done:
             return
         previous: State = self.segments[-1].end if self.segments else state
@@ -54,11 +59,19 @@ class SegmentChain:
 
     def _handle(self, result: Outcome[Segment] | BaseException) -> None:
         if isinstance(result, BaseException):
-            self.error = self.error or result
-            self.done = True
+            self.fail(result)
         elif not self.done:
-            save_segment(self._path(len(self.segments)), result.value)
-            self._take(result.value)
+            self.keep(result.value)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self.error = self.error or error
+        self.done = True
+
+    def keep(self, segment: Segment) -> None:
+        """Store the next segment, and take it."""
+        save_segment(self._path(len(self.segments)), segment)
+        self._take(segment)
 
     def _take(self, segment: Segment) -> None:
         self.segments.append(segment)
@@ -72,6 +85,51 @@ class SegmentChain:
         """Raise a CampaignError if the trajectory failed."""
         if self.error is not None:
             raise CampaignError(f"{name} could not be run: {type(self.error).__name__}: {self.error}") from self.error
+
+
+@dataclass(frozen=True)
+class JointChains:
+    """Trajectories of the same lengths whose segments are made together, one task for the next segment of all."""
+
+    graph: TaskGraph
+    chains: tuple[SegmentChain, ...]
+    call: Callable[[tuple[Batched, ...], int], Call[tuple[Segment, ...]]]
+    """From (where each goes on, or what the task before returned for all; steps) to the task."""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, states: Sequence[State]) -> None:
+        """Replay what is stored, and submit the rest from the first segment that one of them lacks.
+
+        A chain whose later segments are stored keeps them: made again, they would be the same.
+        """
+        for chain in self.chains:
+            chain.replay()
+        going = [len(chain.segments) for chain in self.chains if not chain.done]
+        if not going:
+            return
+        first, lengths = min(going), self.chains[0].lengths
+        previous: tuple[Batched, ...] = tuple(map(partial(_goes_on, first), self.chains, states))
+        for index in range(first, len(lengths)):
+            call = self.call(previous, lengths[index])
+            task = self.graph.submit(call, partial(self._handle, index), segment=index, **self.detail)
+            previous = (task.promise,)
+
+    def _handle(self, index: int, result: Outcome[tuple[Segment, ...]] | BaseException) -> None:
+        if isinstance(result, BaseException):
+            for chain in self.chains:
+                if not chain.done:
+                    chain.fail(result)
+            return
+        for chain, segment in zip(self.chains, result.value, strict=True):
+            if not chain.done and len(chain.segments) == index:
+                chain.keep(segment)
+
+
+def _goes_on(first: int, chain: SegmentChain, state: State) -> Batched:
+    """Return where a chain goes on with a segment; one that has stopped stays where it is."""
+    if chain.segments and chain.segments[-1].stopped:
+        return chain.segments[-1]
+    return chain.segments[first - 1] if first else state
 
 
 @dataclass

@@ -98,15 +98,16 @@ def forecast_from_first_iteration(
         first: record of the first iteration.
         events: lines of the event log.
     """
-    settings, seconds = plan.settings, {"train": 0.0, "pull-segment": 0.0}
+    settings, seconds = plan.settings, {"train": 0.0, "pull-segment": 0.0, "pull-segments": 0.0}
     for event in events:
         if event["what"] in seconds and event.get("iteration") == 0 and event.get("outcome") == "ok":
             seconds[event["what"]] += event["ended"] - event["started"]
-    if not all(seconds.values()):
+    pulls = seconds["pull-segment"] + seconds["pull-segments"]
+    if not pulls or not seconds["train"]:
         return None
     epochs = _epochs(settings, carried_over=False)
     frame_epoch = seconds["train"] / (epochs * first.labels * settings.split.train_fraction)
-    step = seconds["pull-segment"] / (len(first.stopped) * settings.sampling.pull.steps)
+    step = pulls / (len(first.stopped) * settings.sampling.pull.steps)
     stages = _stages(plan, label_seconds, step, frame_epoch)
     return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
 

@@ -21,7 +21,7 @@ from alflow.acquisition.seeds import generator
 from alflow.campaign.assessing import Assessor
 from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
 from alflow.campaign.campaign import Campaign
-from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
 from alflow.campaign.judging import Judge
 from alflow.campaign.plan import PullSpec
@@ -33,7 +33,8 @@ from alflow.runs.audits import load_audits
 from alflow.runs.xyz import write_trajectory
 from alflow.types import Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
-from alflow.workers.tasks import PULL_SEGMENT, RELAX_WITH_POTENTIAL
+from alflow.workers.result import Call
+from alflow.workers.tasks import PULL_SEGMENT, PULL_SEGMENTS, RELAX_WITH_POTENTIAL, Batched, State
 
 
 @dataclass
@@ -107,9 +108,21 @@ class _Pulling:
         self._assessor = Assessor(campaign, iteration, self._model, ensemble.dataset)
 
     def start_all(self, specs: Sequence[PullSpec]) -> list[Pull]:
-        """Submit the tasks of all pulls."""
+        """Submit the tasks of all pulls: each by itself, or as many replicas of one molecule and rate as the batch."""
         rules = [None] * len(specs) if self._together else self._rules(specs)
-        return [self._start(spec, rule) for spec, rule in zip(specs, rules, strict=True)]
+        pulls = [self._prepare(spec, rule) for spec, rule in zip(specs, rules, strict=True)]
+        batch = self._settings.sampling.batch
+        if batch == "off":
+            for one in pulls:
+                one.chain.start(self._start_of(one.spec))
+            return pulls
+        alike: dict[int, list[Pull]] = {}
+        for one in pulls:
+            alike.setdefault(one.spec.index - one.spec.replica, []).append(one)
+        for replicas in alike.values():
+            for first in range(0, len(replicas), batch):
+                self._start_together(replicas[first : first + batch])
+        return pulls
 
     def choose(self, pulls: list[Pull]) -> Pulled:
         """Draw the audits, choose what is chosen of all pulls together, and ask for the labels of all."""
@@ -146,21 +159,35 @@ class _Pulling:
             rules.append(self._judge.rule(spec, cap, turn))
         return rules
 
-    def _start(self, spec: PullSpec, rule: selection.SelectionRule | None) -> Pull:
-        """Submit the tasks of a pull."""
+    def _start_together(self, pulls: Sequence[Pull]) -> None:
+        """Submit the tasks of replicas that advance together."""
+        spec, model = pulls[0].spec, self._model
+
+        def call(previous: tuple[Batched, ...], steps: int) -> Call[tuple[Segment, ...]]:
+            molecule = spec.molecule
+            return PULL_SEGMENTS(model, molecule.composition, spec.steering, spec.settings, steps, *previous)
+
+        chains = tuple(one.chain for one in pulls)
+        detail = {"pulls": [one.spec.index for one in pulls], "iteration": self._iteration}
+        JointChains(self._campaign.graph, chains, call, detail).start([self._start_of(one.spec) for one in pulls])
+
+    def _prepare(self, spec: PullSpec, rule: selection.SelectionRule | None) -> Pull:
+        """Return a pull; nothing is submitted yet."""
         campaign, model = self._campaign, self._model
         folder = self._folder / f"pull-{spec.index:02d}"
         early_stop = self._judge.early_stop()
         chain = pull_chain(campaign.graph, PULL_SEGMENT, folder, spec, model, early_stop, iteration=self._iteration)
         found = Pull(spec, chain, None if rule is None else selection.start(rule, spec.index))
         chain.on_segment = lambda segment: self._take(found, segment)
-        if self._settings.sampling.relax_with == "label-engine":
-            chain.start(self._references.relaxed(spec))
-        else:
-            state = StoredState(campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
-            call = relaxation(self._settings, spec, model, RELAX_WITH_POTENTIAL)
-            chain.start(state.get(call, pull=spec.index, iteration=self._iteration))
         return found
+
+    def _start_of(self, spec: PullSpec) -> State:
+        """Return where a pull starts: the relaxed structure, or the promise of the task that relaxes it."""
+        if self._settings.sampling.relax_with == "label-engine":
+            return self._references.relaxed(spec)
+        state = StoredState(self._campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
+        call = relaxation(self._settings, spec, self._model, RELAX_WITH_POTENTIAL)
+        return state.get(call, pull=spec.index, iteration=self._iteration)
 
     def _take(self, one: Pull, segment: Segment) -> None:
         """Feed one segment to the selector, and ask for labels of what it picks; write down a pull that has ended."""

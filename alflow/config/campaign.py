@@ -197,6 +197,9 @@ class SamplingSettings(Settings):
     certify = 80}` for few while the barrier still errs by much, and many once it may be certified."""
     rates_angstrom_per_ps: tuple[PositiveFloat, ...] = ()
     """Several pulling rates, each run for every replica; empty: the rate of `pull`."""
+    batch: Literal["off"] | Annotated[int, Field(ge=1)] = "off"
+    """Replicas of one molecule and rate that one task pulls together, with one evaluation of all of them a step: for a
+    GPU and small molecules; "off": a task a pull, in LAMMPS."""
     reference: bool = True
     """Pull with the label engine as well, once a campaign, for the error of the barrier."""
 
@@ -213,6 +216,11 @@ class SamplingSettings(Settings):
             raise ValueError(
                 f"pull.record_stride must divide pull.steps, so that the last step, whose work is the barrier, is "
                 f"recorded; got {self.pull.record_stride} and {self.pull.steps}"
+            )
+        if self.batch != "off" and self.coordinate != "distance":
+            raise ValueError(
+                f"sampling.batch pulls together along the coordinate 'distance' alone; the coordinate is "
+                f"{self.coordinate!r}. Set sampling.batch = 'off'."
             )
         return self
 
@@ -293,6 +301,22 @@ class CampaignSettings(Settings):
             raise ValueError(
                 f"stop.stop_when {self.stop.stop_when!r} judges by an interval whether its goal is near, and one pull "
                 "has none: set sampling.replicas.search to 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_pull_together(self) -> Self:
+        if self.sampling.batch == "off":
+            return self
+        if not find(POTENTIALS, self.potential.kind).batched:
+            raise ValueError(
+                "sampling.batch needs a potential that evaluates many structures at once: "
+                f"{self.potential.kind!r} does not. Set sampling.batch = 'off', or take the potential 'ani'."
+            )
+        if self.stop.pull_spread_factor is not None:
+            raise ValueError(
+                "stop.pull_spread_factor ends single pulls, and those of a batch advance together: leave it out, or "
+                "set sampling.batch = 'off'"
             )
         return self
 

@@ -78,6 +78,8 @@ class PotentialKind(Kind[SettingsT]):
 
     format: ClassVar[str]
     """What its files of weights say that they hold."""
+    batched: ClassVar[bool] = False
+    """Whether its ensembles have `batched_force_model`; see `alflow.sampling.batched.Batchable`."""
 
     def train(
         self, dataset: Dataset, splits: Sequence[Split], settings: SettingsT, training: Training

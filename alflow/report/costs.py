@@ -21,7 +21,7 @@ NONE = "-"
 KINDS: dict[str, tuple[str, ...]] = {
     "first data": ("first-state", "md-segment"),
     "training": ("train",),
-    "pull": ("relax-with-potential", "pull-segment"),
+    "pull": ("relax-with-potential", "pull-segment", "pull-segments"),
     "labels": ("label",),
     "reference": ("relax", "reference-segment"),
 }

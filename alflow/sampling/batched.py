@@ -12,20 +12,20 @@ is one launch of a CUDA graph. A replica that has gone wrong stays as it was at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alflow.config.sampling import PullSettings
+from alflow.cudagraph import captured
 from alflow.errors import InputError
 from alflow.sampling.batchedstate import Constants, Replicas, Tried, too_far
 from alflow.sampling.coordinates.distance import Distance
-from alflow.sampling.cudagraph import captured
 from alflow.sampling.record import Span
 from alflow.sampling.sanity import DISTANCES_EVERY, evaluation_fault, motion_fault
 from alflow.types import Composition, Evaluation, FloatArray, Frames, IntArray, MDState, Segment, SteeringState
@@ -53,6 +53,20 @@ class BatchedForceModel(Protocol):
         ...
 
 
+class Batchable(Protocol):
+    """An ensemble that evaluates many structures at once."""
+
+    def batched_force_model(
+        self, composition: Composition, driver: int | Literal["mean"], device: torch.device
+    ) -> BatchedForceModel:
+        """Return what drives many trajectories of one composition together.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class BatchedPull:
     """What a batch of pulls gave."""
@@ -71,6 +85,7 @@ def pull_together(
     settings: PullSettings,
     *,
     steps: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> BatchedPull:
     """Pull R replicas of one molecule for a number of steps, from where `start_pull` or the last batch ended.
 
@@ -83,11 +98,12 @@ def pull_together(
         spring: pulls; the thermostat leaves its atoms alone.
         settings: of the pull.
         steps: number of steps.
+        alive: called before each stretch of steps, and before a step is recorded as a graph.
 
     Raises:
         InputError: there are no states, they are at different steps, or one has ended before.
     """
-    runner = BatchedRunner(model, composition, states, spring, settings, steps=steps)
+    runner = BatchedRunner(model, composition, states, spring, settings, steps=steps, alive=alive)
     runner.begin()
     runner.advance()
     return BatchedPull(runner.segments(), runner.eager)
@@ -105,9 +121,11 @@ class BatchedRunner:
         settings: PullSettings,
         *,
         steps: int,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """See `pull_together`."""
         _check(states)
+        self._alive = alive
         self._model, self._composition, self._spring, self._settings = model, composition, spring, settings
         self._span = Span(states[0].step, steps, settings.record_stride, settings.timestep_fs)
         self._constants = Constants.of(composition, spring, settings, model.device)
@@ -131,6 +149,7 @@ class BatchedRunner:
         step, last = self._span.first, self._span.first + self._span.steps
         while step < last:
             stop = min(last, step + STRETCH)
+            self._alive()
             before, rows = self._now.copy(), len(self._steps)
             for number in range(step + 1, stop + 1):
                 self._looking() if number % DISTANCES_EVERY == 0 else self._plain()
@@ -159,6 +178,7 @@ class BatchedRunner:
 
     def _capture(self) -> None:
         """Record the step, with and without a look at the distances."""
+        self._alive()
         before = self._now.copy()
         self._plain, self.eager = captured(partial(self._step, look=False), self._model.device)
         self._looking, eager = captured(partial(self._step, look=True), self._model.device)

@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from alflow.errors import EngineLostError, InputError, LabelError
 from alflow.labeling.frames import sound
@@ -17,7 +17,10 @@ from alflow.workers import heartbeat
 from alflow.workers.selftest import Canary, self_test_error, verify
 
 if TYPE_CHECKING:
+    import torch
+
     from alflow.potentials import Ensemble
+    from alflow.sampling.batched import Batchable, BatchedForceModel
 
 LOST = ("timeout", "engine-crash", "out-of-memory", "engine-error")
 """Reasons that say nothing of a structure when they come once."""
@@ -164,3 +167,13 @@ def force_model(model: ModelReference, composition: Composition) -> ForceModel:
 
         return forces
     return heartbeat.with_heartbeat(ensemble_of(model).force_model(composition, model.driver, threads=1))
+
+
+def batched_force_model(
+    model: EnsembleModel, composition: Composition, device: torch.device | None
+) -> BatchedForceModel:
+    """Return what drives several trajectories together, on a device or, without one, on the CPU."""
+    import torch  # noqa: PLC0415 - torch is heavy
+
+    ensemble = cast("Batchable", ensemble_of(model))  # the settings refuse a kind that has no such route
+    return ensemble.batched_force_model(composition, model.driver, device or torch.device("cpu"))

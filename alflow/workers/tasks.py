@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from alflow.config.campaign import PotentialSettings
 from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings
+from alflow.errors import InputError
 from alflow.types import Assessment, Composition, Dataset, FloatArray, MDState, Member, Segment, Split
 from alflow.workers import heartbeat
 from alflow.workers.models import (
@@ -19,6 +20,7 @@ from alflow.workers.models import (
     EngineModel,
     EnsembleModel,
     ModelReference,
+    batched_force_model,
     engine_of,
     ensemble_of,
     force_model,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 State = MDState | Outcome[MDState] | Outcome[Segment]
 """Where a stretch of a trajectory starts: a state, or what the task before returned."""
+Batched = State | Segment | Outcome[tuple[Segment, ...]]
+"""Where one of several goes on: a state or a segment; or what the task before returned for all of them."""
 
 
 def threads() -> int:
@@ -153,6 +157,63 @@ def pull_segment(
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
 
 
+@reported
+def pull_segments(
+    model: EnsembleModel,
+    composition: Composition,
+    steering: SteeringReference,
+    settings: PullSettings,
+    steps: int,
+    *previous: Batched,
+) -> tuple[Segment, ...]:
+    """Run one segment of several pulls together, on this worker's GPU if it has one; an ended pull stays ended.
+
+    Args:
+        model: drives them.
+        composition: of the molecule.
+        steering: along the coordinate `distance`.
+        settings: of the pulls.
+        steps: number of steps.
+        previous: where each pull goes on; or, alone, what the segment before returned for all of them.
+
+    Raises:
+        InputError: the steering is along another coordinate.
+    """
+    from alflow.potentials.devices import accelerator  # noqa: PLC0415
+    from alflow.potentials.threads import torch_threads  # noqa: PLC0415
+    from alflow.sampling.batched import pull_together  # noqa: PLC0415
+    from alflow.sampling.coordinates.distance import Distance  # noqa: PLC0415
+    from alflow.sampling.steered import start_pull  # noqa: PLC0415
+
+    acting = steering.bind(settings)
+    if not isinstance(acting, Distance):
+        raise InputError(f"Pulls advance together along the coordinate 'distance' alone; got {type(acting).__name__}.")
+    starts = _each(previous)
+    going = [item for item in starts if not (isinstance(item, Segment) and item.stopped)]
+    states = [item.end if isinstance(item, Segment) else item for item in going]
+    states = [start_pull(state, acting) if state.steering is None else state for state in states]
+    pulled: Iterator[Segment] = iter(())
+    if states:
+        with torch_threads(threads()):
+            forces = batched_force_model(model, composition, accelerator())
+            done = pull_together(forces, composition, states, acting, settings, steps=steps, alive=heartbeat.beat)
+        pulled = iter(done.segments)
+    return tuple(
+        replace(empty_segment(item), end=item.end, stopped=item.stopped)
+        if isinstance(item, Segment) and item.stopped
+        else replace(next(pulled), forces=None)
+        for item in starts
+    )
+
+
+def _each(previous: tuple[Batched, ...]) -> list[MDState | Segment]:
+    """Return where each of several pulls goes on."""
+    values = [item.value if isinstance(item, Outcome) else item for item in previous]
+    if len(values) == 1 and isinstance(values[0], tuple):
+        return list(values[0])
+    return [value for value in values if not isinstance(value, tuple)]
+
+
 def empty_segment(like: Segment) -> Segment:
     """Return a segment without frames, of the same molecule."""
     return replace(like.take(slice(0)), forces=None)
@@ -225,5 +286,6 @@ RELAX = App("relax", "cpu", relax)
 REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment, priority=2)  # no iteration waits to go on for it
 RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
 PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")
+PULL_SEGMENTS = App("pull-segments", "gpu", pull_segments)
 TRAIN = App("train", "gpu", train)
 ASSESS = App("assess", "gpu", assess, priority=0)

@@ -25,6 +25,7 @@ from alflow.labeling.guard import GuardedEngine
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
 from alflow.runs.directory import RunDirectory, load_dataset, load_members, load_segment
+from alflow.runs.events import read_events
 from alflow.structures import alkane
 from alflow.types import Frames, Segment
 from alflow.workers.tasks import empty_segment
@@ -122,6 +123,28 @@ def test_a_pull_that_ends_early_ends_at_the_same_frame_however_it_is_cut_or_resu
     stopped = [record.stopped[0] for path in (whole, parts) for record in RunDirectory(path).records()]
     assert "13 records in a row" in stopped[0]
     assert stopped[:2] == stopped[2:]
+
+
+def test_replicas_that_are_pulled_together_go_on_where_the_driver_was_killed_and_end_the_same(tmp_path, monkeypatch):
+    changes = {"sampling__batch": 2, "sampling__replicas": 3, "iterations": 1}
+    whole = run(tmp_path / "whole", **changes)
+    with monkeypatch.context() as patched:
+        fail_at_call(patched, "pull-segments", 3)
+        with pytest.raises(CampaignError, match="planted"):
+            run(tmp_path / "run", **changes)
+    folder = RunDirectory(tmp_path / "run").iteration(0)
+    kept = [len(list((folder / f"pull-{index:02d}").glob("segment-*.npz"))) for index in range(3)]
+    assert sum(kept) < 9
+    assert max(kept) > 0
+    assert run(tmp_path / "run", **changes) == whole
+    (record,) = RunDirectory(tmp_path / "whole").records()
+    assert len(set(record.barrier_ev.values)) == 3
+    events = list(read_events(RunDirectory(tmp_path / "whole").events))
+    pulls = [event["pulls"] for event in events if event["what"] == "pull-segments"]
+    assert sorted(pulls) == [[0, 1]] * 3 + [[2]] * 3
+    run(tmp_path / "alone", sampling__replicas=3, iterations=1)
+    (alone,) = RunDirectory(tmp_path / "alone").records()
+    assert record.barrier_ev.values == pytest.approx(alone.barrier_ev.values, rel=1e-4)
 
 
 def test_a_pull_without_a_record_in_its_last_segment_has_the_work_of_the_one_before():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakegraph import FakeGraph
 
-from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.errors import CampaignError
 from alflow.types import Composition, Frames, MDState, Segment
 from alflow.workers.result import App, Outcome
@@ -110,3 +110,75 @@ def test_a_chain_waits_for_the_state_that_it_starts_from(tmp_path):
     made.start(state.get(App("relax", "cpu", lambda: START)()))
     graph.run_until(lambda: made.done)
     assert graph.names() == ["relax", *["pull-segment"] * 3]
+
+
+def run_together(steps, *previous):
+    """Return what `run` gives for each; one that has stopped stays where it is."""
+    first = previous[0].value if isinstance(previous[0], Outcome) else previous
+    return tuple(one if getattr(one, "stopped", "") else run(one, steps) for one in first)
+
+
+def together(graph, folder, count=3):
+    app = App("pull-segments", "gpu", run_together)
+    chains = tuple(SegmentChain(graph, folder / f"pull-{number}", LENGTHS, None) for number in range(count))
+    return JointChains(graph, chains, lambda previous, steps: app(steps, *previous), {"pulls": [0, 1, 2]})
+
+
+def ends(joint):
+    return [[part.end.step for part in chain.segments] for chain in joint.chains]
+
+
+def test_chains_go_together_and_each_stores_its_segments(tmp_path):
+    graph = FakeGraph({"pull-segments": run_together})
+    joint = together(graph, tmp_path)
+    joint.start([START] * 3)
+    assert len(graph.waiting) == 3
+    graph.run_until(lambda: all(chain.done for chain in joint.chains))
+    assert ends(joint) == [[10, 20, 25]] * 3
+    assert graph.done[1].detail == {"segment": 1, "pulls": [0, 1, 2]}
+    again = together(FakeGraph(), tmp_path)
+    again.start([START] * 3)  # all is stored: nothing is submitted
+    assert ends(again) == ends(joint)
+
+
+@pytest.mark.parametrize("lost", ["pull-1/segment-001.npz", "pull-2/segment-000.npz"])
+def test_chains_go_on_from_the_first_segment_that_one_of_them_lacks(tmp_path, lost):
+    joint = together(FakeGraph({"pull-segments": run_together}), tmp_path)
+    joint.start([START] * 3)
+    joint.graph.step()
+    joint.graph.step()
+    (tmp_path / lost).unlink()  # the driver was killed before it was written
+    (tmp_path / "pull-2/segment-001.npz").unlink()
+    graph = FakeGraph({"pull-segments": run_together})
+    again = together(graph, tmp_path)
+    again.start([START] * 3)
+    graph.run_until(lambda: all(chain.done for chain in again.chains))
+    assert ends(again) == [[10, 20, 25]] * 3
+    assert len(graph.done) == (3 if "000" in lost else 2)
+
+
+def test_a_chain_that_has_stopped_stays_so_and_the_others_go_on(tmp_path):
+    def stops(steps, *previous):
+        found = run_together(steps, *previous)
+        return (segment(START, 10, "The molecule flew apart."), *found[1:]) if steps == 10 else found
+
+    for _ in range(2):  # the second time, from what is stored
+        graph = FakeGraph({"pull-segments": stops})
+        joint = together(graph, tmp_path)
+        joint.start([START] * 3)
+        graph.run_until(lambda found=joint: all(chain.done for chain in found.chains))
+        assert ends(joint) == [[10], [10, 20, 25], [10, 20, 25]]
+        (tmp_path / "pull-1/segment-001.npz").unlink(missing_ok=True)
+
+
+def test_a_task_that_fails_ends_the_chains_that_were_not_done(tmp_path):
+    def fails(steps, *previous):
+        if steps == 5:
+            raise MemoryError("no room")
+        return (segment(START, 10, "The molecule flew apart."), *run_together(steps, *previous)[1:])
+
+    graph = FakeGraph({"pull-segments": fails})
+    joint = together(graph, tmp_path)
+    joint.start([START] * 3)
+    graph.run_until(lambda: all(chain.done for chain in joint.chains))
+    assert [type(chain.error).__name__ for chain in joint.chains] == ["NoneType", "MemoryError", "MemoryError"]

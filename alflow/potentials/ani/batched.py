@@ -14,6 +14,7 @@ respect to the displacements in the lists, gathered into the atoms without atomi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -56,7 +57,9 @@ class BatchedForceModel:
             device: where it runs.
             driver: a member, or the mean of all: whose energies and forces are returned.
             precision: of descriptors and networks.
-            compiled: fuse by `torch.compile`; it compiles at the first call, for some ten seconds.
+            compiled: fuse by `torch.compile`. It compiles at the first call for each number of structures and length of
+                the lists, some ten seconds each time, and drops what `torch.compile` has made for others in this
+                process: worth it where some 10⁴ steps or more follow. `benchmarks/accelerator.py` has both sides.
 
         Raises:
             StructureError: an element is unknown to the ensemble.
@@ -82,7 +85,7 @@ class BatchedForceModel:
         self._activate = gelu if ensemble.networks.activation == "gelu" else _celu
         self._cutoffs = functions.radial_cutoff**2, functions.angular_cutoff**2
         self._overflow = torch.zeros((), dtype=torch.bool, device=device)
-        self._slopes = torch.compile(self._differentiate) if compiled else self._differentiate_eagerly
+        self._compiled = compiled
         self._resize(ROOM, ROOM)
 
     @torch.no_grad()
@@ -126,6 +129,10 @@ class BatchedForceModel:
         self._first, self._second = pairs[0], pairs[1]
         self._flat = pairs[0] * self._angular + pairs[1]
         self._overflow.zero_()
+        if self._compiled:  # from nothing for these shapes: torch 2.11 failed at the second, which it takes as dynamic
+            torch.compiler.reset()
+        slopes = torch.compile(self._differentiate, dynamic=False) if self._compiled else self._differentiate_eagerly
+        self._slopes: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = slopes
 
     def _note(self, nearest: Tensor) -> None:
         """Note whether a list is full of neighbours within the cutoff, where it could be longer."""

@@ -18,6 +18,9 @@ from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import Composition, FloatArray, ForceModel, Frames, IntArray
 
 if TYPE_CHECKING:
+    import torch
+
+    from alflow.potentials.ani.batched import BatchedForceModel
     from alflow.potentials.ani.lastlayer import ANILastLayer
 
 Driver = int | Literal["mean"]
@@ -106,6 +109,16 @@ class ANIEnsemble:
         if driver != "mean":
             weights = np.eye(self.members)[driver]
         return CompiledForceModel(self._evaluator(composition.numbers), weights)
+
+    def batched_force_model(self, composition: Composition, driver: Driver, device: torch.device) -> BatchedForceModel:
+        """Return what drives many trajectories of one composition together; see `BatchedForceModel`.
+
+        Raises:
+            StructureError: an element is unknown to the ensemble.
+        """
+        from alflow.potentials.ani.batched import BatchedForceModel  # noqa: PLC0415 - torch is heavy
+
+        return BatchedForceModel(self, composition, device, driver=driver)
 
     def _evaluator(self, numbers: IntArray) -> Evaluator:
         """Bind to one composition.

@@ -21,6 +21,7 @@ class ANIKind(PotentialKind[ANIPotentialSettings]):
         "other_layers": (8, 6),
         "training": {"epochs": 4, "checkpoint_every_s": 0.0},
     }
+    batched: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchani", "numba")
 
     def references(self, settings: ANIPotentialSettings) -> tuple[str, ...]:  # noqa: ARG002 - always the same

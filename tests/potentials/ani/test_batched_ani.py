@@ -1,5 +1,7 @@
 """The route by torch beside the kernels: energies, forces and spreads of many structures at once."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,18 @@ def test_an_atom_alone():
 def test_an_element_that_is_unknown_is_named():
     with pytest.raises(StructureError, match="atom 0 is N"):
         BatchedForceModel(ensemble(), Composition(np.array([7, 1, 1, 1])), torch.device("cpu"))
+
+
+def test_compiled_for_one_shape_after_the_other(monkeypatch):
+    quick = functools.partial(torch.compile, backend="aot_eager")  # traced as for a device, and run without a compiler
+    monkeypatch.setattr(torch, "compile", quick)
+    for count in (2, 3):
+        potential, frames = ensemble(members=2), shaken(3, count)
+        found = []
+        for compiled in (False, True):
+            model = BatchedForceModel(potential, frames.composition, torch.device("cpu"), compiled=compiled)
+            model.make_room(frames.positions)
+            found.append(model(torch.from_numpy(frames.positions)))
+        for one, other in zip(*found, strict=True):
+            assert other.numpy() == pytest.approx(one.numpy(), abs=1e-4)
+        assert float(found[1][1].abs().max()) > 0.5

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -10,9 +11,36 @@ from torch import Tensor
 
 from alflow.potentials.ani.kernels.jacobian import densify
 from alflow.potentials.ani.training.data import Batch, TrainingData
+from alflow.types import IntArray
 
 CHUNK = 64
 """Frames whose Jacobians are made dense at a time."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where atoms stand in frames that all have the same number of slots: sorted by element, P slots in all."""
+
+    bounds: IntArray
+    """(E + 1,) first slot of each element."""
+    of_atoms: IntArray
+    """(n,) slot of each atom of the dataset."""
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Self:
+        """Return slots with room for each frame of a dataset."""
+        bounds = np.concatenate([[0], np.cumsum(data.counts.max(axis=0))]).astype(np.int64)
+        of_atoms = []
+        for group in data.groups:
+            species = data.functions.species(group.numbers)
+            order = np.argsort(species, kind="stable")
+            place = np.empty(len(species), np.int64)
+            place[order] = np.arange(len(species)) - np.searchsorted(species[order], species[order])
+            of_atoms.append(np.tile(bounds[species] + place, len(group)))
+        return cls(bounds, np.concatenate(of_atoms))
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
 
 
 class Contraction(Protocol):
@@ -38,19 +66,31 @@ class Contract(Protocol):
 class DenseContraction:
     """Both products of the Jacobian: one padded matrix (most atoms · L, most atoms · 3) for each frame of a batch."""
 
-    def __init__(self, batch: Batch, device: torch.device, dense: Tensor | None = None) -> None:
-        """Take a batch; `dense` are its Jacobians if they are there, perhaps with room for more atoms."""
+    def __init__(
+        self, batch: Batch, device: torch.device, dense: Tensor | None = None, slots: IntArray | None = None
+    ) -> None:
+        """Take a batch.
+
+        Args:
+            batch: of B frames with n atoms.
+            device: where it runs.
+            dense: (B, P · L, P · 3) Jacobians of the batch if they are there.
+            slots: (n,) where in the P slots of its frame each atom stands; as in the frame if not given.
+        """
         self._shape = batch.vectors.shape
         if dense is None:
             dense = torch.from_numpy(densify(batch.jacobian, batch.places, batch.offsets, self._shape[2])).to(device)
         self._dense = dense
-        frames, present = batch.padded_rows.shape
-        dummy = self._shape[0] * self._shape[1]
-        padded = np.full((frames, dense.shape[2] // 3), dummy, np.int64)
-        padded[:, :present] = batch.padded_rows
+        frames, most = len(batch.frames), dense.shape[2] // 3
+        atoms = np.diff(batch.offsets)
+        first = np.repeat(batch.offsets[:-1], atoms)
+        within = np.arange(len(first)) - first if slots is None else slots
+        real = np.repeat(np.arange(frames) * most, atoms) + within
+        padded = np.full(frames * most, self._shape[0] * self._shape[1], np.int64)
+        padded[real] = batch.rows
         self._rows = torch.from_numpy(batch.rows).to(device)
-        self._padded_rows = torch.from_numpy(padded).to(device)
-        self._real = torch.from_numpy(np.flatnonzero(padded != dummy)).to(device)
+        self._padded_rows = torch.from_numpy(padded.reshape(frames, most)).to(device)
+        self._real = torch.from_numpy(real).to(device)
 
     def forces(self, gradient: Tensor) -> Tensor:
         """Return (n, 3) -∂E/∂G · ∂G/∂r from (M, R, L) ∂E/∂G."""
@@ -78,22 +118,40 @@ class ResidentJacobians:
 
     def __init__(self, data: TrainingData, device: torch.device) -> None:
         """Take all frames of a dataset."""
-        most, length = int(data.atoms.max()), data.functions.length
-        self._dense = torch.zeros(len(data), most, length, most, 3, device=device)
+        self.slots = Slots.of(data)
+        most, length = len(self.slots), data.functions.length
+        self._atom_start, self._length = data.atom_start, length
+        self.dense = torch.zeros(len(data), most * length, most * 3, device=device)
+        """(F, P · L, P · 3)."""
         for start in range(0, len(data), CHUNK):
             frames = np.arange(start, min(start + CHUNK, len(data)))
-            _, jacobian, places = data.pieces(frames)
-            offsets = np.concatenate([[0], np.cumsum(data.atoms[frames])]).astype(np.int64)
-            dense = densify(jacobian, places, offsets, length)
-            size = dense.shape[2] // 3
-            part = torch.from_numpy(dense).to(device).view(len(frames), size, length, size, 3)
-            self._dense[start : start + len(frames), :size, :, :size] = part
+            self._fill(data, frames)
+
+    def _fill(self, data: TrainingData, frames: IntArray) -> None:
+        """Put the Jacobians of consecutive frames where their atoms stand."""
+        _, jacobian, places = data.pieces(frames)
+        atoms = data.atoms[frames]
+        dense = densify(jacobian, places, np.concatenate([[0], np.cumsum(atoms)]).astype(np.int64), self._length)
+        most, size = len(self.slots), dense.shape[2] // 3
+        slots = np.full((len(frames), size), most, np.int64)  # those that are no atom go to one more, which is dropped
+        slots[np.arange(size) < atoms[:, None]] = self.slots.of_atoms[
+            data.atom_start[frames[0]] : data.atom_start[frames[-1] + 1]
+        ]
+        there = torch.from_numpy(slots).to(self.dense.device)
+        part = self.dense.new_zeros(len(frames), most + 1, self._length, most + 1, 3)
+        blocks = torch.from_numpy(dense).to(self.dense.device).view(len(frames), size, self._length, size, 3)
+        frame = torch.arange(len(frames), device=self.dense.device)[:, None, None]
+        part[frame, there[:, :, None], :, there[:, None, :]] = blocks.permute(0, 1, 3, 2, 4)
+        whole = part[:, :most, :, :most].reshape(len(frames), most * self._length, most * 3)
+        self.dense[frames[0] : frames[-1] + 1] = whole
 
     def __call__(self, batch: Batch, device: torch.device) -> DenseContraction:
         """Return the products of a batch."""
-        frames, most, length, _, _ = self._dense.shape
-        picked = self._dense.view(frames, most * length, most * 3)[torch.from_numpy(batch.frames).to(device)]
-        return DenseContraction(batch, device, picked)
+        picked = self.dense[torch.from_numpy(batch.frames).to(device)]
+        starts = self._atom_start[batch.frames]
+        atoms = np.diff(batch.offsets)
+        within = np.arange(batch.offsets[-1]) - np.repeat(batch.offsets[:-1], atoms)
+        return DenseContraction(batch, device, picked, self.slots.of_atoms[np.repeat(starts, atoms) + within])
 
 
 def contraction_of(data: TrainingData, device: torch.device, limit_gb: float) -> Contract:
@@ -104,6 +162,6 @@ def contraction_of(data: TrainingData, device: torch.device, limit_gb: float) ->
         device: where it trains.
         limit_gb: most memory for them, GB.
     """
-    needed = 4.0 * len(data) * 3 * int(data.atoms.max()) ** 2 * data.functions.length
+    needed = 4.0 * len(data) * 3 * int(data.counts.max(axis=0).sum()) ** 2 * data.functions.length
     free = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else float("inf")
     return ResidentJacobians(data, device) if needed <= min(1e9 * limit_gb, free) else DenseContraction

@@ -38,18 +38,36 @@ class DeviceOptimiser:
         self._first, self._second = torch.zeros_like(self._flat), torch.zeros_like(self._flat)
         self._steps = 0
 
-    @torch.no_grad()
     def step(self, rates: list[float]) -> None:
         """Change the weights, with one learning rate a member."""
+        numbers = torch.tensor([*rates, *self.count()], dtype=self._flat.dtype).to(self._flat.device)
+        self.change(numbers[:-2], numbers[-2], numbers[-1])
+
+    def count(self) -> tuple[float, float]:
+        """Count one step more, and return what its means of the gradient and of its square are short of: 1 - βᵗ."""
         self._steps += 1
-        rate = torch.tensor(rates, dtype=self._flat.dtype).to(self._flat.device)[self._member]
+        return 1.0 - FIRST_DECAY**self._steps, 1.0 - SECOND_DECAY**self._steps
+
+    @torch.no_grad()
+    def change(self, rates: Tensor, mean_bias: Tensor, square_bias: Tensor) -> None:
+        """Change the weights without asking anything of the host.
+
+        Args:
+            rates: (M,) learning rates.
+            mean_bias: () of the step, see `count`.
+            square_bias: () of the step.
+        """
+        rate = rates[self._member]
         self._first.lerp_(self._gradient, 1.0 - FIRST_DECAY)
         self._second.mul_(SECOND_DECAY).addcmul_(self._gradient, self._gradient, value=1.0 - SECOND_DECAY)
-        mean_bias, square_bias = 1.0 - FIRST_DECAY**self._steps, 1.0 - SECOND_DECAY**self._steps
         change = (self._first / mean_bias).div_((self._second / square_bias).sqrt_().add_(SMALLEST))
         if self._descends is not None:
             change = torch.where(self._descends, self._gradient, change)
         self._flat.sub_(rate * (change + self._decay * self._flat))
+
+    def tensors(self) -> list[Tensor]:
+        """Return what a step changes beside the weights."""
+        return [self._first, self._second]
 
     def state(self) -> list[dict[str, Any]]:
         """Return what a checkpoint keeps."""

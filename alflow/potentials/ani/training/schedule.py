@@ -108,8 +108,13 @@ def layer_decays(settings: ANITrainingSettings, layers: int) -> list[float]:
 
 
 def average_into(average: torch.Tensor, flat: torch.Tensor, decay: float, step: int) -> None:
-    """Move a running average of the weights on by one step; the first steps are forgotten sooner."""
-    average.lerp_(flat, 1.0 - min(decay, (1.0 + step) / (10.0 + step)))
+    """Move a running average of the weights on by one step."""
+    average.lerp_(flat, average_weight(decay, step))
+
+
+def average_weight(decay: float, step: int) -> float:
+    """Return the weight of the newest weights in their running average; the first steps are forgotten sooner."""
+    return 1.0 - min(decay, (1.0 + step) / (10.0 + step))
 
 
 def _leaves(layers: Layers, gradients: Layers, layer: int, member: int) -> list[torch.Tensor]:

@@ -21,9 +21,10 @@ from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.potentials.ani.training import checkpoint as checkpoints
 from alflow.potentials.ani.training.compiled_optimiser import CompiledOptimiser
 from alflow.potentials.ani.training.compiled_passes import CompiledPasses
-from alflow.potentials.ani.training.contraction import contraction_of
+from alflow.potentials.ani.training.contraction import ResidentJacobians, contraction_of
 from alflow.potentials.ani.training.data import TrainingData, lay_out, prepare
 from alflow.potentials.ani.training.device_optimiser import DeviceOptimiser
+from alflow.potentials.ani.training.device_steps import DeviceSteps, ResidentFrames
 from alflow.potentials.ani.training.parameters import Parameters, from_networks
 from alflow.potentials.ani.training.passes import DevicePasses, Errors
 from alflow.potentials.ani.training.schedule import Optimiser, Plateau, average_into, scheduled_rate
@@ -117,42 +118,62 @@ class Trainer:
         shift, scale = self.scaling.tensors(self.device)
         self.parameters = from_networks(self.scaling.apply(start) if carried_over else start, self.device)
         self.gradient = self.parameters.like(torch.zeros_like(self.parameters.flat))
-        self.passes: CompiledPasses | DevicePasses = (
-            CompiledPasses(self.parameters, shift, scale, share, data.threads)
-            if self.device.type == "cpu"
-            else DevicePasses(
-                start.activation, shift, scale, contraction_of(data, self.device, settings.memory_limit_gb)
-            )
-        )
-        self.optimiser: CompiledOptimiser | DeviceOptimiser | Optimiser = (
-            CompiledOptimiser(settings, self.parameters, self.gradient, share)
-            if self.device.type == "cpu"
-            else DeviceOptimiser(settings, self.parameters, self.gradient)
-        )
-        self.plateau = Plateau.of(self.members)
         flat = self.parameters.flat.detach()
         self.average, self.best = flat.clone(), flat.clone()
+        self.steps: DeviceSteps | None = None
+        if self.device.type == "cpu":
+            self.passes: CompiledPasses | DevicePasses = CompiledPasses(
+                self.parameters, shift, scale, share, data.threads
+            )
+            self.optimiser: CompiledOptimiser | DeviceOptimiser | Optimiser = CompiledOptimiser(
+                settings, self.parameters, self.gradient, share
+            )
+        else:
+            self.run_on(self.device)
+        self.plateau = Plateau.of(self.members)
         self.best_error, self.best_epoch = [float("inf")] * self.members, [0] * self.members
         self.epoch = self.step_count = 0
+
+    def run_on(self, device: torch.device, *, whole_steps: bool = True) -> None:
+        """Take the passes of torch, and whole steps at once where the Jacobians stay on the device."""
+        shift, scale = self.scaling.tensors(device)
+        contraction = contraction_of(self.data, device, self.settings.memory_limit_gb)
+        self.passes = DevicePasses(self.parameters.activation, shift, scale, contraction)
+        self.optimiser = DeviceOptimiser(self.settings, self.parameters, self.gradient)
+        self.steps = None
+        if whole_steps and isinstance(contraction, ResidentJacobians):
+            frames = ResidentFrames(self.data, self.references, contraction, shift, scale)
+            changed = self.parameters, self.gradient, self.optimiser, self.average
+            self.steps = DeviceSteps(frames, self.settings, *changed)
 
     @torch.no_grad()
     def train_epoch(self, permutations: Sequence[IntArray], epochs: int, largest_rate: float) -> None:
         """Go once through the training rows of every member, in the order given."""
         steps = -(-max(len(rows) for rows in permutations) // self.settings.batch_size)
-        parts = [np.array_split(rows, steps) for rows in permutations]
-        for step in range(steps):
-            errors = self._run([part[step] for part in parts], self.parameters, train=True)
-            rate = scheduled_rate(self.settings, largest_rate, self.step_count / (epochs * steps))
-            self.optimiser.step([rate * factor for factor in self.plateau.factors])
-            if self.settings.averaging:
-                average_into(self.average, self.parameters.flat, self.settings.averaging, self.step_count)
-            self.step_count += 1
-            if step == steps - 1 and not bool(torch.isfinite(errors.loss).all()):
-                raise TrainingError(
-                    f"The loss must stay finite: it was not after epoch {self.epoch + 1} at a learning rate of "
-                    f"{rate:.1e}. Lower training.learning_rate, or look for absurd labels in the dataset."
-                )
+        batches = list(zip(*(np.array_split(rows, steps) for rows in permutations), strict=True))
+        progress = [(self.step_count + step) / (epochs * steps) for step in range(steps)]
+        schedule = [scheduled_rate(self.settings, largest_rate, share) for share in progress]
+        rates = [[rate * factor for factor in self.plateau.factors] for rate in schedule]
+        run = self._step_by_step if self.steps is None else self.steps.run
+        loss = run(batches, rates, self.step_count)
+        self.step_count += steps
+        if not bool(torch.isfinite(loss).all()):
+            raise TrainingError(
+                f"The loss must stay finite: it was not after epoch {self.epoch + 1} at a learning rate of "
+                f"{schedule[-1]:.1e}. Lower training.learning_rate, or look for absurd labels in the dataset."
+            )
         self.epoch += 1
+
+    def _step_by_step(
+        self, batches: Sequence[Sequence[IntArray]], rates: Sequence[list[float]], done: int
+    ) -> torch.Tensor:
+        """Do the steps of an epoch; see `DeviceSteps.run`."""
+        for step, frames_of in enumerate(batches):
+            errors = self._run(list(frames_of), self.parameters, train=True)
+            self.optimiser.step(rates[step])
+            if self.settings.averaging:
+                average_into(self.average, self.parameters.flat, self.settings.averaging, done + step)
+        return errors.loss
 
     @torch.no_grad()
     def keep_best(self, *, last: bool) -> None:
@@ -224,7 +245,8 @@ class Trainer:
             return
         self.epoch, self.step_count = saved.epoch, saved.step
         self.parameters.flat.copy_(saved.flat)
-        self.average, self.best = saved.average, saved.best
+        self.average.copy_(saved.average)
+        self.best = saved.best
         self.best_error, self.best_epoch = saved.best_error, saved.best_epoch
         self.plateau = Plateau(*saved.plateau)
         self.optimiser.restore(saved.optimiser)
