@@ -75,30 +75,45 @@ class Assessor:
         return Assessed(energies, forces, found.features, uncertainty, force_spread(found.forces))
 
     def _run(self, parts: Sequence[Frames]) -> list[Assessment]:
-        """Assess in tasks of `FRAMES_PER_TASK`, and put together what belongs together."""
-        results: dict[tuple[int, int], Outcome[Assessment] | BaseException] = {}
-        wanted = [
-            (part, start) for part, frames in enumerate(parts) for start in range(0, len(frames), FRAMES_PER_TASK)
-        ]
-        for part, start in wanted:
-            frames = parts[part]
-            positions = np.ascontiguousarray(frames.positions[start : start + FRAMES_PER_TASK])
+        """Assess parts, those of one composition together, in tasks of `FRAMES_PER_TASK`."""
+        of_composition: dict[Composition, list[int]] = {}
+        for number, part in enumerate(parts):
+            of_composition.setdefault(part.composition, []).append(number)
+        results: dict[tuple[Composition, int], Outcome[Assessment] | BaseException] = {}
+        wanted = 0
+        for composition, numbers in of_composition.items():
+            positions = np.concatenate([parts[number].positions for number in numbers])
+            for start in range(0, len(positions), FRAMES_PER_TASK):
+                self._submit(Frames(composition, positions[start : start + FRAMES_PER_TASK]), results, start)
+                wanted += 1
+        self._campaign.graph.run_until(lambda: len(results) == wanted)
+        found: dict[int, Assessment] = {}
+        for composition, numbers in of_composition.items():
+            starts = sorted(start for of, start in results if of == composition)
+            whole = _joined([self._value(results[composition, start]) for start in starts])
+            ends = np.cumsum([len(parts[number]) for number in numbers])
+            for number, end in zip(numbers, ends, strict=True):
+                found[number] = _rows(whole, slice(int(end) - len(parts[number]), int(end)))
+        return [found[number] for number in range(len(parts))]
 
-            def handle(result: Outcome[Assessment] | BaseException, place: tuple[int, int] = (part, start)) -> None:
-                results[place] = result
+    def _submit(
+        self,
+        frames: Frames,
+        results: dict[tuple[Composition, int], Outcome[Assessment] | BaseException],
+        start: int,
+    ) -> None:
+        def handle(result: Outcome[Assessment] | BaseException) -> None:
+            results[frames.composition, start] = result
 
-            call = ASSESS(self._model, frames.composition, positions)
-            self._campaign.graph.submit(call, handle, iteration=self._iteration, frames=len(positions))
-        self._campaign.graph.run_until(lambda: len(results) == len(wanted))
-        found: list[list[Assessment]] = [[] for _ in parts]
-        for part, start in wanted:
-            result = results[part, start]
-            if isinstance(result, BaseException):
-                raise CampaignError(
-                    f"Frames could not be assessed in iteration {self._iteration}: {type(result).__name__}: {result}"
-                ) from result
-            found[part].append(result.value)
-        return [_joined(one) for one in found]
+        call = ASSESS(self._model, frames.composition, np.ascontiguousarray(frames.positions))
+        self._campaign.graph.submit(call, handle, iteration=self._iteration, frames=len(frames))
+
+    def _value(self, result: Outcome[Assessment] | BaseException) -> Assessment:
+        if isinstance(result, BaseException):
+            raise CampaignError(
+                f"Frames could not be assessed in iteration {self._iteration}: {type(result).__name__}: {result}"
+            ) from result
+        return result.value
 
 
 def _joined(parts: Sequence[Assessment]) -> Assessment:
@@ -108,3 +123,7 @@ def _joined(parts: Sequence[Assessment]) -> Assessment:
         np.concatenate([part.features for part in parts]),
         linear=parts[0].linear,
     )
+
+
+def _rows(whole: Assessment, rows: slice) -> Assessment:
+    return Assessment(whole.energies[:, rows], whole.forces[:, rows], whole.features[rows], linear=whole.linear)

@@ -129,6 +129,22 @@ def draw_audit(
     return [Audited(pull, rows, one) for (pull, rows), one in zip(parts, assessed, strict=True)]
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may be chosen."""
+
+    pull: int
+    """Which of the pulls that ended."""
+    row: int
+    """Of that pull."""
+    progress: float
+    """Å."""
+    spread: float
+    """Of the force on the least certain atom, eV/Å."""
+    features: FloatArray
+    """(N,)."""
+
+
 def choose_batch(
     settings: CampaignSettings,
     pulls: Sequence[EndedPull],
@@ -140,42 +156,49 @@ def choose_batch(
     """Choose the frames of all pulls together whose labels are worth most; return them by pull.
 
     Candidates cover the way of each pull. Those whose expected error is below both tolerances are left out, once there
-    is a calibration; of the others, those that differ most from each other and from what was learnt from are chosen,
-    one after another, windows of the progress taking turns, within each composition; or some at
-    random over the progress. The audit's frames count as known.
+    is a calibration. Of the others, those that differ most from each other and from what was learnt from are chosen,
+    one after another, windows of the progress taking turns, within each composition; or some at random over the
+    progress. The audit's frames count as known.
     """
     chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
-    share = max(1, CANDIDATES // max(len(pulls), 1))
-    rows = [pull.fit[along_the_way(pull.progress[pull.fit], WINDOWS, share)] for pull in pulls]
-    asked = [number for number, found_rows in enumerate(rows) if len(found_rows)]
-    assessed = assessor.assess([pulls[number].frames.take(rows[number]) for number in asked])
-    uncertain: dict[Composition, list[tuple[int, int, int]]] = {}  # (pull, row of the pull, row of what was assessed)
-    for number, one in zip(asked, assessed, strict=True):
-        pull = pulls[number]
-        above = np.ones(len(rows[number]), dtype=np.bool_)
-        if calibration is not None:
-            energy, force = one.expected_errors(calibration, pull.progress[rows[number]])
-            above = (energy > chosen.tolerance_ev) | (force > chosen.tolerance_ev_per_angstrom)
-        places = [(number, int(rows[number][place]), int(place)) for place in np.flatnonzero(above)]
-        uncertain.setdefault(pull.frames.composition, []).extend(places)
-    by_number = dict(zip(asked, assessed, strict=True))
-    caps = _shares(chosen.cap, [len(places) for places in uncertain.values()])
-    for (composition, places), cap in zip(uncertain.items(), caps, strict=True):
-        if not places:
-            continue
-        features = np.stack([by_number[number].features[place] for number, _, place in places])
-        known = [assessor.known[composition]]
-        known += [one.assessed.features for one in audited if one.pull.frames.composition == composition]
-        way = np.array([pulls[number].progress[row] for number, row, _ in places])
+    candidates = _candidates(settings, pulls, assessor, calibration)
+    caps = _shares(chosen.cap, [len(some) for some in candidates.values()])
+    for (composition, some), cap in zip(candidates.items(), caps, strict=True):
+        progress = np.array([one.progress for one in some])
         if chosen.cap_order == "random":
-            picked = at_random_along_the_way(way, WINDOWS, cap, rng)
+            picked = at_random_along_the_way(progress, WINDOWS, cap, rng)
         else:
-            picked = farthest_points(features, np.concatenate(known), cap, windows_of(way, chosen.windows))
+            known = [one.assessed.features for one in audited if one.pull.frames.composition == composition]
+            features = np.stack([one.features for one in some])
+            known_features = np.concatenate([assessor.known[composition], *known])
+            picked = farthest_points(features, known_features, cap, windows_of(progress, chosen.windows))
         for index in picked:
-            number, row, place = places[index]
-            spread = float(by_number[number].force_uncertainty[place])
-            found[number].append(pulls[number].selected(row, spread))
+            one = some[index]
+            found[one.pull].append(pulls[one.pull].selected(one.row, one.spread))
     return [sorted(frames, key=lambda frame: frame.step) for frames in found]
+
+
+def _candidates(
+    settings: CampaignSettings, pulls: Sequence[EndedPull], assessor: Assessor, calibration: Calibration | None
+) -> dict[Composition, list[Candidate]]:
+    """Return the frames that are expected to be wrong by more than is accepted, by composition, each with one."""
+    chosen = settings.selection
+    share = max(1, CANDIDATES // max(len(pulls), 1))
+    covered = [pull.fit[along_the_way(pull.progress[pull.fit], WINDOWS, share)] for pull in pulls]
+    asked = [number for number, rows in enumerate(covered) if len(rows)]
+    assessed = assessor.assess([pulls[number].frames.take(covered[number]) for number in asked])
+    found: dict[Composition, list[Candidate]] = {}
+    for number, one in zip(asked, assessed, strict=True):
+        pull, rows = pulls[number], covered[number]
+        above = np.ones(len(rows), dtype=np.bool_)
+        if calibration is not None:
+            energy, force = one.expected_errors(calibration, pull.progress[rows])
+            above = (energy > chosen.tolerance_ev) | (force > chosen.tolerance_ev_per_angstrom)
+        for place in np.flatnonzero(above):
+            row, spread = int(rows[place]), float(one.force_uncertainty[place])
+            candidate = Candidate(number, row, float(pull.progress[row]), spread, one.features[place])
+            found.setdefault(pull.frames.composition, []).append(candidate)
+    return found
 
 
 def _shares(cap: int, wanted: Sequence[int]) -> list[int]:
