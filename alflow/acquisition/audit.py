@@ -106,8 +106,8 @@ def verdicts(calibration: Calibration, audit: Sequence[AuditRow]) -> tuple[Verdi
     """Return how a calibration did on an audit that it was not taken from: for the energy, for the largest force."""
     columns, (energy, force) = columns_of(audit), expected_errors(calibration, audit)
     return (
-        _verdict(columns["energy_error"], energy, calibration.energy),
-        _verdict(columns["force_error"], force, calibration.force),
+        verdict(columns["energy_error"], energy, calibration.energy),
+        verdict(columns["force_error"], force, calibration.force),
     )
 
 
@@ -124,7 +124,8 @@ def columns_of(rows: Sequence[AuditRow]) -> dict[str, FloatArray]:
     return {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in names}
 
 
-def _verdict(errors: FloatArray, stated: FloatArray, model: ErrorModel) -> Verdict:
+def verdict(errors: FloatArray, stated: FloatArray, model: ErrorModel) -> Verdict:
+    """Return how a model did that states (F,) standard deviations of (F,) errors."""
     rank = rank_correlation(errors, stated)
     return Verdict(
         len(errors),

@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from alflow.acquisition.audit import Calibration, energy_predictors, force_predictors
-from alflow.acquisition.uncertainty import energy_spread, force_spread
 from alflow.campaign.campaign import Campaign
 from alflow.errors import CampaignError
-from alflow.potentials.uncertainty import leverage
+from alflow.potentials.uncertainty import stated_uncertainties
 from alflow.types import Assessment, Composition, Dataset, FloatArray, Frames
 from alflow.workers.models import EnsembleModel
 from alflow.workers.result import Outcome
@@ -66,13 +65,12 @@ class Assessor:
         return [self._assessed(part, one) for part, one in zip(parts, self._run(parts), strict=True)]
 
     def _assessed(self, frames: Frames, found: Assessment) -> Assessed:
-        uncertainty = energy_spread(found.energies)
-        if found.linear:
-            uncertainty = leverage(found.features, self.known[frames.composition])
+        known = self.known[frames.composition] if found.linear else found.features
+        energy_uncertainty, force_uncertainty = stated_uncertainties(found, known)
         driver = self._model.driver
         energies = found.energies.mean(axis=0) if driver == "mean" else found.energies[driver]
         forces = found.forces.mean(axis=0) if driver == "mean" else found.forces[driver]
-        return Assessed(energies, forces, found.features, uncertainty, force_spread(found.forces))
+        return Assessed(energies, forces, found.features, energy_uncertainty, force_uncertainty)
 
     def _run(self, parts: Sequence[Frames]) -> list[Assessment]:
         """Assess parts, those of one composition together, in tasks of `FRAMES_PER_TASK`."""

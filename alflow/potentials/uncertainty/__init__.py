@@ -1,6 +1,6 @@
 """Uncertainty of an ensemble's mean: estimators behind one protocol."""
 
-from alflow.potentials.uncertainty.features import Features, HasLastLayer, features_of, leverage
+from alflow.potentials.uncertainty.features import Features, HasLastLayer, features_of, leverage, stated_uncertainties
 from alflow.potentials.uncertainty.lastlayer import CheckedErrors, LastLayer, LastLayerCovariance, LastLayerDistance
 from alflow.potentials.uncertainty.protocol import Estimator
 from alflow.potentials.uncertainty.spread import EnergySpread, ForceSpread, SpreadAndDistance
@@ -18,4 +18,5 @@ __all__ = [
     "SpreadAndDistance",
     "features_of",
     "leverage",
+    "stated_uncertainties",
 ]

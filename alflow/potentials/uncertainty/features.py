@@ -7,9 +7,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from alflow.acquisition.uncertainty import energy_spread, force_spread
 from alflow.potentials.protocol import Ensemble
 from alflow.potentials.uncertainty.lastlayer import LastLayer
-from alflow.types import FloatArray, Frames
+from alflow.types import Assessment, FloatArray, Frames
 
 PRIOR = 1e-3
 """s of `leverage` over the largest eigenvalue of F. Of 1e-12 to 0.1, what ranks the errors of energies best in
@@ -47,6 +48,20 @@ def features_of(ensemble: Ensemble, frames: Frames) -> Features:
     first, second = np.triu_indices(len(frames.numbers), 1)
     distances = np.linalg.norm(frames.positions[:, first] - frames.positions[:, second], axis=-1)
     return Features(1.0 / np.maximum(distances, 0.1), linear=False)
+
+
+def stated_uncertainties(found: Assessment, known: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return what is stated of F assessed frames, not calibrated: of the energy, and of the largest force.
+
+    Of the energy the leverage, no unit, or the spread over the members, eV, where the energy is linear in no features;
+    of the force on the least certain atom the spread, eV/Å.
+
+    Args:
+        found: of the frames.
+        known: (T, N) features of what was learnt from.
+    """
+    energy = leverage(found.features, known) if found.linear else energy_spread(found.energies)
+    return energy, force_spread(found.forces)
 
 
 def leverage(features: FloatArray, known: FloatArray, prior: float = PRIOR) -> FloatArray:
