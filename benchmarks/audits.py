@@ -8,10 +8,10 @@ Two sets of frames are judged, for each iteration of each run:
     next   the audit of the iteration, expected errors by the audits of the iterations before: what the records hold
     path   frames of the reference pulls, evenly, expected errors by this iteration's audits: nobody learnt from them
 
-of the energy and of the force on the worst atom. Printed are Spearman's rank correlation of error and expected error,
-and of error and spread of the energy (path alone), the ratio of root mean squares, and the share of errors, in per
-cent, within the intervals that are to hold 68 and 95. Last, the same of all iterations from `--from` on: means of ranks
-and ratios, shares of all frames together.
+of the energy from the start of the pull and of the force on the worst atom. Printed are Spearman's rank correlation of
+error and expected error, and of error and spread of the energy (path alone), the ratio of root mean squares, and the
+share of errors, in per cent, within the intervals that are to hold 68 and 95. Last, the same of all iterations from
+`--from` on: means of ranks and ratios, shares of all frames together.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ from alflow.acquisition.audit import (  # noqa: E402
     Calibration,
     Verdict,
     calibrate,
-    energy_predictors,
-    force_predictors,
+    predictors,
     verdict,
     verdicts,
 )
@@ -143,9 +142,11 @@ def along_paths(
     parts: dict[str, list[FloatArray]] = {"energy": [], "largest force": [], "spread": [], "u": [], "v": [], "s": []}
     for one in paths:
         found = assess(model, one.frames.composition, one.frames.positions).value
-        energy, force = stated_uncertainties(found, known[one.frames.composition])
+        start = assess(model, one.frames.composition, one.frames.positions[:1]).value
+        energy, force = stated_uncertainties(found, known[one.frames.composition], start)
         gap = found.forces.mean(axis=0) - one.labels.forces
-        parts["energy"].append(found.energies.mean(axis=0) - one.labels.energies)
+        errors = found.energies.mean(axis=0) - one.labels.energies
+        parts["energy"].append(errors - errors[0])
         parts["largest force"].append(np.linalg.norm(gap, axis=-1).max(axis=-1))
         parts["spread"].append(found.energies.std(axis=0))
         parts["u"].append(energy)
@@ -153,8 +154,8 @@ def along_paths(
         parts["s"].append(one.progress)
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     models = calibration.energy, calibration.force
-    predictors = energy_predictors(joined["u"]), force_predictors(joined["v"], joined["s"])
-    for quantity, one_model, x in zip(QUANTITIES, models, predictors, strict=True):
+    known_before = predictors(joined["u"], joined["s"]), predictors(joined["v"], joined["s"])
+    for quantity, one_model, x in zip(QUANTITIES, models, known_before, strict=True):
         errors = joined[quantity]
         yield _row((*head, quantity), errors, verdict(errors, one_model(x), one_model), joined["spread"])
 

@@ -27,18 +27,18 @@ class AuditRow:
     progress: float
     """Å; see `alflow.acquisition.progress`."""
     energy_uncertainty: float
-    """As the estimator states it, not calibrated."""
+    """As the estimator states it for the energy from the start of a pull, not calibrated."""
     force_uncertainty: float
     """Spread of the force on the least certain atom, eV/Å; not calibrated."""
     energy_error: float
-    """eV."""
+    """Of the energy from the start of a pull, eV."""
     force_error: float
     """Length of the error of the force on the worst atom, eV/Å."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes errors of uncertainties: of the energy in eV, and of the largest force in eV/Å."""
+    """Makes errors of uncertainties: of the energy from the start of a pull in eV, of the largest force in eV/Å."""
 
     energy: ErrorModel
     force: ErrorModel
@@ -59,13 +59,8 @@ class Verdict:
     """Share of the errors within the interval that is to hold 95 %."""
 
 
-def energy_predictors(uncertainty: FloatArray) -> FloatArray:
-    """Return the predictors (F, 1) of the energy's error of (F,) uncertainties: σ = a uᵇ."""
-    return np.log(np.maximum(uncertainty, 1e-12))[:, None]
-
-
-def force_predictors(uncertainty: FloatArray, progress: FloatArray) -> FloatArray:
-    """Return the predictors (F, 2) of the largest force's error: σ = a uᵇ exp(c s).
+def predictors(uncertainty: FloatArray, progress: FloatArray) -> FloatArray:
+    """Return the predictors (F, 2) of an error: σ = a uᵇ exp(c s).
 
     Members agree too well on what none of them knows, and more so the further a pull has come: an uncertainty alone
     varies less along the way than the errors do.
@@ -95,10 +90,10 @@ def calibrate(audits: Sequence[Sequence[AuditRow]]) -> Calibration | None:
         return None
     columns = columns_of(rows)
     return Calibration(
-        fit_error_model(columns["energy_error"], energy_predictors(columns["energy_uncertainty"]), rising=1),
-        fit_error_model(
-            columns["force_error"], force_predictors(columns["force_uncertainty"], columns["progress"]), rising=1
-        ),
+        *(
+            fit_error_model(columns[f"{of}_error"], predictors(columns[f"{of}_uncertainty"], columns["progress"]), 1)
+            for of in ("energy", "force")
+        )
     )
 
 
@@ -114,8 +109,8 @@ def verdicts(calibration: Calibration, audit: Sequence[AuditRow]) -> tuple[Verdi
 def expected_errors(calibration: Calibration, rows: Sequence[AuditRow]) -> tuple[FloatArray, FloatArray]:
     """Return the expected errors (F,) of the energy, eV, and of the largest force, eV/Å, of audited frames."""
     columns = columns_of(rows)
-    energy = calibration.energy(energy_predictors(columns["energy_uncertainty"]))
-    return energy, calibration.force(force_predictors(columns["force_uncertainty"], columns["progress"]))
+    energy = calibration.energy(predictors(columns["energy_uncertainty"], columns["progress"]))
+    return energy, calibration.force(predictors(columns["force_uncertainty"], columns["progress"]))
 
 
 def columns_of(rows: Sequence[AuditRow]) -> dict[str, FloatArray]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from alflow.acquisition.audit import Calibration, energy_predictors, force_predictors
+from alflow.acquisition.audit import Calibration, predictors
 from alflow.campaign.campaign import Campaign
 from alflow.errors import CampaignError
 from alflow.potentials.uncertainty import stated_uncertainties
@@ -31,15 +31,17 @@ class Assessed:
     """(F, A, 3) of what drives the pulls, eV/Å."""
     features: FloatArray
     """(F, N)."""
+    start_energy: float
+    """Of the frame from whose energy energies are taken, by what drives the pulls, eV."""
     energy_uncertainty: FloatArray
-    """(F,) not calibrated."""
+    """(F,) of the energy from the start, not calibrated."""
     force_uncertainty: FloatArray
     """(F,) spread of the force on the least certain atom, eV/Å."""
 
     def expected_errors(self, calibration: Calibration, progress: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the expected errors (F,) of the energy, eV, and of the largest force, eV/Å, at (F,) progress in Å."""
-        energy = calibration.energy(energy_predictors(self.energy_uncertainty))
-        return energy, calibration.force(force_predictors(self.force_uncertainty, progress))
+        energy = calibration.energy(predictors(self.energy_uncertainty, progress))
+        return energy, calibration.force(predictors(self.force_uncertainty, progress))
 
 
 class Assessor:
@@ -47,6 +49,8 @@ class Assessor:
 
     def __init__(self, campaign: Campaign, iteration: int, model: EnsembleModel, dataset: Dataset) -> None:
         """Start with nothing assessed; `dataset` is what the ensemble learnt from."""
+        self.starts: dict[Composition, Frames] = {}
+        """A frame of each composition, from whose energy energies are taken; to be set before anything is assessed."""
         self._campaign, self._iteration, self._model, self._dataset = campaign, iteration, model, dataset
 
     @cached_property
@@ -55,6 +59,10 @@ class Assessor:
         parts = [group.frames for group in self._dataset.groups]
         found = self._run(parts)
         return {part.composition: one.features for part, one in zip(parts, found, strict=True)}
+
+    @cached_property
+    def _started(self) -> dict[Composition, Assessment]:
+        return dict(zip(self.starts, self._run(list(self.starts.values())), strict=True))
 
     def assess(self, parts: Sequence[Frames]) -> list[Assessed]:
         """Return what the ensemble says of each part, which is of one composition and has a frame at least.
@@ -66,11 +74,16 @@ class Assessor:
 
     def _assessed(self, frames: Frames, found: Assessment) -> Assessed:
         known = self.known[frames.composition] if found.linear else found.features
-        energy_uncertainty, force_uncertainty = stated_uncertainties(found, known)
+        start = self._started[frames.composition]
+        energy_uncertainty, force_uncertainty = stated_uncertainties(found, known, start)
+        energies, forces, start_energy = (self._driver(one) for one in (found.energies, found.forces, start.energies))
+        return Assessed(energies, forces, found.features, float(start_energy[0]), energy_uncertainty, force_uncertainty)
+
+    def _driver(self, predicted: FloatArray) -> FloatArray:
+        """Return what drives the pulls, of (M, ...) predictions of all members."""
         driver = self._model.driver
-        energies = found.energies.mean(axis=0) if driver == "mean" else found.energies[driver]
-        forces = found.forces.mean(axis=0) if driver == "mean" else found.forces[driver]
-        return Assessed(energies, forces, found.features, energy_uncertainty, force_uncertainty)
+        found: FloatArray = predicted.mean(axis=0) if driver == "mean" else predicted[driver]
+        return found
 
     def _run(self, parts: Sequence[Frames]) -> list[Assessment]:
         """Assess parts, those of one composition together, in tasks of `FRAMES_PER_TASK`."""

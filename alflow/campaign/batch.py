@@ -93,9 +93,15 @@ class Audited:
         """The frames."""
         return self.pull.frames.take(self.rows)
 
-    def compared(self, found: IntArray, labels: Labels) -> list[AuditRow]:
-        """Set what was predicted against the labels of the frames that have one, `found` of them."""
-        energy = self.assessed.energies[found] - labels.energies
+    def compared(self, found: IntArray, labels: Labels, start_energy: float) -> list[AuditRow]:
+        """Set what was predicted against labels.
+
+        Args:
+            found: the frames that have one.
+            labels: of those.
+            start_energy: label of the frame from whose energy energies are taken, eV.
+        """
+        energy = (self.assessed.energies[found] - self.assessed.start_energy) - (labels.energies - start_energy)
         force = np.linalg.norm(self.assessed.forces[found] - labels.forces, axis=-1).max(axis=-1)
         return [
             AuditRow(

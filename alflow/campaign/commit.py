@@ -72,9 +72,11 @@ def _audit(campaign: Campaign, iteration: int, pulled: Pulled) -> AuditRecord | 
     """Set the audit's labels against what was predicted; write both down, and what comes of it."""
     if not pulled.audited:
         return None
-    rows = list[AuditRow]()
+    rows, theory = list[AuditRow](), campaign.farm.theory
     for one in pulled.audited:
-        rows.extend(one.compared(*campaign.ledger.labels(campaign.farm.theory, one.frames)))
+        _, start = campaign.ledger.labels(theory, pulled.starts[one.frames.composition])
+        if len(start):
+            rows.extend(one.compared(*campaign.ledger.labels(theory, one.frames), float(start.energies[0])))
     save_audit(campaign.run, iteration, rows)
     before = load_audits(campaign.run, iteration)
     return audit_record(rows, calibrate(before), calibrate([*before, rows]))

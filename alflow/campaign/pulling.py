@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,7 +31,7 @@ from alflow.config.acquisition import SelectionSettings
 from alflow.ledger import Origin, OriginKind
 from alflow.runs.audits import load_audits
 from alflow.runs.xyz import write_trajectory
-from alflow.types import Frames, Segment, SelectedFrame
+from alflow.types import Composition, Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
 from alflow.workers.result import Call
 from alflow.workers.tasks import PULL_SEGMENT, PULL_SEGMENTS, RELAX_WITH_POTENTIAL, Batched, State
@@ -63,6 +63,8 @@ class Pulled:
     pulls: list[Pull]
     audited: list[Audited]
     around_the_break: list[AroundTheBreak]
+    starts: Mapping[Composition, Frames]
+    """A frame of each composition, from whose energy the errors of energies are taken."""
 
 
 def pull(
@@ -128,9 +130,10 @@ class _Pulling:
         """Draw the audits, choose what is chosen of all pulls together, and ask for the labels of all."""
         chosen = self._settings.selection
         if not (chosen.audit and chosen.cap) and not self._settings.stop.audited_pulls:
-            return Pulled(pulls, [], [])
+            return Pulled(pulls, [], [], {})
         rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
         ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]
+        self._assessor.starts = self._starts(ended)
         audited = draw_audit(self._settings, self._iteration, ended, self._assessor)
         for part in audited:
             steps = part.pull.steps[part.rows]
@@ -145,7 +148,18 @@ class _Pulling:
                 self._ask_for_labels(one.spec, picked)
         stopped = [bool(one.chain.segments[-1].stopped) for one in pulls]
         around = draw_around_the_break(self._campaign, self._iteration, ended, stopped, self._assessor)
-        return Pulled(pulls, audited, around)
+        return Pulled(pulls, audited, around, self._assessor.starts)
+
+    def _starts(self, ended: Sequence[EndedPull]) -> dict[Composition, Frames]:
+        """Return the first frame of the first pull of each composition, and ask for its label."""
+        found: dict[Composition, Frames] = {}
+        for one in ended:
+            if len(one.fit) and one.frames.composition not in found:
+                first = one.fit[:1]
+                found[one.frames.composition] = one.frames.take(first)
+                origin = Origin("audit", self._iteration, one.spec.index, int(one.steps[first[0]]))
+                self._campaign.farm.request(one.frames.take(first), [origin])
+        return found
 
     def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""

@@ -50,28 +50,35 @@ def features_of(ensemble: Ensemble, frames: Frames) -> Features:
     return Features(1.0 / np.maximum(distances, 0.1), linear=False)
 
 
-def stated_uncertainties(found: Assessment, known: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return what is stated of F assessed frames, not calibrated: of the energy, and of the largest force.
+def stated_uncertainties(found: Assessment, known: FloatArray, start: Assessment) -> tuple[FloatArray, FloatArray]:
+    """Return what is stated of F assessed frames, not calibrated: of the energy from a start, and of the largest force.
 
     Of the energy the leverage, no unit, or the spread over the members, eV, where the energy is linear in no features;
-    of the force on the least certain atom the spread, eV/Å.
+    of the force on the least certain atom the spread, eV/Å. An error of the energy that is the same everywhere moves
+    nothing, and is told by no frame: so energies are taken from that of a start.
 
     Args:
         found: of the frames.
         known: (T, N) features of what was learnt from.
+        start: of one frame.
     """
-    energy = leverage(found.features, known) if found.linear else energy_spread(found.energies)
-    return energy, force_spread(found.forces)
+    if found.linear:
+        return leverage(found.features, known, start.features[0]), force_spread(found.forces)
+    return energy_spread(found.energies - start.energies), force_spread(found.forces)
 
 
-def leverage(features: FloatArray, known: FloatArray, prior: float = PRIOR) -> FloatArray:
+def leverage(
+    features: FloatArray, known: FloatArray, origin: FloatArray | None = None, prior: float = PRIOR
+) -> FloatArray:
     """Return √(fᵀ (F + s 1)⁻¹ f + 1 / T): the uncertainty of the energy in units of the noise of a regression.
 
-    See `alflow.potentials.uncertainty.lastlayer`; f is taken from the mean of what is known.
+    See `alflow.potentials.uncertainty.lastlayer`.
 
     Args:
         features: (F, N).
         known: (T, N) of what was learnt from.
+        origin: (N,) from which f is taken: that of the frame from whose energy energies are; the mean of what is known
+            if not given.
         prior: s over the largest eigenvalue of F.
 
     Returns:
@@ -80,6 +87,6 @@ def leverage(features: FloatArray, known: FloatArray, prior: float = PRIOR) -> F
     centre = known.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh((known - centre).T @ (known - centre))
     largest = max(float(eigenvalues[-1]), 0.0) or 1.0  # one row, or none that differs: distances from it
-    squares = ((features - centre) @ vectors) ** 2
+    squares = ((features - (centre if origin is None else origin)) @ vectors) ** 2
     weights = 1.0 / (np.maximum(eigenvalues, 0.0) + prior * largest)
     return np.asarray(np.sqrt(squares @ weights + 1.0 / len(known)), dtype=np.float64)
