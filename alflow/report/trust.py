@@ -55,7 +55,7 @@ def draw_reliability(axes: Axes, judged: list[tuple[Calibration, tuple[AuditRow,
     place = 0 if name == "energy_error" else 1
     factor = float("nan")
     smallest, largest = np.inf, 0.0
-    for (model, rows), colour in zip(judged, figures.shades(len(judged)), strict=True):
+    for (model, rows), colour in zip(judged, figures.shades(len(judged)), strict=False):
         expected, errors = expected_errors(model, rows)[place], np.abs(columns_of(rows)[name])
         errors = np.maximum(errors, 1e-6)
         axes.plot(expected, errors, "o", ms=3, color=colour, alpha=0.8)

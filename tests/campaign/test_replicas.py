@@ -163,8 +163,8 @@ def test_pulls_of_a_search_share_the_cap_and_the_windows_among_themselves():
     stage = SimpleNamespace(
         _settings=settings, _iteration=1, _judge=SimpleNamespace(rule=lambda spec, cap, turn: (spec.index, cap, turn))
     )
-    assert _Pulling.rules(stage, specs[:2]) == [(0, 2, 1), (1, 2, 2)]
-    assert _Pulling.rules(stage, specs)[:5] == [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 0), (4, 0, 1)]
+    assert _Pulling._rules(stage, specs[:2]) == [(0, 2, 1), (1, 2, 2)]
+    assert _Pulling._rules(stage, specs)[:5] == [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 0), (4, 0, 1)]
 
 
 def test_references_are_run_for_the_pulls_that_are_asked_for_and_once(tmp_path):

@@ -34,13 +34,13 @@ def test_outsider_no_count_is_ever_above_what_is_wanted(tiny_file, tmp_path, mon
     monkeypatch.setattr(ticker, "DISPLAY_SECONDS", 0.0)
     overrides = ["sampling.relax_with=label-engine", "sampling.replicas=2"]
     options = {"kind": "threads"}
-    start = pulling._Pulling.start
+    start = pulling._Pulling.start_all
 
     def checked(stage, *arguments):
         assert stage._campaign.view.steps_wanted == 120
         return start(stage, *arguments)
 
-    monkeypatch.setattr(pulling._Pulling, "start", checked)
+    monkeypatch.setattr(pulling._Pulling, "start_all", checked)
     for iterations in (1, 2):
         shown = Recorder()
         settings = load_campaign(tiny_file, [*overrides, f"iterations={iterations}"])

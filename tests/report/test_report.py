@@ -60,7 +60,7 @@ def test_every_section_is_there_and_none_failed(run):
     assert "could not be made" not in page
     for heading, _ in SECTIONS:
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("<svg") == 7
+    assert page.count("<svg") == 8
 
 
 def test_the_page_needs_nothing_from_outside(run):
