@@ -18,7 +18,9 @@ from alflow.types import Dataset, Frames, Group, Labels
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 ENVIRONMENT = {**os.environ, "TORCHANI_NO_WARN_EXTENSIONS": "1"}
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+TABLES = ("accelerator_table",)
+"""These write tables of what others measured."""
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in TABLES)
 OF_CAMPAIGNS = ("ablation", "convergence")
 """These take the campaigns that they are given; the others make what they measure."""
 LONG = ("overhead", "reference_pull", "training")
