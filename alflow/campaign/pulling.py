@@ -151,14 +151,20 @@ class _Pulling:
         return Pulled(pulls, audited, around, self._assessor.starts)
 
     def _starts(self, ended: Sequence[EndedPull]) -> dict[Composition, Frames]:
-        """Return the first frame of the first pull of each composition, and ask for its label."""
+        """Return the first frame of the first pull of each composition, and ask for its label.
+
+        Where the label engine relaxed it, it is the same in all iterations, and was labelled for the first audit.
+        """
         found: dict[Composition, Frames] = {}
+        same = self._settings.sampling.relax_with == "label-engine"
+        labelled = same and any(load_audits(self._campaign.run, self._iteration))
         for one in ended:
             if len(one.fit) and one.frames.composition not in found:
                 first = one.fit[:1]
                 found[one.frames.composition] = one.frames.take(first)
                 origin = Origin("audit", self._iteration, one.spec.index, int(one.steps[first[0]]))
-                self._campaign.farm.request(one.frames.take(first), [origin])
+                if not labelled:
+                    self._campaign.farm.request(one.frames.take(first), [origin])
         return found
 
     def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
