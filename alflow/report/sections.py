@@ -261,7 +261,9 @@ def spread(data: RunData) -> str:
         threshold = record.threshold[0] if by_energy and record.threshold else math.nan
         curves.append(summary.spread_curve(data.run, record.iteration, threshold))
     caption = "Standard deviation of the energy over the members; dashed: threshold; dots: frames that were selected."
-    if not by_energy:
+    if data.settings.selection.threshold == "calibrated":
+        caption += " Frames were selected by the errors expected of them, not by this."
+    elif not by_energy:
         caption += " Frames were selected by the spread of forces, whose threshold is not drawn here."
     return page.figure(lambda figure: figures.draw_spreads(figure.subplots(), curves), caption, (10.0, 3.4))
 
@@ -314,7 +316,8 @@ def _listed(values: Sequence[float]) -> str:
     """Return a few values one by one, and of many the least and the largest."""
     known = [value for value in values if math.isfinite(value)]
     if len(values) > LISTED_THRESHOLDS and known:
-        return f"{min(known):.2g} to {max(known):.2g}"
+        ends = dict.fromkeys((f"{min(known):.2g}", f"{max(known):.2g}"))
+        return " to ".join(ends)
     return ", ".join(f"{value:.2g}" for value in values)
 
 
@@ -326,7 +329,8 @@ def _chosen(data: RunData, unit: str) -> str:
     rows, thresholds = [], dict(zip([spec.index for spec in data.pulls], last.threshold, strict=False))
     for frame in frames[:LISTED_FRAMES]:
         threshold = thresholds.get(frame.pull, math.nan)
-        ratio = f"{frame.spread / threshold:.1f} x" if threshold > 0 else NONE
+        by_spread = threshold > 0 and data.settings.selection.threshold != "calibrated"
+        ratio = f"{frame.spread / threshold:.1f} x" if by_spread else NONE
         rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
     words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
