@@ -65,6 +65,8 @@ nan_share = 0.15
 not_converged_share = 0.15
 eat_memory_share = 0.15
 """
+LABELS_IN_FLIGHT = 4
+"""Two workers, two frames a task."""
 SITE = ("workers=2", "gpu_workers=1", "gpu_threads=1", "heartbeat_seconds=1", "heartbeat_limit_seconds=4")
 
 
@@ -75,6 +77,11 @@ class Scenario:
     name: str
     victim: Victim
     engine: Literal["healthy", "bad"] = "healthy"
+
+    @property
+    def may_pay_twice(self) -> int:
+        """Labels that were with the workers when the disk was full: there was no place to keep what they sent."""
+        return LABELS_IN_FLIGHT if self.victim == "disk" else 0
 
 
 def _several(name: str, victim: Victim, count: int) -> tuple[Scenario, ...]:

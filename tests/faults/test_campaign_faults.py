@@ -43,7 +43,8 @@ def test_struck_campaign_ends_as_the_undisturbed_one(folder, expected, fault_tab
     result = faultharness.strike(folder, scenario, *expected(scenario.engine), random.Random(scenario.name))
     fault_table.append(result)
     assert result.survived, result.notes
-    assert (result.lost, result.paid_twice, result.equal, result.notes) == (0, 0, True, [])
+    assert (result.lost, result.equal, result.notes) == (0, True, [])
+    assert result.paid_twice <= scenario.may_pay_twice
 
 
 BAD_NODE = """
