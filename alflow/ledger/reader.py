@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ class LedgerReader:
         """Yield labels and failures, each with its first origin of the given kinds, in canonical order."""
         sql = (
             "SELECT l.id, t.fingerprint, c.numbers, c.charge, c.multiplicity, l.positions, l.energy, l.forces, "  # noqa: S608
-            "l.reason, l.detail, l.host, l.seconds, l.cycles, l.created, o.kind, o.iteration, o.pull, o.step, o.jitter "
+            "l.reason, l.detail, l.host, l.seconds, l.cycles, l.created, l.diagnostics, "
+            "o.kind, o.iteration, o.pull, o.step, o.jitter "
             "FROM labels l JOIN origins o ON o.label = l.id JOIN theories t ON t.id = l.theory "
             "JOIN compositions c ON c.id = l.composition WHERE t.fingerprint = coalesce(?, t.fingerprint) "
             f"AND o.kind IN ({_marks(kinds)}) ORDER BY {CANONICAL_ORDER}"
@@ -154,7 +156,7 @@ class LedgerReader:
             if label in seen:
                 continue
             seen.add(label)
-            reason, detail, host, seconds, cycles, created, *origin = rest
+            reason, detail, host, seconds, cycles, created, diagnostics, *origin = rest
             yield LedgerRow(
                 theory=named,
                 composition=Composition(np.frombuffer(numbers, dtype="<i8"), charge, spin),
@@ -168,6 +170,7 @@ class LedgerReader:
                 seconds=seconds,
                 cycles=cycles,
                 created=created,
+                diagnostics=json.loads(diagnostics),
             )
 
     def counts(self, theory: str | None = None, iteration: int | None = None) -> Counts:
