@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alflow.campaign.budget import check_budget
 from alflow.campaign.plan import Plan
 from alflow.config.plugins import COORDINATES, POTENTIALS, find_installed
 from alflow.errors import ConfigError
@@ -25,6 +26,7 @@ def check_campaign(plan: Plan) -> LabelEngine:
     find_installed(POTENTIALS, plan.settings.potential.kind)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
     _check_progress(plan)
+    check_budget(plan)
     engine: LabelEngine
     if labels.guard:
         given = labels.settings.model_dump(mode="json")

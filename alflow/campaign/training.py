@@ -12,6 +12,7 @@ import numpy as np
 from alflow.acquisition.seeds import generator
 from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.late import late_keys
 from alflow.campaign.plan import seed_words
 from alflow.errors import CampaignError
 from alflow.potentials import join_files
@@ -75,11 +76,12 @@ def _start_anew_where_changed(folder: Path, dataset: Dataset) -> None:
 
 
 def _dataset(campaign: Campaign, iteration: int) -> Dataset:
-    """Return what the members of an iteration learn from: first data, and what earlier iterations selected."""
+    """Return what the members of an iteration learn from: first data, and what earlier iterations got in time."""
     theory = campaign.farm.theory
     if iteration == 0:
         return campaign.ledger.dataset(theory, 0, kinds=("import", "first-data"))[0]
-    return campaign.ledger.dataset(theory, iteration - 1)[0]
+    late = late_keys(campaign.run, iteration - 1, theory)
+    return campaign.ledger.dataset(theory, iteration - 1, without=late)[0]
 
 
 def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder: Path) -> tuple[Member, ...]:

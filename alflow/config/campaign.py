@@ -107,6 +107,13 @@ class LabelSettings(Settings):
     """A label further than this from the median of the first data, eV, is refused as an outlier."""
     timeout_s: float = Field(default=600.0, gt=0)
     """A single label that takes longer is given up, s."""
+    budget: int | None = Field(default=None, ge=1)
+    """Labels that the campaign may ask for in all, first data and all audits included, failed ones too; not given: as
+    many as its iterations take. What is left is spent on the most useful first, and the last of it on an audit of what
+    was learnt."""
+    wait_share: float = Field(default=1.0, gt=0, le=1)
+    """An iteration goes on to the next training once this share of its labels has come back, all of its audit among
+    them; what comes later is learnt from in a later training."""
     canary_tolerance_ev: float = Field(default=1e-6, gt=0)
     """Before it labels, a worker labels the first starting structure; its energy may differ by so much from what the
     driver's own engine gives, eV. Calculators in single precision need more."""

@@ -25,6 +25,8 @@ _LABELS_MAY_CHANGE = (
     "task_seconds",
     "frames_per_task",
     "max_failed_share",
+    "budget",
+    "wait_share",
     "guard",
     "memory_gb",
     "canary_tolerance_ev",
