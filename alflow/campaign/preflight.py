@@ -20,10 +20,12 @@ def check_campaign(plan: Plan) -> LabelEngine:
         The engine; guarded as on the workers, so that an engine that hangs does not hang the driver.
 
     Raises:
-        InputError: something is not installed, the engine cannot be made, an element is unknown.
+        InputError: something is not installed, the engine cannot be made, an element is unknown, a file is missing.
     """
     labels = plan.settings.labels
-    find_installed(POTENTIALS, plan.settings.potential.kind)
+    potential = plan.settings.potential
+    elements = sorted({int(number) for molecule in plan.molecules for number in molecule.composition.numbers})
+    find_installed(POTENTIALS, potential.kind).check(potential.settings, elements)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
     _check_progress(plan)
     check_budget(plan)

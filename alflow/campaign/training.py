@@ -14,7 +14,7 @@ from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.late import late_keys
 from alflow.campaign.plan import seed_words
-from alflow.errors import CampaignError
+from alflow.errors import CampaignError, InputError
 from alflow.potentials import join_files
 from alflow.runs.directory import load_dataset, load_members, save_dataset, save_members
 from alflow.types import Dataset, IntArray, Member, Split
@@ -48,6 +48,7 @@ def train(campaign: Campaign, iteration: int) -> Trained:
 
     Raises:
         CampaignError: a training failed.
+        InputError: it needs what its worker's machine does not have.
     """
     campaign.enter(iteration, "training")
     started = time.monotonic()
@@ -100,6 +101,8 @@ def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder:
         campaign.graph.submit(call, results.append, iteration=iteration, members=len(group))
     campaign.graph.run_until(lambda: len(results) == len(missing))
     for result in results:
+        if isinstance(result, InputError):  # what the worker's machine does not have: a GPU, a file
+            raise result
         if isinstance(result, BaseException):
             raise CampaignError(f"Training failed: {type(result).__name__}: {result}") from result
     join_files(files, folder / "ensemble.pt")

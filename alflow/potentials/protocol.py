@@ -116,6 +116,18 @@ class PotentialKind(Kind[SettingsT]):
         """
         raise NotImplementedError
 
+    def check(self, settings: SettingsT, elements: Sequence[int]) -> None:  # noqa: ARG002 - for those that read files
+        """Refuse settings that name what is not to be had, before anything is submitted.
+
+        Args:
+            settings: of the kind.
+            elements: atomic numbers that are learnt.
+
+        Raises:
+            InputError: a file is not there, holds something else, or does not know an element.
+        """
+        return
+
     def starts_from(self, settings: SettingsT) -> Literal["fresh", "carried-over"]:  # noqa: ARG002 - for those that do
         """Return what a later iteration starts from where `training.start` does not say it."""
         return "carried-over"
