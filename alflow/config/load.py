@@ -34,12 +34,15 @@ _LABELS_MAY_CHANGE = (
     "settings.kept_failures",
     "settings.kept_megabytes",
     "settings.failures_dir",
+    "settings.reuse",
+    "settings.reuse_tolerance",
 )
 _JUDGED_BY_CONTENT = (
     "system.structure",
     "system.charge",
     "labels.settings.parameters_dir",
     "labels.settings.command",
+    "labels.settings.version_command",
 )
 """A project may be moved, and a charge be written elsewhere: the fingerprints of molecules and theory, which a run
 keeps, tell whether these are the same."""
