@@ -12,7 +12,7 @@ from alflow.acquisition.audit import AuditRow, calibrate
 from alflow.campaign.budget import spent_before
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.correcting import corrections
-from alflow.campaign.forecast import forecast_from_first_iteration
+from alflow.campaign.forecast import Start, forecast_from_first_iteration
 from alflow.campaign.judging import Judge
 from alflow.campaign.pulling import Pulled
 from alflow.campaign.record import audit_record, barrier, make_record
@@ -103,6 +103,7 @@ def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:
     times = campaign.ledger.label_seconds(farm.theory, plan.molecules[0].numbers)
     times = times[times > 0]  # first data took no time of their own
     label_seconds = float(np.mean(times)) if len(times) else farm.label_seconds()
-    found = forecast_from_first_iteration(plan, label_seconds, first, events)
+    start = Start.of(plan.settings, campaign.given, campaign.base)
+    found = forecast_from_first_iteration(plan, label_seconds, first, events, start)
     if found is not None:
         write_atomically(campaign.run.path / "forecast.json", json.dumps(asdict(found)).encode())

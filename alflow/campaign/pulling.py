@@ -174,10 +174,11 @@ class _Pulling:
     def _starts(self, ended: Sequence[EndedPull]) -> dict[Composition, Frames]:
         """Return the first frame of the first pull of each composition, and ask for its label.
 
-        Where the label engine relaxed it, it is the same in all iterations, and was labelled for the first audit.
+        Where the label engine or a base relaxed it, it is the same in all iterations, and was labelled for the first
+        audit.
         """
         found: dict[Composition, Frames] = {}
-        same = self._settings.sampling.relax_with == "label-engine"
+        same = self._settings.sampling.relax_with != "potential"
         labelled = same and any(load_audits(self._campaign.run, self._iteration))
         for one in ended:
             if len(one.fit) and one.frames.composition not in found:
@@ -224,7 +225,7 @@ class _Pulling:
 
     def _start_of(self, spec: PullSpec) -> State:
         """Return where a pull starts: the relaxed structure, or the promise of the task that relaxes it."""
-        if self._settings.sampling.relax_with == "label-engine":
+        if self._settings.sampling.relax_with != "potential":
             return self._references.relaxed(spec)
         state = StoredState(self._campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
         call = relaxation(self._settings, spec, self._model, RELAX_WITH_POTENTIAL)

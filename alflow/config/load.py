@@ -43,6 +43,9 @@ _JUDGED_BY_CONTENT = (
     "labels.settings.parameters_dir",
     "labels.settings.command",
     "labels.settings.version_command",
+    "first_data.structures",
+    "first_data.labels",
+    "base.run",
 )
 """A project may be moved, and a charge be written elsewhere: the fingerprints of molecules and theory, which a run
 keeps, tell whether these are the same."""

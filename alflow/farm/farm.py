@@ -157,7 +157,8 @@ class LabelFarm:
     def _take(self, chunk: Chunk[Origin], reply: LabelReply, report: Report | None) -> None:
         """Write down what came back of a task; labels that cannot be right are failures."""
         batch, host = reply.batch, report.host if report is not None else ""
-        usual = self._usual_energy(chunk.frames)
+        first = chunk.tags[0].kind == "first-data"  # what is usual is not known before all of them are there
+        usual = None if first else self._usual_energy(chunk.frames)
         if usual is not None and len(batch.rows):
             batch = refuse_outliers(batch, usual, self._settings.max_energy_offset_ev, host or socket.gethostname())
         rows = label_rows(self.theory, chunk.frames, batch, chunk.tags, host, time.time())
@@ -177,6 +178,8 @@ class LabelFarm:
         """Return the median energy of the first data of a composition, eV; None without any."""
         if not self._usual:
             first_data, _ = self._ledger.dataset(self.theory, kinds=("first-data",))
+            if not first_data.groups:  # all of it was imported
+                first_data, _ = self._ledger.dataset(self.theory, 0, kinds=("import",))
             for group in first_data.groups:
                 self._usual[group.frames.composition] = float(np.median(group.labels.energies))
         return self._usual.get(frames.composition)
