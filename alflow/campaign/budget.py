@@ -66,8 +66,10 @@ def starts(plan: Plan, iteration: int) -> int:
 
 
 def first_labels(plan: Plan) -> int:
-    """Return the labels of the first data."""
-    md = plan.settings.first_data.md
+    """Return the labels of the first data, those of files of one's own left out."""
+    base, md = plan.settings.base, plan.settings.first_data.md
+    if not plan.settings.starts_from_dynamics:
+        return base.structures if base is not None else 0
     first, last = md.equilibration_steps, md.equilibration_steps + md.steps
     return len(plan.molecules) * (last // md.stride - -(-first // md.stride) + 1)
 
