@@ -18,15 +18,16 @@ from pyscf import dft, gto, lib
 from alflow.errors import LabelError
 from alflow.labeling.engines import pyscf_checks as checks
 from alflow.labeling.engines.pyscf_scf import (
+    BROKEN,
     START_CYCLES,
     START_TOLERANCE_HARTREE,
-    SYMMETRIC,
     Course,
     as_numbers,
     converge,
     follow_instabilities,
     mixed_density,
     spin_squared,
+    symmetry_breaking,
 )
 from alflow.labeling.frames import theory_hash
 from alflow.labeling.kinds.pyscf import PySCFSettings
@@ -163,7 +164,7 @@ class PySCFEngine:
             return given if given is None or field.istype("ROHF") else given.sum(axis=0)
         occupied = molecule.nelectron // 2
         can_break = molecule.spin == 0 and 0 < occupied < molecule.nao
-        if not can_break or (given is not None and spin_squared(given, molecule.intor("int1e_ovlp")) > SYMMETRIC):
+        if not can_break or (given is not None and symmetry_breaking(given, molecule.intor("int1e_ovlp")) > BROKEN):
             return given
         return self._broken(field, given, course)
 
