@@ -148,9 +148,14 @@ class ASEEngine:
         other.positions += _NUDGE_ANGSTROM * np.cos(np.arange(3.0 * len(atoms))).reshape(-1, 3)
         labels = []
         for structure in (atoms, other, atoms, atoms, other, atoms):  # the first three warm up what compiles itself
-            with contextlib.suppress(LabelError if structure is other else ()):
-                labels.append((structure, self._in_a_folder(composition, structure, arguments)))
-        before, after = [label for structure, label in labels if structure is atoms][2:]
+            try:
+                label = self._in_a_folder(composition, structure, arguments)
+            except LabelError:
+                if structure is atoms:
+                    raise
+            else:
+                labels += [label] if structure is atoms else []
+        before, after = labels[2:]
         change = max(abs(after.energy - before.energy), np.abs(after.forces - before.forces).max(initial=0.0))
         if not change <= self._settings.reuse_tolerance:
             self.close()
