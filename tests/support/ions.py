@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -80,3 +81,13 @@ class Delicate(Ion):
         if atoms.positions[0, 2] > 1.0:
             raise RuntimeError("out of its depth")
         super().calculate(atoms, properties, system_changes)
+
+
+class Telling(Ion):
+    """Writes a text into a file; fails where it ends with an exclamation mark."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        Path("job.out").write_text(self.given["text"], encoding="utf-8")
+        if self.given["text"].endswith("!"):
+            raise RuntimeError("it gave up")

@@ -37,6 +37,7 @@ from alflow.labeling.engines.given import (
     require_given,
     require_spin,
 )
+from alflow.labeling.engines.outputs import require_converged_output, said_in
 from alflow.labeling.frames import sound, theory_hash, told
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.types import Composition, Evaluation, FloatArray
@@ -171,9 +172,16 @@ class ASEEngine:
         folder = new_label_folder(self._work_folder())
         try:
             with self._inside(folder):
-                return self._label(composition, atoms, arguments, folder)
+                label = self._label(composition, atoms, arguments, folder)
+            require_converged_output(self._settings.calculator, folder, self._settings.unconverged_texts)
         except LabelError as error:
-            raise LabelError(error.reason, error.detail + self._keeping.keep(folder)) from error
+            self.close()
+            said = said_in(folder, self._settings.unconverged_texts) if error.reason == "engine-error" else ""
+            detail = f"{error.detail} ({said})" if said else error.detail
+            reason = "not-converged" if said else error.reason
+            raise LabelError(reason, detail + self._keeping.keep(folder)) from error
+        else:
+            return label
         finally:
             remove(folder)
 
