@@ -34,6 +34,7 @@ _LABELS_MAY_CHANGE = (
     "settings.kept_failures",
     "settings.kept_megabytes",
     "settings.failures_dir",
+    "settings.unconverged_texts",
     "settings.reuse",
     "settings.reuse_tolerance",
 )

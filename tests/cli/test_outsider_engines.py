@@ -38,10 +38,12 @@ def write_ethanes(path: Path, count: int) -> list[np.ndarray]:
     return [image.positions for image in ase.io.read(path, ":")]
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_outsider_program_that_writes_files_is_farmed_over_workers(alflow, calculators, tmp_path, kind) -> None:
+@pytest.mark.parametrize(("kind", "workers"), [("threads", 8), ("processes", 2), ("processes", 8)])
+def test_outsider_program_that_writes_files_is_farmed_over_workers(
+    alflow, calculators, tmp_path, kind, workers
+) -> None:
     structures = write_ethanes(tmp_path / "in.xyz", 16)
-    site = ("--site", "local", "--site-option", f"kind={kind}", "--site-option", "workers=4")
+    site = ("--site", "local", "--site-option", f"kind={kind}", "--site-option", f"workers={workers}")
     engine = ("--engine", "ase", "--set", "calculator=misbehaving.WritesFiles")
     code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", *engine, *site)
     assert code == 0, err
