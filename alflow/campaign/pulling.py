@@ -23,6 +23,7 @@ from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
+from alflow.campaign.difference import added_engine
 from alflow.campaign.judging import Judge
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
@@ -105,7 +106,7 @@ class _Pulling:
         driver: int | Literal["mean"] = "mean"
         if self._settings.potential.driver == "best-member":
             driver = ensemble.members.index(ensemble.best)
-        self._model = EnsembleModel(str(ensemble.path), driver)
+        self._model = EnsembleModel(str(ensemble.path), driver, added_engine(campaign))
         self._together = self._settings.selection.threshold == "calibrated"
         self._assessor = Assessor(campaign, iteration, self._model, ensemble.dataset)
 

@@ -13,6 +13,7 @@ import numpy as np
 from alflow.acquisition.seeds import generator
 from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.difference import to_be_learnt
 from alflow.campaign.plan import seed_words
 from alflow.errors import CampaignError
 from alflow.potentials import join_files, load_potential
@@ -56,7 +57,7 @@ def train(campaign: Campaign, iteration: int) -> Trained:
     started = time.monotonic()
     folder = campaign.run.iteration(iteration)
     folder.mkdir(exist_ok=True)
-    dataset = _dataset(campaign, iteration)
+    dataset = to_be_learnt(campaign, iteration, _dataset(campaign, iteration))
     target, report = folder / "ensemble.pt", folder / "members.json"
     if not (target.exists() and report.exists()):
         _start_anew_where_changed(folder, dataset)

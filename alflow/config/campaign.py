@@ -296,6 +296,11 @@ class CampaignSettings(Settings):
                 f"base.use 'transfer' starts from the weights of the base, and the potential {self.potential.kind!r} "
                 "cannot: set base.use = 'structures'"
             )
+        if base.use == "delta" and self.sampling.batch != "off":
+            raise ValueError(
+                "sampling.batch pulls with an ensemble alone, and base.use 'delta' adds an engine in every step: set "
+                "sampling.batch = 'off', or base.use = 'transfer'"
+            )
         if base.engine is not None:
             self.of_base()
         return self

@@ -58,9 +58,10 @@ class BaseTheorySettings(Settings):
     """Settings of that engine."""
     campaign: dict[str, Any] = Field(default_factory=dict)
     """Settings of that engine's campaign, as in a campaign file, where they are not those of this one."""
-    use: Literal["transfer", "structures"] = "transfer"
+    use: Literal["transfer", "delta", "structures"] = "transfer"
     """What is taken beside structures and starts: `transfer`, the weights of the base, from which the ensemble learns
-    on; or nothing (`structures`)."""
+    on; `delta`, its engine, whose difference to the labels is learnt and which is added in every step of a pull; or
+    nothing (`structures`)."""
     structures: int = Field(default=60, ge=4)
     """Structures of the base that are labelled as first data, those that differ most over the progress of its pulls."""
 

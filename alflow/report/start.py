@@ -8,6 +8,7 @@ from alflow.runs.startdata import BaseNote, StartFolder, load_structures
 
 BASE_USES = {
     "transfer": "The ensemble starts from the weights of the base, whose self-energies are moved to the labels.",
+    "delta": "The ensemble learns the difference from the base, whose engine is added in every step of a pull.",
     "structures": "Nothing of its potential is taken over.",
 }
 
