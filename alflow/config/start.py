@@ -101,7 +101,14 @@ def base_campaign(base: BaseTheorySettings, of: Mapping[str, Any]) -> dict[str, 
         of: the campaign of the expensive theory, as a mapping.
     """
     labels = {name: of["labels"][name] for name in ("guard", "timeout_s")}
-    sampling = {**of["sampling"], "relax_with": "label-engine", "reference": False, "replicas": BASE_REPLICAS}
+    replicas = of["sampling"]["replicas"]
+    most = replicas["certify"] if isinstance(replicas, Mapping) else replicas
+    sampling = {
+        **of["sampling"],
+        "relax_with": "label-engine",
+        "reference": False,
+        "replicas": min(most, BASE_REPLICAS),
+    }
     selection = {**of["selection"], "cap": max(of["selection"]["cap"], BASE_CAP)}
     first_data = {name: of["first_data"][name] for name in ("md", "segment_steps")}
     settings = {} if base.settings is None else base.settings.model_dump(mode="json", exclude_none=True)
