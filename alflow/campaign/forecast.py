@@ -152,8 +152,9 @@ def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
 
 
 def _transfers(settings: CampaignSettings) -> bool:
-    """Say whether the first training starts from the weights of a base."""
-    return settings.base is not None and settings.base.use == "transfer"
+    """Say whether the first training starts from weights of another theory."""
+    transfers = settings.base is not None and settings.base.use == "transfer"
+    return transfers or settings.training.weights is not None
 
 
 def _first_data(plan: Plan, label_seconds: float, slowest: float) -> Stage:

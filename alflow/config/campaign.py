@@ -164,9 +164,18 @@ class TrainingSettings(Settings):
 
     start: Literal["fresh", "carried-over"] | None = None
     """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
+    weights: str | None = None
+    """A file of weights that the first iteration starts from, with self-energies moved to the labels: an `ensemble.pt`
+    of another run, or for ANI the state dictionary of ANI-1x, ANI-1ccx or ANI-2x as TorchANI keeps it; relative to the
+    working directory. The run keeps a copy."""
     members_per_task: int = Field(default=1, ge=0)
     """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
     product, which is quicker where there is one GPU for all."""
+
+    @field_validator("weights")
+    @classmethod
+    def _from_anywhere(cls, weights: str | None) -> str | None:
+        return None if weights is None else absolute_path(weights)
 
 
 class SamplingSettings(Settings):
@@ -280,6 +289,21 @@ class CampaignSettings(Settings):
         if not isinstance(sampling, Mapping):
             return given
         return {**given, "sampling": {"relax_with": "base", "reference": False, **sampling}}
+
+    @model_validator(mode="after")
+    def _one_set_of_weights(self) -> Self:
+        if self.training.weights is None:
+            return self
+        if not find(POTENTIALS, self.potential.kind).transfers:
+            raise ValueError(
+                f"training.weights: the potential {self.potential.kind!r} cannot start from weights of another theory"
+            )
+        if self.base is not None and self.base.use != "structures":
+            raise ValueError(
+                f"training.weights and base.use {self.base.use!r} both say what the ensemble starts from: set "
+                "base.use = 'structures', or leave training.weights out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _base_can_be_used(self) -> Self:

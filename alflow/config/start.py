@@ -118,6 +118,7 @@ def base_campaign(base: BaseTheorySettings, of: Mapping[str, Any]) -> dict[str, 
         "iterations": BASE_ITERATIONS,
         "labels": {**labels, "engine": base.engine, "settings": settings},
         "first_data": first_data,
+        "training": {name: value for name, value in of["training"].items() if name != "weights"},
         "sampling": sampling,
         "selection": selection,
     }

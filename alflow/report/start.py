@@ -34,6 +34,11 @@ def start(data: RunData) -> str:
     base = folder.base()
     if base is not None:
         items += _of_base(base, engine)
+    if settings.training.weights is not None:
+        items.append(
+            f"The ensemble starts from the weights of {settings.training.weights}, whose self-energies are moved to "
+            "the labels."
+        )
     if settings.sampling.relax_with == "base":
         items.append("Pulls start where the engine of the base relaxed the molecule.")
     return page.listing(items) if items else ""
