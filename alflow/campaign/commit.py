@@ -12,6 +12,7 @@ from alflow.acquisition.audit import AuditRow, calibrate
 from alflow.campaign.budget import spent_before
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.correcting import corrections
+from alflow.campaign.difference import added_labels
 from alflow.campaign.forecast import Start, forecast_from_first_iteration
 from alflow.campaign.judging import Judge
 from alflow.campaign.pulling import Pulled
@@ -60,7 +61,7 @@ def _record(
         barriers,
         alike=len(campaign.plan.systems) == 1,
         replicas=len(pulls) // len(campaign.plan.systems),
-        unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
+        unseen=judge.unseen_errors(references.segments(specs), added_labels(campaign)) if barriers else (None, None),
         audit=_audit(campaign, iteration, pulled),
         corrections=_corrections(campaign, pulled),
         new_labels=pulled.came.labels,

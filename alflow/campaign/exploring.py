@@ -66,13 +66,9 @@ def _events(base: Base) -> Iterator[EventLog]:
 
 @contextmanager
 def _shown(ticker: Ticker, view: View, farm: LabelFarm, run: RunDirectory) -> Iterator[None]:
-    """Have a ticker show another campaign, and write its status into its folder too."""
+    """Have a ticker show another campaign, and write its status into its folder too; after an error, to the end."""
     before = ticker.view, ticker.farm, ticker.exploring
     ticker.view, ticker.farm, ticker.exploring = view, farm, run
-    state = "failed"
-    try:
-        yield
-        state = "finished"
-    finally:
-        ticker.write_status(state)
-        ticker.view, ticker.farm, ticker.exploring = before
+    yield
+    ticker.write_status("finished")
+    ticker.view, ticker.farm, ticker.exploring = before

@@ -29,6 +29,8 @@ class Start:
     """That are there."""
     relax_step_seconds: float = 0.0
     """Of a relaxation by the engine of the base."""
+    pull_step_seconds: float = 0.0
+    """Of that engine in a pull, where it is added to the ensemble."""
 
     @classmethod
     def of(cls, settings: CampaignSettings, given: GivenData, base: Base | None) -> Start:
@@ -36,7 +38,8 @@ class Start:
         chosen = settings.base.structures if settings.base is not None else 0
         read = given.labels.structures if given.labels is not None else ()
         labels = sum(one.energy is not None for one in read)
-        return cls(given.frames + chosen, labels, base.start_seconds if base is not None else 0.0)
+        seconds = base.start_seconds if base is not None else 0.0
+        return cls(given.frames + chosen, labels, seconds, seconds if base is not None and base.adds else 0.0)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def forecast(
     if measured_label_seconds is not None:
         label_seconds, slowest = (each * measured_label_seconds / times[0] for each in (label_seconds, slowest))
     frame_epoch_seconds, step_seconds = probe_training(settings, probes)
+    step_seconds += start.pull_step_seconds
     return Forecast(
         settings.name,
         settings.iterations,
@@ -148,8 +152,9 @@ def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
 
 
 def _transfers(settings: CampaignSettings) -> bool:
-    """Say whether the first training starts from the weights of a base."""
-    return settings.base is not None and settings.base.use == "transfer"
+    """Say whether the first training starts from weights of another theory."""
+    transfers = settings.base is not None and settings.base.use == "transfer"
+    return transfers or settings.training.weights is not None
 
 
 def _first_data(plan: Plan, label_seconds: float, slowest: float) -> Stage:

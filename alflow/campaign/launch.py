@@ -15,13 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from alflow.campaign.basetheory import find_base, identity_of
+from alflow.campaign.beginning import find_beginning
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.exploring import explore
 from alflow.campaign.loop import Finished, run_campaign
 from alflow.campaign.plan import make_plan
-from alflow.campaign.preflight import check_base, check_campaign, engine_model
-from alflow.campaign.startdata import read_given, take_labels
+from alflow.campaign.preflight import check_campaign, engine_model
+from alflow.campaign.startdata import take_labels
 from alflow.campaign.startfile import started_from
 from alflow.campaign.ticker import Ticker
 from alflow.config.campaign import CampaignSettings
@@ -78,15 +78,14 @@ def launch(
         display.note(f"Note: {note}")
     engine = check_campaign(plan)
     model, canary = engine_model(plan.settings.labels, plan.molecules[0], engine)
-    theory, given = canary.theory, read_given(plan, run, canary.theory)
-    for note in given.notes:
+    theory = canary.theory
+    begun = find_beginning(plan, run, theory)
+    for note in begun.given.notes:
         display.note(f"Note: {note}")
-    base = find_base(plan, run)
-    base = None if base is None else check_base(plan, base)
     with _writable(run.path), RunLock(run.path, display.note) as lock:
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         structure = settings.system.structure
-        identity = {"theory": theory, "molecule": plan.fingerprint, **given.identity, **identity_of(base)}
+        identity = {"theory": theory, "molecule": plan.fingerprint, **begun.identity}
         run.open(asked, identity, Path(structure) if structure else None)
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
@@ -99,13 +98,14 @@ def launch(
         ledger = Ledger.open(run.ledger)
         if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
             ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
-        take_labels(plan, run, ledger, given, theory, canary.energy)
+        begun.weights.keep(run)
+        take_labels(plan, run, ledger, begun.given, theory, canary.energy)
         with _terminated_by_signal(ticker):
             display.note(f"Starting workers on site {site_file.stem!r} ...")
             graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
-            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, given, base, display.note)
+            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, begun.given, begun.base, display.note)
             state, message = "failed", ""
             try:
                 explore(campaign, ticker, lambda base_run: _tell(display, committed(base_run)))

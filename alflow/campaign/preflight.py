@@ -69,7 +69,7 @@ def check_base(plan: Plan, base: Base) -> Base:
     """
     if base.explores:
         engine = check_campaign(base.plan)
-    elif plan.settings.sampling.relax_with == "base":
+    elif plan.settings.sampling.relax_with == "base" or base.adds:
         engine = check_engine(base.settings.labels, plan.molecules)
     else:
         return base

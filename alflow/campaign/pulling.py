@@ -25,6 +25,7 @@ from alflow.campaign.budget import Allotment
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
+from alflow.campaign.difference import added_engine
 from alflow.campaign.judging import Judge
 from alflow.campaign.late import Came, wait_for_labels
 from alflow.campaign.plan import PullSpec
@@ -117,7 +118,7 @@ class _Pulling:
         driver: int | Literal["mean"] = "mean"
         if self._settings.potential.driver == "best-member":
             driver = ensemble.members.index(ensemble.best)
-        self._model = EnsembleModel(str(ensemble.path), driver)
+        self._model = EnsembleModel(str(ensemble.path), driver, added_engine(campaign))
         self._together = self._settings.selection.threshold == "calibrated"
         self._assessor = Assessor(campaign, iteration, self._model, ensemble.dataset)
 

@@ -52,11 +52,10 @@ def run(
 
 def _plan(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
     """Print the plan of a campaign, that of its base before it, and their costs."""
-    from alflow.campaign.basetheory import find_base
+    from alflow.campaign.beginning import find_beginning
     from alflow.campaign.forecast import Start, forecast
     from alflow.campaign.plan import make_plan
-    from alflow.campaign.preflight import check_base, check_campaign
-    from alflow.campaign.startdata import read_given
+    from alflow.campaign.preflight import check_campaign
     from alflow.campaign.startfile import started_from
     from alflow.cli.forecasts import forecast_table
     from alflow.execution.sites import find_site, load_site, site_capacity
@@ -65,15 +64,14 @@ def _plan(console: Console, settings: CampaignSettings, site: str, options: dict
     run = RunDirectory(target.resolve())
     plan = make_plan(started_from(run, settings, console.print))
     theory = check_campaign(plan).theory
-    given = read_given(plan, run, theory)
-    for note in (*plan.notes, *given.notes):
+    begun = find_beginning(plan, run, theory)
+    for note in (*plan.notes, *begun.given.notes):
         console.print(f"Note: {note}")
-    base = find_base(plan, run)
-    base = None if base is None else check_base(plan, base)
+    base = begun.base
     capacity = site_capacity(load_site(find_site(site), target, options))
     if base is not None and base.explores:
         console.print(forecast_table(forecast(base.plan, say=console.print), capacity))
-    start = Start.of(settings, given, base)
+    start = Start.of(settings, begun.given, base)
     console.print(forecast_table(forecast(plan, say=console.print, start=start), capacity))
 
 

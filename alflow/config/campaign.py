@@ -171,9 +171,18 @@ class TrainingSettings(Settings):
 
     start: Literal["fresh", "carried-over"] | None = None
     """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
+    weights: str | None = None
+    """A file of weights that the first iteration starts from, with self-energies moved to the labels: an `ensemble.pt`
+    of another run, or for ANI the state dictionary of ANI-1x, ANI-1ccx or ANI-2x as TorchANI keeps it; relative to the
+    working directory. The run keeps a copy."""
     members_per_task: int = Field(default=1, ge=0)
     """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
     product, which is quicker where there is one GPU for all."""
+
+    @field_validator("weights")
+    @classmethod
+    def _from_anywhere(cls, weights: str | None) -> str | None:
+        return None if weights is None else absolute_path(weights)
 
 
 class SamplingSettings(Settings):
@@ -289,6 +298,21 @@ class CampaignSettings(Settings):
         return {**given, "sampling": {"relax_with": "base", "reference": False, **sampling}}
 
     @model_validator(mode="after")
+    def _one_set_of_weights(self) -> Self:
+        if self.training.weights is None:
+            return self
+        if not find(POTENTIALS, self.potential.kind).transfers:
+            raise ValueError(
+                f"training.weights: the potential {self.potential.kind!r} cannot start from weights of another theory"
+            )
+        if self.base is not None and self.base.use != "structures":
+            raise ValueError(
+                f"training.weights and base.use {self.base.use!r} both say what the ensemble starts from: set "
+                "base.use = 'structures', or leave training.weights out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _base_can_be_used(self) -> Self:
         base = self.base
         if base is None:
@@ -302,6 +326,11 @@ class CampaignSettings(Settings):
             raise ValueError(
                 f"base.use 'transfer' starts from the weights of the base, and the potential {self.potential.kind!r} "
                 "cannot: set base.use = 'structures'"
+            )
+        if base.use == "delta" and self.sampling.batch != "off":
+            raise ValueError(
+                "sampling.batch pulls with an ensemble alone, and base.use 'delta' adds an engine in every step: set "
+                "sampling.batch = 'off', or base.use = 'transfer'"
             )
         if base.engine is not None:
             self.of_base()

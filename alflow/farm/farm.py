@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,13 @@ class LabelFarm:
     """Asks for the labels that the ledger does not hold, and writes what comes back into it."""
 
     def __init__(
-        self, graph: TaskGraph, ledger: Ledger, model: EngineModel, settings: LabelSettings, theory: str
+        self,
+        graph: TaskGraph,
+        ledger: Ledger,
+        model: EngineModel,
+        settings: LabelSettings,
+        theory: str,
+        detail: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Start with nothing asked for.
 
@@ -52,6 +59,7 @@ class LabelFarm:
             model: The label engine.
             settings: Of the labels.
             theory: Fingerprint of the engine.
+            detail: Of its tasks, for the event log.
         """
         self.model, self.theory = model, theory
         self._ledger, self._settings = ledger, settings
@@ -62,7 +70,7 @@ class LabelFarm:
             theory=theory,
             task_seconds=settings.task_seconds,
             frames_per_task=settings.frames_per_task,
-            detail=_iteration,
+            detail=lambda chunk: {**_iteration(chunk), **detail},
         )
         self.wanted = self.done = self.failed = 0
         self.known = 0

@@ -14,7 +14,7 @@ from alflow.config.load import load_campaign, to_toml, validate_campaign
 from alflow.files.resources import list_resources
 
 FILES = pytest.mark.parametrize("path", campaign_files(), ids=lambda path: path.relative_to(CONFIGS).as_posix())
-KINDS = ("quickstart", "hexane", "alkanes", "schnet", "paper/fig3", "paper/fig4", "paper/fig5-5")
+KINDS = ("gfn2-over-dftb3", "quickstart", "hexane", "alkanes", "schnet", "paper/fig3", "paper/fig4", "paper/fig5-5")
 """Those that between them choose every way through the loop that a file of the folder chooses."""
 DEAR = "dft"
 """Folder of those whose labels cost minutes: they are read and planned, and not run here."""

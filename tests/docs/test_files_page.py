@@ -30,7 +30,14 @@ def test_a_finished_run_holds_the_files_of_the_page_and_no_others(desk):
     assert len(listed) > 15
     assert [name for name in files if not any(fnmatch(name, pattern) for pattern in listed)] == []
     absent = [pattern for pattern in listed if not any(fnmatch(name, pattern) for name in files)]
-    assert absent == ["structure/*"]  # the campaign builds its molecule
+    other_starts = ["structures.npz", "labels.json", "base.npz", "base.json", "base.toml", "base.pt"]
+    assert absent == [
+        "structure/*",  # the campaign builds its molecule
+        *(f"first-data/{name}" for name in other_starts),
+        "base/*",
+        "base-labels.sqlite",
+        "iteration-*/base.pt",
+    ]
 
 
 def test_the_ledger_has_the_tables_of_the_page(desk):
