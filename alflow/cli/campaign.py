@@ -45,6 +45,7 @@ def run(
     settings = load_campaign(find_campaign(campaign), overrides or ())
     target = run_dir or Path("runs") / settings.name
     if dry_run:
+        from alflow.campaign.budget import budget_words
         from alflow.campaign.forecast import forecast
         from alflow.campaign.plan import make_plan
         from alflow.campaign.preflight import check_campaign
@@ -59,6 +60,8 @@ def run(
         check_campaign(plan)
         capacity = site_capacity(load_site(find_site(site), target, chosen))
         console.print(forecast_table(forecast(plan, say=console.print), capacity))
+        if words := budget_words(plan):
+            console.print(words)
         return
     _launch(console, settings, site, chosen, target)
 

@@ -76,6 +76,7 @@ def _lines(now: RunStatus) -> list[tuple[str, str]]:
         ("pull", f"step {now.pull_steps[0]} of {now.pull_steps[1]}" if now.pull_steps[1] else ""),
         ("reference", f"step {done} of {wanted}" if done < wanted else ""),
         ("labels", labels),
+        ("budget", f"{now.label_budget[0]} of {now.label_budget[1]} labels" if now.label_budget[1] else ""),
         ("workers", ", ".join(f"{label} {count}" for label, count in now.workers.items())),
         *((f"{what} tasks", _tasks(counts)) for what, counts in now.tasks.items()),
         ("last error", now.last_error or "none"),
