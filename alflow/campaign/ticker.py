@@ -93,6 +93,8 @@ class Ticker:
                 "done": view.labels_done,
                 "failed": view.labels_failed,
                 "per_second": view.labels_per_second,
+                "oldest_seconds": 0.0 if self.farm is None else self.farm.oldest_seconds(),
+                "label_seconds": 0.0 if self.farm is None else self.farm.label_seconds(),
                 "spent": view.labels_spent,
                 "budget": view.labels_budget,
             },
