@@ -89,7 +89,8 @@ def launch(
         run.open(asked, identity, Path(structure) if structure else None)
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
-        view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
+        budget = settings.labels.budget or 0
+        view = View(settings.name, iterations=settings.iterations, records=list(run.records()), labels_budget=budget)
         ticker = Ticker(view, display, run, lock)
         clean_up(run.path, run.events, config.executors, Path(config.run_dir))
         events = EventLog(run.events)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from alflow.campaign.basetheory import Base
-from alflow.campaign.budget import check_budget
 from alflow.campaign.plan import Molecule, Plan
 from alflow.config.campaign import LabelSettings
 from alflow.config.plugins import COORDINATES, POTENTIALS, find_installed
@@ -35,7 +34,6 @@ def check_campaign(plan: Plan) -> LabelEngine:
     find_installed(POTENTIALS, potential.kind).check(potential.settings, elements)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
     _check_progress(plan)
-    check_budget(plan)
     return check_engine(labels, plan.molecules)
 
 

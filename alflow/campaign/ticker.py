@@ -77,6 +77,8 @@ class Ticker:
         assert self.graph is not None
         if self.farm is not None:
             self._read()
+            if self.view.labels_budget:
+                self.view.labels_spent = self.farm.spent()
         view = self.view
         status = DriverStatus(
             state=state,
@@ -93,6 +95,10 @@ class Ticker:
                 "done": view.labels_done,
                 "failed": view.labels_failed,
                 "per_second": view.labels_per_second,
+                "oldest_seconds": 0.0 if self.farm is None else self.farm.oldest_seconds(),
+                "label_seconds": 0.0 if self.farm is None else self.farm.label_seconds(),
+                "spent": view.labels_spent,
+                "budget": view.labels_budget,
             },
             pull={"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
             reference={"steps_done": view.reference_done, "steps_wanted": view.reference_wanted},

@@ -53,6 +53,7 @@ def run(
 def _plan(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
     """Print the plan of a campaign, that of its base before it, and their costs."""
     from alflow.campaign.beginning import find_beginning
+    from alflow.campaign.budget import budget_words
     from alflow.campaign.forecast import Start, forecast
     from alflow.campaign.plan import make_plan
     from alflow.campaign.preflight import check_campaign
@@ -73,6 +74,8 @@ def _plan(console: Console, settings: CampaignSettings, site: str, options: dict
         console.print(forecast_table(forecast(base.plan, say=console.print), capacity))
     start = Start.of(settings, begun.given, base)
     console.print(forecast_table(forecast(plan, say=console.print, start=start), capacity))
+    if words := budget_words(plan, start.structures):
+        console.print(words)
 
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:

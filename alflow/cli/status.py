@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
 
+STRAGGLES, LONG_SECONDS = 5.0, 30.0
+"""A label that has been out for so many times what one takes, and for so long, is told of, s."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -75,12 +78,21 @@ def _lines(now: RunStatus) -> list[tuple[str, str]]:
         ("training", f"epoch {now.epochs[0]} of {now.epochs[1]}" if now.epochs[1] else ""),
         ("pull", f"step {now.pull_steps[0]} of {now.pull_steps[1]}" if now.pull_steps[1] else ""),
         ("reference", f"step {done} of {wanted}" if done < wanted else ""),
-        ("labels", labels),
+        ("labels", labels + _straggler(*now.oldest_label)),
+        ("budget", f"{now.label_budget[0]} of {now.label_budget[1]} labels" if now.label_budget[1] else ""),
         ("workers", ", ".join(f"{label} {count}" for label, count in now.workers.items())),
         *((f"{what} tasks", _tasks(counts)) for what, counts in now.tasks.items()),
         ("last error", now.last_error or "none"),
         ("time to go", "" if now.seconds_to_go is None else f"about {duration(now.seconds_to_go)}"),
     ]
+
+
+def _straggler(oldest: float, usual: float) -> str:
+    """Tell of a label that has been out for much longer than one takes; both in s."""
+    if not oldest > max(STRAGGLES * usual, LONG_SECONDS) or not usual > 0.0:
+        return ""
+    takes = duration(usual) if usual >= 10.0 else f"{usual:.2g} s"
+    return f", the oldest asked for {duration(oldest)} ago (a label takes {takes})"
 
 
 def _tasks(counts: object) -> str:

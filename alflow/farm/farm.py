@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -37,6 +37,7 @@ class Asked:
     origins: list[Origin]
     times: int = 1
     """How often it was asked for in this account."""
+    since: float = field(default_factory=time.monotonic)
 
 
 class LabelFarm:
@@ -111,6 +112,10 @@ class LabelFarm:
     def in_flight(self) -> dict[bytes, Asked]:
         """Return what has been asked for and has not come, by the keys of the structures."""
         return dict(self._in_flight)
+
+    def oldest_seconds(self) -> float:
+        """Return how long ago the label was asked for that is out longest, s; 0 where none is."""
+        return time.monotonic() - min((asked.since for asked in self._in_flight.values()), default=time.monotonic())
 
     def spent(self) -> int:
         """Return how many structures the campaign has had labelled so far, those in flight included."""

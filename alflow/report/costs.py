@@ -42,7 +42,19 @@ def labels(data: RunData) -> str:
         text += page.table(("reason", "count"), list(reasons.items()))
     else:
         text += page.paragraph("No label failed.")
-    return text + page.paragraph(_rate_words(data.tasks("label"))) + _paid_words(again)
+    return text + page.paragraph(_rate_words(data.tasks("label"))) + _paid_words(again) + _late_words(data)
+
+
+def _late_words(data: RunData) -> str:
+    """Say which iterations went on without some of their labels; nothing where none did."""
+    late = [f"{record.late} (iteration {record.iteration})" for record in data.records if record.late]
+    if not late:
+        return ""
+    return page.paragraph(
+        f"Labels that iterations went on without, and that were learnt from later: {', '.join(late)}. late.json in the "
+        "folder of each iteration lists them.",
+        "soft",
+    )
 
 
 def _rate_words(tasks: Sequence[dict[str, Any]]) -> str:

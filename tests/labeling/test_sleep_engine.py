@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model
+from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model, seconds_of
 from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 
@@ -29,6 +29,19 @@ def test_stretching_a_bond_costs_energy_and_ends() -> None:
     energies = [pair_model(numbers, np.array([[0, 0, 0], [0, 0, r]]))[0] for r in (1.0, 1.54, 2.0, 3.5, 4.0)]
     assert energies[1] == min(energies)
     assert energies[4] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_share_is_slow_beyond_an_extent_and_no_number_depends_on_it() -> None:
+    settings = SleepSettings(seconds_per_label=0.1, slow_share=0.25, slow_seconds=9.0, beyond_angstrom=3.0)
+    ethane = alkane(2).positions[0]
+    rng = np.random.default_rng(0)
+    long = [1.2 * ethane + rng.uniform(-0.05, 0.05, ethane.shape) for _ in range(1000)]
+    found = Counter(seconds_of(settings, structure) for structure in long)
+    assert found[9.0] == pytest.approx(250, abs=50)
+    assert found[9.0] + found[0.1] == 1000
+    assert {seconds_of(settings, 0.5 * structure) for structure in long} == {0.1}
+    plain = SleepSettings(beyond_angstrom=3.0)
+    assert SleepEngine(settings).theory == SleepEngine(plain).theory
 
 
 def test_shares_of_failures_are_met_and_repeatable() -> None:
