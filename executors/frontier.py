@@ -91,7 +91,8 @@ def make_config(
     share = label_share(
         "a node of Frontier",
         FREE_CORES,
-        cores_per_label=cores_per_label or 7 * gpus_per_label or None,
+        cores_per_label=cores_per_label,
+        cores_per_gpu=7,
         ranks_per_label=ranks_per_label,
         nodes_per_label=nodes_per_label,
         gpus_per_label=gpus_per_label,

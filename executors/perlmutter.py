@@ -79,7 +79,8 @@ def make_config(
     share = label_share(
         "a GPU node of Perlmutter" if gpus_per_label else "a CPU node of Perlmutter",
         range(64 if gpus_per_label else 128),
-        cores_per_label=cores_per_label or 16 * gpus_per_label or None,
+        cores_per_label=cores_per_label,
+        cores_per_gpu=16,
         ranks_per_label=ranks_per_label,
         nodes_per_label=nodes_per_label,
         gpus_per_label=gpus_per_label,

@@ -86,7 +86,8 @@ def make_config(
     share = label_share(
         "a node of Polaris",
         range(32),
-        cores_per_label=cores_per_label or 8 * gpus_per_label or None,
+        cores_per_label=cores_per_label,
+        cores_per_gpu=8,
         ranks_per_label=ranks_per_label,
         nodes_per_label=nodes_per_label,
         gpus_per_label=gpus_per_label,

@@ -23,8 +23,11 @@ PINS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 OF_THE_WORKER = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """Where Parsl binds the threads of the worker; those of every rank would be bound to the same cores."""
-OF_THE_STEP = ("SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_TRES_PER_TASK")
-"""What `srun` takes over from the step of the worker, and a step that shares its cores must not ask for."""
+OF_ANOTHER_WORLD = ("PMI_FD", "PMI_RANK", "PMI_SIZE", "PMI_JOBID")
+"""What Slurm hands to the pool of workers as to a rank; a program of MPI would take itself for that one."""
+OF_THE_STEP = ("SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_TRES_PER_TASK", "SLURM_LABELIO")
+"""What `srun` takes over from the step of the worker: a step that shares its cores must not ask for any, and programs
+read their own output, without numbers of ranks before each line."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,13 @@ class Ranks:
     def _srun(self) -> list[str]:
         masks = ",".join(hex(sum(1 << core for core in cores)) for cores in self.bound)
         return [
-            *("srun", "--overlap", f"--nodes={len(self.hosts)}", f"--nodelist={','.join(self.hosts)}"),
+            *(
+                "srun",
+                "--overlap",
+                "--kill-on-bad-exit=1",
+                f"--nodes={len(self.hosts)}",
+                f"--nodelist={','.join(self.hosts)}",
+            ),
             *(f"--ntasks={self.count}", f"--ntasks-per-node={self.here}"),
             f"--cpu-bind={'mask_cpu:' + masks if masks else 'none'}",
         ]
@@ -119,6 +128,8 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     The launcher runs under a small program that ends it, and its ranks on all nodes, when this process is gone. GPUs
     that Parsl cannot pin by itself (ALFLOW_GPUS) are pinned here.
     """
+    for name in OF_ANOTHER_WORLD:
+        environment.pop(name, None)
     sets = environment.get("ALFLOW_GPUS", "").split(":")
     if sets[0]:
         variable = environment.get("ALFLOW_GPU_VARIABLE", "CUDA_VISIBLE_DEVICES")

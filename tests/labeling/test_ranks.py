@@ -71,8 +71,8 @@ def test_a_label_of_one_process_has_no_launcher():
 def test_each_worker_has_cores_of_its_own(worker):
     command = of(ALFLOW_LAUNCHER="srun", ALFLOW_SLOTS="0-3:4-7:8,10:12-13", PARSL_WORKER_RANK=str(worker))
     masks = ["0x3,0xc", "0x30,0xc0", "0x100,0x400", "0x1000,0x2000"][worker]
-    expected = "srun --overlap --nodes=1 --nodelist=n1 --ntasks=2 --ntasks-per-node=2 --cpu-bind=mask_cpu:"
-    assert command == expected + masks
+    expected = "srun --overlap --kill-on-bad-exit=1 --nodes=1 --nodelist=n1 --ntasks=2 --ntasks-per-node=2"
+    assert command == f"{expected} --cpu-bind=mask_cpu:{masks}"
 
 
 @pytest.mark.parametrize("worker", range(3))

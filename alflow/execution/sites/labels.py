@@ -83,6 +83,7 @@ def label_share(
     nodes_per_label: int = 1,
     gpus_per_label: int = 0,
     gpus: Sequence[str] = (),
+    cores_per_gpu: int = 0,
     nodes_per_block: int = 1,
     from_first_node: bool = False,
 ) -> LabelShare:
@@ -91,11 +92,13 @@ def label_share(
     Args:
         node: what a node is called in messages.
         cores: numbers of the cores of a node that labels may use.
-        cores_per_label: of one label, on all its nodes; without, one a rank, and whole nodes where it has several.
+        cores_per_label: of one label, on all its nodes; without, one a rank or those of its GPUs, and whole nodes where
+            it has several.
         ranks_per_label: MPI ranks of one label, on all its nodes.
         nodes_per_label: nodes of one label.
         gpus_per_label: GPUs of one label, on all its nodes.
         gpus: names of the GPUs of a node.
+        cores_per_gpu: cores that a label has with each of its GPUs where nothing else is said.
         nodes_per_block: nodes of a job.
         from_first_node: whether ranks can be started from the first node of a job alone.
 
@@ -104,8 +107,11 @@ def label_share(
     """
     _check_nodes(ranks_per_label, nodes_per_label, nodes_per_block)
     ranks_here = ranks_per_label // nodes_per_label
-    cores_here = _cores_here(node, len(cores), cores_per_label, ranks_per_label, nodes_per_label)
     gpus_here = _gpus_here(node, len(gpus), gpus_per_label, nodes_per_label)
+    _check_cores(node, len(cores), cores_per_label, ranks_per_label, nodes_per_label)
+    most = len(cores) // ranks_here * ranks_here
+    usual = max(ranks_here, min(most, cores_per_gpu * gpus_here // ranks_here * ranks_here))
+    cores_here = cores_per_label // nodes_per_label if cores_per_label else usual if nodes_per_label == 1 else most
     labels = len(cores) // cores_here if nodes_per_label == 1 else 1
     labels = min(labels, len(gpus) // gpus_here) if gpus_here else labels
     slots = tuple(tuple(cores[label * cores_here : (label + 1) * cores_here]) for label in range(labels))
@@ -141,26 +147,21 @@ def _check_nodes(ranks: int, nodes: int, nodes_per_block: int) -> None:
         )
 
 
-def _cores_here(node: str, available: int, asked: int | None, ranks: int, nodes: int) -> int:
-    """Return the cores of a label on each of its nodes."""
-    ranks_here = ranks // nodes
+def _check_cores(node: str, available: int, asked: int | None, ranks: int, nodes: int) -> None:
     where = f" on {nodes} nodes" if nodes > 1 else ""
-    if ranks_here > available:
+    if ranks // nodes > available:
         raise ValueError(
             f"a rank has a core at least, and {node} has {available} cores; got ranks_per_label={ranks}{where}"
         )
-    if asked is None:
-        return ranks_here if nodes == 1 else available // ranks_here * ranks_here
-    if asked > available * nodes:
+    if asked is not None and asked > available * nodes:
         raise ValueError(
             f"a label has the cores of its nodes, and {node} has {available}; got cores_per_label={asked}{where}"
         )
-    if asked % ranks:
+    if asked is not None and asked % ranks:
         raise ValueError(
             f"each rank of a label has as many cores, at least one; got cores_per_label={asked} and "
             f"ranks_per_label={ranks}"
         )
-    return asked // nodes
 
 
 def _gpus_here(node: str, available: int, asked: int, nodes: int) -> int:
