@@ -127,11 +127,12 @@ def compute_with_retry(
 
 
 def _make_engine(model: EngineModel) -> LabelEngine:
-    from alflow.labeling import make_engine  # noqa: PLC0415
+    from alflow.labeling import launch, make_engine  # noqa: PLC0415
     from alflow.labeling.guard import GuardedEngine  # noqa: PLC0415
 
     if model.timeout_s:
         return GuardedEngine(model.engine, model.settings, model.timeout_s, model.memory_gb)
+    launch.settle()
     return make_engine(model.engine, model.settings)
 
 
