@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from alflow.config.base import Settings
 from alflow.config.plugins import COORDINATES, Kind, find_installed
@@ -69,6 +69,20 @@ class Steering(Protocol):
 
     def save(self, simulation: Simulation) -> SteeringState:
         """Return the state after a run. Nothing can be run after this."""
+        ...
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A steering that has more to record than one coordinate. Its `value` cannot be asked for during a run."""
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Names of what is recorded; ξ is the first."""
+        ...
+
+    def observe(self, simulation: Simulation) -> tuple[FloatArray, float]:
+        """Return what is recorded, (V,), and the energy of the bias in eV, at the present step."""
         ...
 
 
