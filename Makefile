@@ -27,8 +27,8 @@ format: $(VENV)/.installed  ## mend rules and format, where a program can
 types: $(VENV)/.installed  ## check types
 	$(BIN)/mypy
 
-pytest: $(VENV)/.installed  ## run the tests; PYTEST_ARGS chooses
-	$(BIN)/pytest -m "not faults and not bench and not wheel" $(PYTEST_ARGS)
+pytest: $(VENV)/.installed  ## run the tests, two at a time; PYTEST_ARGS chooses
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults and not bench and not wheel" $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed  ## build the documentation in build/site; a warning is an error
 	$(BIN)/mkdocs build --strict --quiet

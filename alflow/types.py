@@ -5,7 +5,7 @@ All arrays are C-contiguous float64 (int64 for atomic numbers and indices) unles
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -148,6 +148,8 @@ class LabelBatch:
     """(F,) wall time of each frame, s."""
     cycles: IntArray
     """(F,) self-consistency cycles of each frame; -1 where the engine counts none."""
+    diagnostics: tuple[Mapping[str, float], ...] = ()
+    """(F) see `Evaluation.diagnostics`, empty for a frame without a label; () where no frame has any."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ class Evaluation:
     """What this engine can start the next, similar structure from (DFTB3: charges); None for a cold start."""
     cycles: int = -1
     """Self-consistency cycles; -1 where the engine counts none."""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    """What the engine tells of its solution besides, by name: kept with the label (PySCF: ⟨S²⟩ as s_squared)."""
 
 
 @dataclass(frozen=True)

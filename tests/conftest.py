@@ -11,6 +11,18 @@ os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as on a worker: sums of several threads differ in their last bits
 
 
+ONE_AT_A_TIME = ("slurm", "netns", "globus")
+"""Folders whose tests share what the machine has once: the daemons of a cluster, network namespaces, a broker."""
+
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file, or of such a folder, on one worker where several run tests side by side."""
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder in ONE_AT_A_TIME else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item):
     """Skip what needs a GPU where torch sees none."""
     if item.get_closest_marker("gpu"):

@@ -1,4 +1,4 @@
-"""ASE calculators for anyone's use: `DFTB3` (the embedded label engine) and `Ensemble` (a trained potential)."""
+"""ASE calculators for anyone's use: `DFTB3` and `PySCF` (label engines) and `Ensemble` (a trained potential)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alflow.ase.dftb3 import DFTB3
     from alflow.ase.ensemble import Ensemble
+    from alflow.ase.pyscf import PySCF
 
-__all__ = ["DFTB3", "Ensemble"]
+__all__ = ["DFTB3", "Ensemble", "PySCF"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from alflow.ase.ensemble import Ensemble  # noqa: PLC0415
 
         return Ensemble
+    if name == "PySCF":
+        from alflow.ase.pyscf import PySCF  # noqa: PLC0415
+
+        return PySCF
     raise AttributeError(name)

@@ -72,6 +72,10 @@ class Assessor:
         """
         return [self._assessed(part, one) for part, one in zip(parts, self._run(parts), strict=True)]
 
+    def features(self, parts: Sequence[Frames]) -> list[FloatArray]:
+        """Return the features (F, N) of the frames of each part; see `assess`."""
+        return [one.features for one in self._run(parts)]
+
     def _assessed(self, frames: Frames, found: Assessment) -> Assessed:
         known = self.known[frames.composition] if found.linear else found.features
         start = self._started[frames.composition]

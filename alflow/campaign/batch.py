@@ -21,6 +21,8 @@ from alflow.types import Composition, FloatArray, Frames, IntArray, Labels, Segm
 
 CANDIDATES = 2000
 """Frames of all pulls together that are assessed for the batch, at most."""
+IN_A_TURN = 10
+"""Frames of one composition that are asked for before those of the next."""
 WINDOWS = 60
 """Of the progress of a pull, each of which has candidates; and of all pulls, for the audit."""
 
@@ -118,10 +120,9 @@ class Audited:
 
 
 def draw_audit(
-    settings: CampaignSettings, iteration: int, pulls: Sequence[EndedPull], assessor: Assessor
+    settings: CampaignSettings, iteration: int, pulls: Sequence[EndedPull], assessor: Assessor, wanted: int
 ) -> list[Audited]:
     """Draw the frames of the audit, at random over the progress of all pulls, and have them assessed."""
-    wanted = round(settings.selection.audit * settings.selection.cap * (1 + settings.augmentation.copies))
     fit = [(number, row) for number, pull in enumerate(pulls) for row in pull.fit]
     progress = np.array([pulls[number].progress[row] for number, row in fit])
     rng = generator(settings.seed, iteration, "audit")
@@ -158,30 +159,40 @@ def choose_batch(
     calibration: Calibration | None,
     audited: Sequence[Audited],
     rng: np.random.Generator,
-) -> list[list[SelectedFrame]]:
-    """Choose the frames of all pulls together whose labels are worth most; return them by pull.
+    cap: int,
+) -> list[tuple[int, SelectedFrame]]:
+    """Choose at most `cap` frames of all pulls together whose labels are worth most.
 
     Candidates cover the way of each pull. Those whose expected error is below both tolerances are left out, once there
     is a calibration. Of the others, those that differ most from each other and from what was learnt from are chosen,
     one after another, windows of the progress taking turns, within each composition; or some at random over the
     progress. The audit's frames count as known.
+
+    Returns:
+        The place of the pull and the frame, the most useful first; compositions take turns.
     """
-    chosen, found = settings.selection, [list[SelectedFrame]() for _ in pulls]
+    chosen, found = settings.selection, list[list[Candidate]]()
     candidates = _candidates(settings, pulls, assessor, calibration)
-    caps = _shares(chosen.cap, [len(some) for some in candidates.values()])
-    for (composition, some), cap in zip(candidates.items(), caps, strict=True):
+    caps = _shares(cap, [len(some) for some in candidates.values()])
+    for (composition, some), places in zip(candidates.items(), caps, strict=True):
         progress = np.array([one.progress for one in some])
         if chosen.cap_order == "random":
-            picked = at_random_along_the_way(progress, WINDOWS, cap, rng)
+            picked = at_random_along_the_way(progress, WINDOWS, places, rng)
         else:
             known = [one.assessed.features for one in audited if one.pull.frames.composition == composition]
             features = np.stack([one.features for one in some])
             known_features = np.concatenate([assessor.known[composition], *known])
-            picked = farthest_points(features, known_features, cap, windows_of(progress, chosen.windows))
-        for index in picked:
-            one = some[index]
-            found[one.pull].append(pulls[one.pull].selected(one.row, one.spread))
-    return [sorted(frames, key=lambda frame: frame.step) for frames in found]
+            picked = farthest_points(features, known_features, places, windows_of(progress, chosen.windows))
+        found.append([some[index] for index in picked])
+    return [(one.pull, pulls[one.pull].selected(one.row, one.spread)) for one in _in_turns(found)]
+
+
+def _in_turns(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    """Let several rankings take turns, some candidates at a time: so that their labels still share tasks."""
+    longest = max(map(len, found), default=0)
+    return [
+        one for first in range(0, longest, IN_A_TURN) for ranked in found for one in ranked[first : first + IN_A_TURN]
+    ]
 
 
 def _candidates(

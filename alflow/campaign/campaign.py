@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from alflow.campaign.basetheory import Base
 from alflow.campaign.plan import Plan
+from alflow.campaign.startdata import GivenData
 from alflow.config.campaign import CampaignSettings
 from alflow.display.view import View
 from alflow.execution.graph import TaskGraph
@@ -25,6 +27,10 @@ class Campaign:
     ledger: Ledger
     farm: LabelFarm
     view: View
+    given: GivenData = field(default_factory=GivenData)
+    """Structures and labels of files that it starts from."""
+    base: Base | None = None
+    """The cheaper theory that it starts from."""
     say: Callable[[str], None] = lambda _: None
     """Shows a sentence to the user."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -9,9 +9,10 @@ from dataclasses import asdict
 import numpy as np
 
 from alflow.acquisition.audit import AuditRow, calibrate
+from alflow.campaign.budget import spent_before
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.correcting import corrections
-from alflow.campaign.forecast import forecast_from_first_iteration
+from alflow.campaign.forecast import Start, forecast_from_first_iteration
 from alflow.campaign.judging import Judge
 from alflow.campaign.pulling import Pulled
 from alflow.campaign.record import audit_record, barrier, make_record
@@ -47,7 +48,8 @@ def _record(
     campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled
 ) -> IterationRecord:
     specs = [pull.spec for pull in pulled.pulls]
-    farm, barriers, pulls = campaign.farm, references.barriers(specs), pulled.pulls
+    barriers, pulls = references.barriers(specs), pulled.pulls
+    spent = None if campaign.settings.labels.budget is None else spent_before(campaign, iteration + 1)
     judge = Judge.of(campaign.settings, ensemble.path, ensemble.dataset, ensemble.best)
     return make_record(
         iteration,
@@ -61,8 +63,11 @@ def _record(
         unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
         audit=_audit(campaign, iteration, pulled),
         corrections=_corrections(campaign, pulled),
-        new_labels=farm.done - farm.failed,
-        failures=campaign.ledger.failures_by_reason(farm.theory, iteration),
+        new_labels=pulled.came.labels,
+        late=pulled.came.late,
+        labels_spent=spent,
+        last_of_budget=pulled.given.last,
+        failures=pulled.came.failures,
         tasks=Counter(name.split(":")[0] for name in (campaign.graph.counts - campaign.counted).elements()),
         seconds=campaign.seconds,
     )
@@ -98,6 +103,7 @@ def _write_forecast(campaign: Campaign, first: IterationRecord) -> None:
     times = campaign.ledger.label_seconds(farm.theory, plan.molecules[0].numbers)
     times = times[times > 0]  # first data took no time of their own
     label_seconds = float(np.mean(times)) if len(times) else farm.label_seconds()
-    found = forecast_from_first_iteration(plan, label_seconds, first, events)
+    start = Start.of(plan.settings, campaign.given, campaign.base)
+    found = forecast_from_first_iteration(plan, label_seconds, first, events, start)
     if found is not None:
         write_atomically(campaign.run.path / "forecast.json", json.dumps(asdict(found)).encode())

@@ -54,13 +54,17 @@ class AroundTheBreak:
 
 
 def draw_around_the_break(
-    campaign: Campaign, iteration: int, pulls: Sequence[EndedPull], stopped: Sequence[bool], assessor: Assessor
+    campaign: Campaign,
+    iteration: int,
+    pulls: Sequence[EndedPull],
+    stopped: Sequence[bool],
+    assessor: Assessor,
+    wanted: int,
 ) -> list[AroundTheBreak]:
-    """Draw frames of the first `stop.audited_pulls` replicas of each molecule and rate, and ask for their labels.
+    """Draw frames of the first `wanted` replicas of each molecule and rate, and ask for their labels.
 
     A pull that ended early has none.
     """
-    wanted = campaign.settings.stop.audited_pulls
     chosen = []
     for pull, cut in zip(pulls, stopped, strict=True):
         if cut or pull.spec.replica >= wanted or not len(pull.steps):

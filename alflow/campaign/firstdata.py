@@ -1,4 +1,4 @@
-"""The stage that makes the first data: molecular dynamics with the label engine, whose frames are the first labels."""
+"""The stage that makes the first data: structures that are labelled, or molecular dynamics with the label engine."""
 
 from __future__ import annotations
 
@@ -9,21 +9,46 @@ import numpy as np
 from alflow.acquisition.seeds import integer_seed
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import SegmentChain, StoredState
+from alflow.campaign.choosing import base_structures
 from alflow.campaign.plan import Molecule, seed_words, segment_lengths
 from alflow.errors import CampaignError
 from alflow.ledger import Origin, label_rows
+from alflow.runs.startdata import StartFolder, save_structures
 from alflow.types import LabelBatch, Labels, Segment
 from alflow.workers.result import Call
 from alflow.workers.tasks import FIRST_STATE, MD_SEGMENT, State
 
 
 def first_data(campaign: Campaign) -> None:
-    """Run molecular dynamics with the label engine; its frames, energies and forces are the first labels.
+    """Label the structures that are given or come from a base; without any, and without labels, run dynamics.
 
     Raises:
-        CampaignError: a trajectory could not be run to its end.
+        CampaignError: a trajectory could not be run to its end, or too many labels failed.
     """
     campaign.enter(0, "first data")
+    if campaign.plan.settings.starts_from_dynamics:
+        _dynamics(campaign)
+    else:
+        _label(campaign)
+
+
+def _label(campaign: Campaign) -> None:
+    """Ask for the labels of all structures at once, as many at a time as there are workers."""
+    folder = StartFolder.of(campaign.run)
+    if campaign.given.structures and not folder.structures.exists():
+        save_structures(folder.structures, campaign.given.structures)
+    parts = (*campaign.given.structures, *base_structures(campaign))
+    for part in parts:
+        origins = [Origin("first-data", 0, step=int(number)) for number in part.numbers]
+        campaign.farm.request(part.frames, origins)
+    campaign.graph.run_until(campaign.farm.idle)
+    campaign.ledger.commit()
+    if not campaign.run.records():
+        campaign.farm.check_failures(0)
+
+
+def _dynamics(campaign: Campaign) -> None:
+    """Run molecular dynamics with the label engine; its frames, energies and forces are the first labels."""
     molecules = campaign.plan.molecules
     chains = [_trajectory(campaign, index, molecule) for index, molecule in enumerate(molecules)]
     campaign.graph.run_until(lambda: all(chain.done for chain in chains))

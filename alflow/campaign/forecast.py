@@ -8,13 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from alflow.campaign.basetheory import Base
 from alflow.campaign.plan import Plan, segment_lengths
 from alflow.campaign.probe import probe_labels, probe_training
+from alflow.campaign.startdata import GivenData
 from alflow.config.campaign import CampaignSettings
 from alflow.config.plugins import POTENTIALS, find
 from alflow.farm.chunks import chunk_sizes
 from alflow.potentials import PotentialKind
 from alflow.runs.records import IterationRecord
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a campaign starts from in place of molecular dynamics with the label engine."""
+
+    structures: int = 0
+    """To be labelled."""
+    labels: int = 0
+    """That are there."""
+    relax_step_seconds: float = 0.0
+    """Of a relaxation by the engine of the base."""
+
+    @classmethod
+    def of(cls, settings: CampaignSettings, given: GivenData, base: Base | None) -> Start:
+        """Return what a campaign starts from."""
+        chosen = settings.base.structures if settings.base is not None else 0
+        read = given.labels.structures if given.labels is not None else ()
+        labels = sum(one.energy is not None for one in read)
+        return cls(given.frames + chosen, labels, base.start_seconds if base is not None else 0.0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,7 @@ def forecast(
     plan: Plan,
     say: Callable[[str], None] = lambda _: None,
     measured_label_seconds: float | None = None,
+    start: Start = Start(),
 ) -> Forecast:
     """Probe labels, training and a pull's step on this machine, and multiply.
 
@@ -69,6 +92,7 @@ def forecast(
         say: told what is going on.
         measured_label_seconds: of a label of the first molecule where the campaign will run; the probe's own if not
             given.
+        start: what it starts from.
     """
     say("Probing labels, training and the pull on this machine ...")
     settings = plan.settings
@@ -80,7 +104,7 @@ def forecast(
     return Forecast(
         settings.name,
         settings.iterations,
-        _stages(plan, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
+        _stages(plan, start, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
         label_seconds,
         step_seconds,
         frame_epoch_seconds,
@@ -88,7 +112,11 @@ def forecast(
 
 
 def forecast_from_first_iteration(
-    plan: Plan, label_seconds: float, first: IterationRecord, events: Iterable[Mapping[str, Any]]
+    plan: Plan,
+    label_seconds: float,
+    first: IterationRecord,
+    events: Iterable[Mapping[str, Any]],
+    start: Start = Start(),
 ) -> Forecast | None:
     """Multiply what the first iteration took; None if it holds no pull or no training.
 
@@ -97,6 +125,7 @@ def forecast_from_first_iteration(
         label_seconds: measured time of one label.
         first: record of the first iteration.
         events: lines of the event log.
+        start: what it started from.
     """
     settings, seconds = plan.settings, {"train": 0.0, "pull-segment": 0.0, "pull-segments": 0.0}
     for event in events:
@@ -105,10 +134,10 @@ def forecast_from_first_iteration(
     pulls = seconds["pull-segment"] + seconds["pull-segments"]
     if not pulls or not seconds["train"]:
         return None
-    epochs = _epochs(settings, carried_over=False)
+    epochs = _epochs(settings, carried_over=_transfers(settings))
     frame_epoch = seconds["train"] / (epochs * first.labels * settings.split.train_fraction)
     step = pulls / (len(first.stopped) * settings.sampling.pull.steps)
-    stages = _stages(plan, label_seconds, step, frame_epoch)
+    stages = _stages(plan, start, label_seconds, step, frame_epoch)
     return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
 
 
@@ -118,47 +147,62 @@ def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
     return kind.epochs(settings.potential.settings, carried_over=carried_over)
 
 
+def _transfers(settings: CampaignSettings) -> bool:
+    """Say whether the first training starts from the weights of a base."""
+    return settings.base is not None and settings.base.use == "transfer"
+
+
+def _first_data(plan: Plan, label_seconds: float, slowest: float) -> Stage:
+    """Return the molecular dynamics with the label engine."""
+    settings, md, found = plan.settings.first_data, plan.settings.first_data.md, len(plan.molecules)
+    steps = md.steps + md.equilibration_steps
+    tasks, serial = len(segment_lengths(steps, settings.segment_steps)), steps * label_seconds * slowest
+    return Stage("first data (steps)", "cpu", found * tasks, found * steps, found * steps * label_seconds, serial)
+
+
+def _relaxations(plan: Plan, step_seconds: float) -> Stage:
+    """Return the relaxations by the engine of the base."""
+    relax, pulls = plan.settings.sampling.relax, len(plan.pulls)
+    steps = relax.langevin_steps + relax.berendsen_steps
+    return Stage("relaxation (steps)", "cpu", pulls, pulls * steps, pulls * steps * step_seconds, steps * step_seconds)
+
+
 def _stages(
     plan: Plan,
+    start: Start,
     label_seconds: float,
     step_seconds: float,
     frame_epoch_seconds: float,
     slowest: float = 1.0,
 ) -> tuple[Stage, ...]:
     """Multiply; `slowest`: how much longer a label of the slowest molecule takes than the mean."""
-    settings, specs, found = plan.settings, plan.pulls, len(plan.molecules)
-    md = settings.first_data.md
-    md_steps = md.steps + md.equilibration_steps
-    md_tasks = len(segment_lengths(md_steps, settings.first_data.segment_steps))
-    first = found * (md.steps // md.stride)
+    settings, specs = plan.settings, plan.pulls
+    md, dynamics = settings.first_data.md, settings.starts_from_dynamics
+    first = len(plan.molecules) * (md.steps // md.stride) if dynamics else start.structures + start.labels
     relax = settings.sampling.relax.langevin_steps + settings.sampling.relax.berendsen_steps
     steps = settings.sampling.pull.steps
     segments = len(segment_lengths(steps, settings.sampling.pull.segment_steps))
     new = settings.selection.cap * (1 + settings.augmentation.copies)
     iterations = settings.iterations
-    chunks = chunk_sizes(new, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
+    chunks, at_first = (
+        chunk_sizes(number, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
+        for number in (new, start.structures)
+    )
     carried = settings.training.start == "carried-over"
     trained = sum(
-        _epochs(settings, carried_over=carried and iteration > 0)
+        _epochs(settings, carried_over=(carried and iteration > 0) or _transfers(settings))
         * (first + iteration * new)
         * settings.split.train_fraction
         for iteration in range(iterations)
     )
-    # The ensemble relaxes the molecule in a task of its own before each pull, unless the label engine did.
+    # The ensemble relaxes the molecule in a task of its own before each pull, unless an engine did.
     before = relax if settings.sampling.relax_with == "potential" else 0
     pulls = _pulls(plan)
     pull_tasks, pull_steps = pulls * (segments + bool(before)), pulls * (steps + before)
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
     training = trained * frame_epoch_seconds
     stages = [
-        Stage(
-            "first data (steps)",
-            "cpu",
-            found * md_tasks,
-            found * md_steps,
-            found * md_steps * label_seconds,
-            md_steps * label_seconds * slowest,
-        ),
+        *([_first_data(plan, label_seconds, slowest)] if dynamics else []),
         Stage("training (frames × epochs)", "gpu", groups * iterations, int(trained), training, training / groups),
         Stage(
             "pull (steps)",
@@ -171,15 +215,17 @@ def _stages(
         Stage(
             "labels",
             "cpu",
-            len(chunks) * iterations,
-            new * iterations,
-            new * iterations * label_seconds,
-            iterations * max(chunks, default=0) * label_seconds,
+            len(chunks) * iterations + len(at_first),
+            new * iterations + start.structures,
+            (new * iterations + start.structures) * label_seconds,
+            (iterations * max(chunks, default=0) + max(at_first, default=0)) * label_seconds,
         ),
     ]
+    if settings.sampling.relax_with == "base":
+        stages.append(_relaxations(plan, start.relax_step_seconds))
     if settings.sampling.reference or settings.sampling.relax_with == "label-engine":
         pulled = steps if settings.sampling.reference else 0
-        each = relax + pulled
+        each = (relax if settings.sampling.relax_with != "base" else 0) + pulled
         tasks = len(specs) * (1 + (segments if settings.sampling.reference else 0))
         stages.append(
             Stage(

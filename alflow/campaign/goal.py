@@ -39,7 +39,7 @@ def goal_reached(records: Sequence[IterationRecord], stop: StopSettings, replica
     return "the barrier no longer changes" if all(rests) else ""
 
 
-def replicas_to_pull(records: Sequence[IterationRecord], settings: CampaignSettings) -> int:
+def replicas_to_pull(records: Sequence[IterationRecord], settings: CampaignSettings, *, last: bool = False) -> int:
     """Return how many replicas of each molecule and rate the next iteration pulls: all of them where it may certify.
 
     It may where it is the last one planned, or where the last record leaves the goal possible for every molecule and
@@ -51,10 +51,12 @@ def replicas_to_pull(records: Sequence[IterationRecord], settings: CampaignSetti
     Args:
         records: committed iterations, in order.
         settings: of the campaign.
+        last: whether none is to follow, whatever is planned.
     """
     replicas, stop = settings.sampling.replicas, settings.stop
     near = len(records) >= settings.iterations - 1 or any(
         (
+            last,
             stop.stop_when == "error" and _errors_are_near(records, stop, replicas),
             stop.stop_when == "change" and _changes_are_near(records, stop, replicas),
             stop.stop_when == "audit" and _corrections_are_near(records, stop),

@@ -11,15 +11,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from alflow.campaign.basetheory import find_base, identity_of
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.exploring import explore
 from alflow.campaign.loop import Finished, run_campaign
-from alflow.campaign.plan import Plan, make_plan
-from alflow.campaign.preflight import check_campaign
+from alflow.campaign.plan import make_plan
+from alflow.campaign.preflight import check_base, check_campaign, engine_model
+from alflow.campaign.startdata import read_given, take_labels
 from alflow.campaign.startfile import started_from
 from alflow.campaign.ticker import Ticker
 from alflow.config.campaign import CampaignSettings
@@ -30,14 +32,11 @@ from alflow.execution.cleanup import clean_up
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import find_site, load_site
 from alflow.farm.farm import LabelFarm
-from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
 from alflow.ledger.schema import is_damage, unusable
 from alflow.runs.directory import RunDirectory
 from alflow.runs.events import EventLog
 from alflow.runs.lock import RunLock
-from alflow.workers.models import EngineModel
-from alflow.workers.selftest import make_canary
 
 LIMITS = ("timeout_s", "memory_gb", "guard")
 """Settings of labels: where they have changed, the iteration that is not committed asks again for what they ended."""
@@ -73,16 +72,22 @@ def launch(
     run = RunDirectory(run_dir.resolve())
     site_file = find_site(site)
     config = load_site(site_file, run.path, options)
-    given, settings = settings, started_from(run, settings, display.note)
+    asked, settings = settings, started_from(run, settings, display.note)
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
     engine = check_campaign(plan)
+    model, canary = engine_model(plan.settings.labels, plan.molecules[0], engine)
+    theory, given = canary.theory, read_given(plan, run, canary.theory)
+    for note in given.notes:
+        display.note(f"Note: {note}")
+    base = find_base(plan, run)
+    base = None if base is None else check_base(plan, base)
     with _writable(run.path), RunLock(run.path, display.note) as lock:
-        model, theory = _engine_model(plan, engine)
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         structure = settings.system.structure
-        run.open(given, {"theory": theory, "molecule": plan.fingerprint}, Path(structure) if structure else None)
+        identity = {"theory": theory, "molecule": plan.fingerprint, **given.identity, **identity_of(base)}
+        run.open(asked, identity, Path(structure) if structure else None)
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
@@ -94,14 +99,16 @@ def launch(
         ledger = Ledger.open(run.ledger)
         if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
             ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
+        take_labels(plan, run, ledger, given, theory, canary.energy)
         with _terminated_by_signal(ticker):
             display.note(f"Starting workers on site {site_file.stem!r} ...")
             graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
-            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, display.note)
+            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, given, base, display.note)
             state, message = "failed", ""
             try:
+                explore(campaign, ticker, lambda base_run: _tell(display, committed(base_run)))
                 finished = run_campaign(campaign, lambda: _tell(display, committed(run)))
                 state, message = "finished", finished.reason
             except BaseException as error:
@@ -110,16 +117,6 @@ def launch(
             finally:
                 _close(graph, ledger, events, lambda: ticker.write_status(state, message), state)
     return finished
-
-
-def _engine_model(plan: Plan, engine: LabelEngine) -> tuple[EngineModel, str]:
-    """Return what workers need to make the label engine and to verify it, and its theory."""
-    labels, molecule = plan.settings.labels, plan.molecules[0]
-    canary = make_canary(engine, molecule.composition, molecule.positions, labels.canary_tolerance_ev)
-    known = tuple(getattr(canary, part.name) for part in fields(canary))
-    timeout_s = labels.timeout_s if labels.guard else 0.0
-    model = EngineModel(labels.engine, labels.settings.model_dump(mode="json"), timeout_s, labels.memory_gb, known)
-    return model, engine.theory
 
 
 def _tell(display: Display, sentence: str) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from alflow.campaign.plan import Plan
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from alflow.campaign.basetheory import Base
+from alflow.campaign.budget import check_budget
+from alflow.campaign.plan import Molecule, Plan
+from alflow.config.campaign import LabelSettings
 from alflow.config.plugins import COORDINATES, POTENTIALS, find_installed
 from alflow.errors import ConfigError
 from alflow.labeling import make_engine
@@ -10,6 +16,8 @@ from alflow.labeling.frames import label_frames
 from alflow.labeling.guard import GuardedEngine
 from alflow.labeling.protocol import LabelEngine
 from alflow.types import Frames
+from alflow.workers.models import EngineModel
+from alflow.workers.selftest import Canary, make_canary
 
 
 def check_campaign(plan: Plan) -> LabelEngine:
@@ -19,19 +27,31 @@ def check_campaign(plan: Plan) -> LabelEngine:
         The engine; guarded as on the workers, so that an engine that hangs does not hang the driver.
 
     Raises:
-        InputError: something is not installed, the engine cannot be made, an element is unknown.
+        InputError: something is not installed, the engine cannot be made, an element is unknown, a file is missing.
     """
     labels = plan.settings.labels
-    find_installed(POTENTIALS, plan.settings.potential.kind)
+    potential = plan.settings.potential
+    elements = sorted({int(number) for molecule in plan.molecules for number in molecule.composition.numbers})
+    find_installed(POTENTIALS, potential.kind).check(potential.settings, elements)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
     _check_progress(plan)
+    check_budget(plan)
+    return check_engine(labels, plan.molecules)
+
+
+def check_engine(labels: LabelSettings, molecules: Sequence[Molecule]) -> LabelEngine:
+    """Make a label engine, guarded as on the workers where the settings say so, and label each structure once.
+
+    Raises:
+        InputError: it cannot be made, or cannot label a structure.
+    """
     engine: LabelEngine
     if labels.guard:
         given = labels.settings.model_dump(mode="json")
         engine = GuardedEngine(labels.engine, given, labels.timeout_s, labels.memory_gb)
     else:
         engine = make_engine(labels.engine, labels.settings)
-    for molecule in plan.molecules:
+    for molecule in molecules:
         batch = label_frames(engine, Frames(molecule.composition, molecule.positions[None]))
         for failure in batch.failures:
             raise ConfigError(
@@ -39,6 +59,31 @@ def check_campaign(plan: Plan) -> LabelEngine:
                 f"cannot label {molecule.name}: {failure.reason}: {failure.detail}"
             )
     return engine
+
+
+def check_base(plan: Plan, base: Base) -> Base:
+    """Return the base with its label engine, where anybody asks for it.
+
+    Raises:
+        InputError: the engine cannot be made, or cannot label a structure; its campaign cannot be run.
+    """
+    if base.explores:
+        engine = check_campaign(base.plan)
+    elif plan.settings.sampling.relax_with == "base":
+        engine = check_engine(base.settings.labels, plan.molecules)
+    else:
+        return base
+    model, canary = engine_model(base.settings.labels, plan.molecules[0], engine)
+    return replace(base, model=model, theory=engine.theory, start_seconds=canary.seconds)
+
+
+def engine_model(labels: LabelSettings, molecule: Molecule, engine: LabelEngine) -> tuple[EngineModel, Canary]:
+    """Return what workers need to make a label engine, and the label by which they verify it."""
+    canary = make_canary(engine, molecule.composition, molecule.positions, labels.canary_tolerance_ev)
+    known = tuple(getattr(canary, part.name) for part in fields(canary))
+    timeout_s = labels.timeout_s if labels.guard else 0.0
+    settings = labels.settings.model_dump(mode="json")
+    return EngineModel(labels.engine, settings, timeout_s, labels.memory_gb, known), canary
 
 
 def _check_progress(plan: Plan) -> None:

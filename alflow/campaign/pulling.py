@@ -5,6 +5,7 @@ Where the frames of all pulls are chosen together, and for the audit, that is do
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,12 @@ from alflow.acquisition.plausibility import PlausibilityRule
 from alflow.acquisition.seeds import generator
 from alflow.campaign.assessing import Assessor
 from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
+from alflow.campaign.budget import Allotment
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
 from alflow.campaign.judging import Judge
+from alflow.campaign.late import Came, wait_for_labels
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
 from alflow.campaign.training import Trained
@@ -31,7 +34,7 @@ from alflow.config.acquisition import SelectionSettings
 from alflow.ledger import Origin, OriginKind
 from alflow.runs.audits import load_audits
 from alflow.runs.xyz import write_trajectory
-from alflow.types import Composition, Frames, Segment, SelectedFrame
+from alflow.types import Composition, FloatArray, Frames, Segment, SelectedFrame
 from alflow.workers.models import EnsembleModel
 from alflow.workers.result import Call
 from alflow.workers.tasks import PULL_SEGMENT, PULL_SEGMENTS, RELAX_WITH_POTENTIAL, Batched, State
@@ -58,9 +61,12 @@ class Pull:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The pulls of an iteration, and the audits of the ensemble that made them."""
+    """The pulls of an iteration, the audits of the ensemble that made them, and what came of all labels."""
 
     pulls: list[Pull]
+    given: Allotment
+    """What it might ask for."""
+    came: Came
     audited: list[Audited]
     around_the_break: list[AroundTheBreak]
     starts: Mapping[Composition, Frames]
@@ -68,7 +74,12 @@ class Pulled:
 
 
 def pull(
-    campaign: Campaign, references: References, iteration: int, ensemble: Trained, specs: Sequence[PullSpec]
+    campaign: Campaign,
+    references: References,
+    iteration: int,
+    ensemble: Trained,
+    specs: Sequence[PullSpec],
+    given: Allotment,
 ) -> Pulled:
     """Pull with the ensemble; select, jitter and label each segment's frames while the next one runs.
 
@@ -76,28 +87,29 @@ def pull(
         CampaignError: a pull could not be run, or too many labels failed.
     """
     campaign.enter(iteration, "pull, select, label")
-    campaign.farm.new_account()
     started = time.monotonic()
     campaign.view.steps_done, campaign.view.steps_wanted = 0, sum(spec.settings.steps for spec in specs)
-    stage = _Pulling(campaign, references, iteration, ensemble)
+    stage = _Pulling(campaign, references, iteration, ensemble, given)
     running = stage.start_all(specs)
     campaign.graph.run_until(lambda: all(one.chain.done for one in running))
     campaign.seconds["pull"] = time.monotonic() - started
     for one in running:
         one.chain.raise_error(f"The pull of {one.spec.name} in iteration {iteration}")
-    chosen = stage.choose(running)
+    audits = stage.choose(running)
     campaign.view.stage = "label"
-    campaign.graph.run_until(campaign.farm.idle)
-    campaign.ledger.commit()
+    came = wait_for_labels(campaign, iteration)
     campaign.seconds["label"] = time.monotonic() - started
     campaign.farm.check_failures(iteration)
-    return chosen
+    return Pulled(running, given, came, *audits)
 
 
 class _Pulling:
     """The pulls of one iteration."""
 
-    def __init__(self, campaign: Campaign, references: References, iteration: int, ensemble: Trained) -> None:
+    def __init__(
+        self, campaign: Campaign, references: References, iteration: int, ensemble: Trained, given: Allotment
+    ) -> None:
+        self._given = given
         self._campaign, self._references, self._iteration = campaign, references, iteration
         self._settings = campaign.settings
         self._folder = campaign.run.iteration(iteration)
@@ -126,37 +138,47 @@ class _Pulling:
                 self._start_together(replicas[first : first + batch])
         return pulls
 
-    def choose(self, pulls: list[Pull]) -> Pulled:
-        """Draw the audits, choose what is chosen of all pulls together, and ask for the labels of all."""
-        chosen = self._settings.selection
-        if not (chosen.audit and chosen.cap) and not self._settings.stop.audited_pulls:
-            return Pulled(pulls, [], [], {})
+    def choose(self, pulls: list[Pull]) -> tuple[list[Audited], list[AroundTheBreak], Mapping[Composition, Frames]]:
+        """Draw the audits, choose what is chosen of all pulls together, and ask for the labels of all.
+
+        The audits come first: where time or budget ends, they are what is not to be missed.
+        """
+        chosen, given = self._settings.selection, self._given
+        if not (chosen.audit and given.cap) and not given.audit and not given.audited_pulls:
+            return [], [], {}
         rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
         ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]
         self._assessor.starts = self._starts(ended)
-        audited = draw_audit(self._settings, self._iteration, ended, self._assessor)
+        audited = draw_audit(self._settings, self._iteration, ended, self._assessor, given.audit)
         for part in audited:
             steps = part.pull.steps[part.rows]
             origins = [Origin("audit", self._iteration, part.pull.spec.index, int(step)) for step in steps]
             self._campaign.farm.request(part.frames, origins)
+        stopped, wanted = [bool(one.chain.segments[-1].stopped) for one in pulls], given.audited_pulls
+        around = draw_around_the_break(self._campaign, self._iteration, ended, stopped, self._assessor, wanted)
         if self._together:
-            calibration = calibrate(load_audits(self._campaign.run, self._iteration))
-            rng = generator(self._settings.seed, self._iteration, "batch")
-            batch = choose_batch(self._settings, ended, self._assessor, calibration, audited, rng)
-            for one, picked in zip(pulls, batch, strict=True):
-                one.selected.extend(picked)
-                self._ask_for_labels(one.spec, picked)
-        stopped = [bool(one.chain.segments[-1].stopped) for one in pulls]
-        around = draw_around_the_break(self._campaign, self._iteration, ended, stopped, self._assessor)
-        return Pulled(pulls, audited, around, self._assessor.starts)
+            self._choose_together(pulls, ended, audited)
+        return audited, around, self._assessor.starts
+
+    def _choose_together(self, pulls: list[Pull], ended: Sequence[EndedPull], audited: Sequence[Audited]) -> None:
+        """Choose the frames of all pulls together, and ask for their labels, the most useful first."""
+        calibration = calibrate(load_audits(self._campaign.run, self._iteration))
+        rng = generator(self._settings.seed, self._iteration, "batch")
+        batch = choose_batch(self._settings, ended, self._assessor, calibration, audited, rng, self._given.cap)
+        for place, frame in batch:
+            pulls[place].selected.append(frame)
+        for one in pulls:
+            one.selected.sort(key=lambda frame: frame.step)
+        self._ask_for_labels([(pulls[place].spec, frame) for place, frame in batch])
 
     def _starts(self, ended: Sequence[EndedPull]) -> dict[Composition, Frames]:
         """Return the first frame of the first pull of each composition, and ask for its label.
 
-        Where the label engine relaxed it, it is the same in all iterations, and was labelled for the first audit.
+        Where the label engine or a base relaxed it, it is the same in all iterations, and was labelled for the first
+        audit.
         """
         found: dict[Composition, Frames] = {}
-        same = self._settings.sampling.relax_with == "label-engine"
+        same = self._settings.sampling.relax_with != "potential"
         labelled = same and any(load_audits(self._campaign.run, self._iteration))
         for one in ended:
             if len(one.fit) and one.frames.composition not in found:
@@ -170,7 +192,7 @@ class _Pulling:
     def _rules(self, specs: Sequence[PullSpec]) -> list[selection.SelectionRule]:
         """Return the selection rule of each pull: they share the cap, and take turns at the windows."""
         chosen = self._settings.selection
-        caps = selection.share_budget(chosen.cap, [spec.replica for spec in specs])
+        caps = selection.share_budget(self._given.cap, [spec.replica for spec in specs])
         alike = Counter(spec.index - spec.replica for spec, cap in zip(specs, caps, strict=True) if cap)
         rules = []
         for spec, cap in zip(specs, caps, strict=True):
@@ -203,7 +225,7 @@ class _Pulling:
 
     def _start_of(self, spec: PullSpec) -> State:
         """Return where a pull starts: the relaxed structure, or the promise of the task that relaxes it."""
-        if self._settings.sampling.relax_with == "label-engine":
+        if self._settings.sampling.relax_with != "potential":
             return self._references.relaxed(spec)
         state = StoredState(self._campaign.graph, self._folder / f"start-{spec.index:02d}.npz")
         call = relaxation(self._settings, spec, self._model, RELAX_WITH_POTENTIAL)
@@ -223,20 +245,27 @@ class _Pulling:
                 one.selector, last = selection.finish(one.selector)
                 picked = (*picked, *last)
             one.selected.extend(picked)
-            self._ask_for_labels(one.spec, picked)
+            self._ask_for_labels([(one.spec, frame) for frame in picked])
         if ended:
             write_trajectory(self._folder / f"pull-{one.spec.index:02d}.xyz", one.chain.segments)
 
-    def _ask_for_labels(self, spec: PullSpec, picked: Sequence[SelectedFrame]) -> None:
-        if not picked:
-            return
-        augment, positions, origins = self._settings.augmentation, [], []
-        for frame in picked:
-            rng = generator(self._settings.seed, self._iteration, "jitter", spec.index, frame.step)
-            copies = jitter(frame.positions, augment.copies, augment.amplitude_angstrom, rng)
-            for number, structure in enumerate([frame.positions, *copies]):
-                kind: OriginKind = "jitter" if number else "selected"
-                origins.append(Origin(kind, self._iteration, spec.index, frame.step, number))
-                positions.append(structure)
-        molecule = spec.molecule
-        self._campaign.farm.request(Frames(molecule.composition, np.stack(positions)), origins)
+    def _ask_for_labels(self, picked: Sequence[tuple[PullSpec, SelectedFrame]]) -> None:
+        """Ask for the labels of frames, the most useful first, and then for those of their jittered copies."""
+        structures = [self._with_copies(spec, frame) for spec, frame in picked]
+        wanted = [
+            (spec.molecule.composition, copies[number], Origin(kind, self._iteration, spec.index, frame.step, number))
+            for number, kind in enumerate(self._kinds())
+            for (spec, frame), copies in zip(picked, structures, strict=True)
+        ]
+        for composition, some in itertools.groupby(wanted, key=lambda one: one[0]):
+            _, positions, origins = zip(*some, strict=True)
+            self._campaign.farm.request(Frames(composition, np.stack(positions)), origins)
+
+    def _kinds(self) -> list[OriginKind]:
+        copies: list[OriginKind] = ["jitter"] * self._settings.augmentation.copies
+        return ["selected", *copies]
+
+    def _with_copies(self, spec: PullSpec, frame: SelectedFrame) -> list[FloatArray]:
+        augment = self._settings.augmentation
+        rng = generator(self._settings.seed, self._iteration, "jitter", spec.index, frame.step)
+        return [frame.positions, *jitter(frame.positions, augment.copies, augment.amplitude_angstrom, rng)]

@@ -25,6 +25,9 @@ def make_record(
     audit: AuditRecord | None,
     corrections: tuple[BarrierCorrection, ...],
     new_labels: int,
+    late: int,
+    labels_spent: int | None,
+    last_of_budget: bool,
     failures: Mapping[str, int],
     tasks: Mapping[str, int],
     seconds: Mapping[str, float],
@@ -44,6 +47,9 @@ def make_record(
         audit: of the ensemble.
         corrections: of the barrier of each molecule and rate, by labels around the break; empty if there are none.
         new_labels: labels that came in.
+        late: labels that it went on without.
+        labels_spent: labels asked for so far; None where there is no budget.
+        last_of_budget: whether the budget ends with it.
         failures: labels that did not, by reason.
         tasks: tasks that ended, by name.
         seconds: what each stage took, s.
@@ -62,6 +68,9 @@ def make_record(
         labels=labels,
         selected=sum(selected for _, _, selected in pulls),
         new_labels=new_labels,
+        late=late,
+        labels_spent=labels_spent,
+        last_of_budget=last_of_budget,
         failures=dict(failures),
         best_member=best,
         threshold=tuple(threshold for _, threshold, _ in pulls),

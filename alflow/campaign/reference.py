@@ -18,7 +18,7 @@ from alflow.execution.graph import TaskGraph
 from alflow.types import MDState, Segment
 from alflow.workers.models import ModelReference
 from alflow.workers.result import App, Call
-from alflow.workers.tasks import REFERENCE_SEGMENT, RELAX, State
+from alflow.workers.tasks import REFERENCE_SEGMENT, RELAX, RELAX_WITH_BASE, State
 
 
 def relaxation(
@@ -74,6 +74,7 @@ class References:
         """Plan them; nothing is submitted yet."""
         self._settings, self._graph, self._view = campaign.settings, campaign.graph, campaign.view
         self._say, self._model = campaign.say, campaign.farm.model
+        self._base = campaign.base if campaign.settings.sampling.relax_with == "base" else None
         folder, graph = campaign.run.path / "reference" / campaign.farm.theory[:12], campaign.graph
         self._found = [
             _Reference(
@@ -87,13 +88,16 @@ class References:
     def start(self, specs: Sequence[PullSpec]) -> None:
         """Submit the relaxations, and behind each its pull, as far as the settings ask for them; none of them twice."""
         sampling = self._settings.sampling
-        if not sampling.reference and sampling.relax_with != "label-engine":
+        if not sampling.reference and sampling.relax_with == "potential":
             return
         for reference in self._of(specs):
             if reference.started:
                 continue
             reference.started = True
-            call = relaxation(self._settings, reference.spec, self._model)
+            if self._base is None or self._base.model is None:
+                call = relaxation(self._settings, reference.spec, self._model)
+            else:
+                call = relaxation(self._settings, reference.spec, self._base.model, RELAX_WITH_BASE)
             state = reference.start.get(call, pull=reference.spec.index)
             if sampling.reference:
                 reference.chain.on_segment = lambda _: self._count_steps()

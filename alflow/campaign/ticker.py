@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alflow.display.view import Display, View
 from alflow.errors import RunError, TerminatedError
@@ -34,6 +34,8 @@ class Ticker:
     written: float = 0.0
     terminated: bool = False
     started: float = field(default_factory=time.time)
+    exploring: RunDirectory | None = None
+    """Run of the base while that goes on; its status is written there, too."""
 
     def __call__(self) -> None:
         """Do what is due.
@@ -66,7 +68,7 @@ class Ticker:
         view.labels_failed, view.labels_per_second = farm.failed, farm.rate()
         view.label_tasks = self.graph.pending("label")
         view.workers = {label: self.graph.workers(label) for label in ("cpu", "gpu")}
-        for note in sorted(self.run.iteration(view.iteration).glob("members-*.progress")):
+        for note in sorted((self.exploring or self.run).iteration(view.iteration).glob("members-*.progress")):
             with contextlib.suppress(OSError, ValueError):  # the worker replaces it, and removes it at its end
                 view.epoch, view.epochs = (int(word) for word in note.read_text(encoding="utf-8").split())
 
@@ -76,7 +78,7 @@ class Ticker:
         if self.farm is not None:
             self._read()
         view = self.view
-        DriverStatus(
+        status = DriverStatus(
             state=state,
             message=message,
             host=socket.gethostname(),
@@ -85,7 +87,7 @@ class Ticker:
             time=time.time(),
             iteration=view.iteration,
             iterations=view.iterations,
-            stage=view.stage,
+            stage=view.part + view.stage,
             labels={
                 "wanted": view.labels_wanted,
                 "done": view.labels_done,
@@ -98,4 +100,8 @@ class Ticker:
             tasks={f"{what}:{phase}": count for (what, phase), count in self.graph.running().items()},
             finished=dict(self.graph.counts),
             workers=view.workers,
-        ).write(self.run.path / "status.json")
+        )
+        if self.exploring is not None:
+            status.write(self.exploring.path / "status.json")
+            status = replace(status, state="running" if state == "finished" else state)
+        status.write(self.run.path / "status.json")

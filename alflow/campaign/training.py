@@ -6,16 +6,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from alflow.acquisition.seeds import generator
 from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.late import late_keys
 from alflow.campaign.plan import seed_words
-from alflow.errors import CampaignError
-from alflow.potentials import join_files
+from alflow.errors import CampaignError, InputError
+from alflow.potentials import join_files, load_potential
+from alflow.potentials.protocol import Shiftable
+from alflow.potentials.selfenergies import shifts_between
 from alflow.runs.directory import load_dataset, load_members, save_dataset, save_members
+from alflow.runs.startdata import StartFolder
 from alflow.types import Dataset, IntArray, Member, Split
 from alflow.workers.result import Outcome
 from alflow.workers.tasks import TRAIN
@@ -47,6 +52,7 @@ def train(campaign: Campaign, iteration: int) -> Trained:
 
     Raises:
         CampaignError: a training failed.
+        InputError: it needs what its worker's machine does not have.
     """
     campaign.enter(iteration, "training")
     started = time.monotonic()
@@ -70,24 +76,25 @@ def _start_anew_where_changed(folder: Path, dataset: Dataset) -> None:
     """Forget members that an earlier run trained on other labels: some have been taken out since."""
     stored = folder / "dataset.npz"
     if stored.exists() and list(_keys(load_dataset(stored))) != list(_keys(dataset)):
-        for part in folder.glob("members-*"):
+        for part in (*folder.glob("members-*"), *folder.glob("base.pt*")):
             part.unlink()
 
 
 def _dataset(campaign: Campaign, iteration: int) -> Dataset:
-    """Return what the members of an iteration learn from: first data, and what earlier iterations selected."""
+    """Return what the members of an iteration learn from: first data, and what earlier iterations got in time."""
     theory = campaign.farm.theory
     if iteration == 0:
         return campaign.ledger.dataset(theory, 0, kinds=("import", "first-data"))[0]
-    return campaign.ledger.dataset(theory, iteration - 1)[0]
+    late = late_keys(campaign.run, iteration - 1, theory)
+    return campaign.ledger.dataset(theory, iteration - 1, without=late)[0]
 
 
 def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder: Path) -> tuple[Member, ...]:
     """Train all members, in tasks of `members_per_task`, and join them."""
     settings, results = campaign.settings, list[Outcome[tuple[Member, ...]] | BaseException]()
     splits = [_split(campaign, iteration, dataset, member) for member in range(settings.split.members)]
-    before = campaign.run.iteration(iteration - 1) / "ensemble.pt"
-    initial = str(before) if iteration and settings.training.start == "carried-over" else None
+    before = _weights_to_start_from(campaign, iteration, dataset, folder)
+    initial = None if before is None else str(before)
     share = settings.training.members_per_task or settings.split.members
     groups = [list(range(first, min(first + share, len(splits)))) for first in range(0, len(splits), share)]
     files = [folder / f"members-{number}.pt" for number in range(len(groups))]
@@ -98,10 +105,33 @@ def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder:
         campaign.graph.submit(call, results.append, iteration=iteration, members=len(group))
     campaign.graph.run_until(lambda: len(results) == len(missing))
     for result in results:
+        if isinstance(result, InputError):  # what the worker's machine does not have: a GPU, a file
+            raise result
         if isinstance(result, BaseException):
             raise CampaignError(f"Training failed: {type(result).__name__}: {result}") from result
     join_files(files, folder / "ensemble.pt")
     return tuple(member for file in files for member in load_members(file.with_suffix(".json")))
+
+
+def _weights_to_start_from(campaign: Campaign, iteration: int, dataset: Dataset, folder: Path) -> Path | None:
+    """Return the ensemble that members start from: of the iteration before, or of the base; None for fresh weights."""
+    if iteration and campaign.settings.training.start == "carried-over":
+        return campaign.run.iteration(iteration - 1) / "ensemble.pt"
+    base = campaign.settings.base
+    if base is None or base.use != "transfer":
+        return None
+    target = folder / "base.pt"
+    if not target.exists():
+        _move_to_labels(StartFolder.of(campaign.run).base_ensemble, dataset, campaign.settings.split.members, target)
+    return target
+
+
+def _move_to_labels(source: Path, dataset: Dataset, members: int, target: Path) -> None:
+    """Write an ensemble of another theory with self-energies by which it fits labels on average."""
+    ensemble = load_potential(source).select(range(members))
+    predicted = np.concatenate([ensemble.evaluate(group.frames)[0] for group in dataset.groups], axis=1)
+    moved = cast("Shiftable", ensemble).shifted(shifts_between(dataset, predicted))
+    moved.save(target)
 
 
 def _split(campaign: Campaign, iteration: int, dataset: Dataset, member: int) -> Split:

@@ -83,8 +83,9 @@ def label(  # noqa: PLR0917 - one an option
 
 
 def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: float) -> None:
-    from alflow.campaign.forecast import forecast
+    from alflow.campaign.forecast import Start, forecast
     from alflow.campaign.plan import make_plan
+    from alflow.campaign.startdata import GivenData
     from alflow.cli.forecasts import forecast_table
     from alflow.config.load import load_campaign
     from alflow.execution.sites import find_site, load_site, site_capacity
@@ -93,7 +94,9 @@ def _forecast(campaign: str, site: str, options: dict[str, str], label_seconds: 
     console = terminal()
     with tempfile.TemporaryDirectory() as folder:
         capacity = site_capacity(load_site(find_site(site), Path(folder), options))
-    found = forecast(make_plan(load_campaign(find_campaign(campaign))), console.print, label_seconds)
+    plan = make_plan(load_campaign(find_campaign(campaign)))
+    start = Start.of(plan.settings, GivenData(), None)
+    found = forecast(plan, console.print, label_seconds, start)
     console.print(forecast_table(found, capacity))
 
 

@@ -45,22 +45,36 @@ def run(
     settings = load_campaign(find_campaign(campaign), overrides or ())
     target = run_dir or Path("runs") / settings.name
     if dry_run:
-        from alflow.campaign.forecast import forecast
-        from alflow.campaign.plan import make_plan
-        from alflow.campaign.preflight import check_campaign
-        from alflow.campaign.startfile import started_from
-        from alflow.cli.forecasts import forecast_table
-        from alflow.execution.sites import find_site, load_site, site_capacity
-        from alflow.runs.directory import RunDirectory
-
-        plan = make_plan(started_from(RunDirectory(target.resolve()), settings, console.print))
-        for note in plan.notes:
-            console.print(f"Note: {note}")
-        check_campaign(plan)
-        capacity = site_capacity(load_site(find_site(site), target, chosen))
-        console.print(forecast_table(forecast(plan, say=console.print), capacity))
+        _plan(console, settings, site, chosen, target)
         return
     _launch(console, settings, site, chosen, target)
+
+
+def _plan(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
+    """Print the plan of a campaign, that of its base before it, and their costs."""
+    from alflow.campaign.basetheory import find_base
+    from alflow.campaign.forecast import Start, forecast
+    from alflow.campaign.plan import make_plan
+    from alflow.campaign.preflight import check_base, check_campaign
+    from alflow.campaign.startdata import read_given
+    from alflow.campaign.startfile import started_from
+    from alflow.cli.forecasts import forecast_table
+    from alflow.execution.sites import find_site, load_site, site_capacity
+    from alflow.runs.directory import RunDirectory
+
+    run = RunDirectory(target.resolve())
+    plan = make_plan(started_from(run, settings, console.print))
+    theory = check_campaign(plan).theory
+    given = read_given(plan, run, theory)
+    for note in (*plan.notes, *given.notes):
+        console.print(f"Note: {note}")
+    base = find_base(plan, run)
+    base = None if base is None else check_base(plan, base)
+    capacity = site_capacity(load_site(find_site(site), target, options))
+    if base is not None and base.explores:
+        console.print(forecast_table(forecast(base.plan, say=console.print), capacity))
+    start = Start.of(settings, given, base)
+    console.print(forecast_table(forecast(plan, say=console.print, start=start), capacity))
 
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:

@@ -29,7 +29,7 @@ def forecast_table(found: Forecast, capacity: Mapping[str, Capacity]) -> Sheet:
         ),
     )
     for stage in found.stages:
-        once = stage.name.startswith(("first", "reference"))
+        once = stage.name.startswith(("first", "reference", "relaxation"))
         each = "once" if once else f"{stage.tasks / found.iterations:.0f}"
         hours = capacity[stage.executor].node_hours(stage.seconds)
         table.add(

@@ -11,13 +11,14 @@ from pydantic import (
     PositiveFloat,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from alflow.config.acquisition import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.base import Settings, absolute_path
@@ -36,7 +37,8 @@ from alflow.config.plugins import (
     settings_of,
     with_settings_of_kind,
 )
-from alflow.config.sampling import MDSettings, PullSettings, RelaxSettings, ReplicaSettings
+from alflow.config.sampling import PullSettings, RelaxSettings, ReplicaSettings
+from alflow.config.start import BaseTheorySettings, FirstDataSettings, base_campaign
 from alflow.config.variables import VariableSettings
 
 SILENCE_S = 1800.0
@@ -110,6 +112,13 @@ class LabelSettings(Settings):
     """A label further than this from the median of the first data, eV, is refused as an outlier."""
     timeout_s: float = Field(default=600.0, gt=0)
     """A single label that takes longer is given up, s."""
+    budget: int | None = Field(default=None, ge=1)
+    """Labels that the campaign may ask for in all, first data and all audits included, failed ones too; not given: as
+    many as its iterations take. What is left is spent on the most useful first, and the last of it on an audit of what
+    was learnt."""
+    wait_share: float = Field(default=1.0, gt=0, le=1)
+    """An iteration goes on to the next training once this share of its labels has come back, all of its audit among
+    them; what comes later is learnt from in a later training."""
     canary_tolerance_ev: float = Field(default=1e-6, gt=0)
     """Before it labels, a worker labels the first starting structure; its energy may differ by so much from what the
     driver's own engine gives, eV. Calculators in single precision need more."""
@@ -124,15 +133,6 @@ class LabelSettings(Settings):
     @classmethod
     def _settings_of_engine(cls, given: Any, info: ValidationInfo) -> Any:
         return settings_of(ENGINES, name_before(info, "engine"), given)
-
-
-class FirstDataSettings(Settings):
-    """First data: molecular dynamics with the label engine."""
-
-    md: MDSettings = Field(default_factory=MDSettings)
-    """The trajectory; every recorded frame becomes a label."""
-    segment_steps: int = Field(default=500, gt=0)
-    """Steps of one task; a killed campaign goes on from the last finished one."""
 
 
 class PotentialSettings(Settings):
@@ -184,9 +184,9 @@ class SamplingSettings(Settings):
 
     relax: RelaxSettings = Field(default_factory=RelaxSettings)
     """Relaxation before the pull."""
-    relax_with: Literal["label-engine", "potential"] = "label-engine"
+    relax_with: Literal["label-engine", "potential", "base"] = "label-engine"
     """Who relaxes: the label engine once, so that pull and reference start from the same point (paired), or the
-    potential itself before each pull (the paper)."""
+    potential itself before each pull (the paper), or the engine of the base once (the default where there is one)."""
     pull: PullSettings = Field(default_factory=PullSettings)
     """The pull."""
     coordinate: Annotated[str, NameOf(COORDINATES)] = "distance"
@@ -208,7 +208,8 @@ class SamplingSettings(Settings):
     """Replicas of one molecule and rate that one task pulls together, with one evaluation of all of them a step: for a
     GPU and small molecules; "off": a task a pull, in LAMMPS."""
     reference: bool = True
-    """Pull with the label engine as well, once a campaign, for the error of the barrier."""
+    """Pull with the label engine as well, once a campaign, for the error of the barrier. Not given: not where there is
+    a base, whose use is that the label engine is never called one structure after another."""
 
     @model_validator(mode="before")
     @classmethod
@@ -283,6 +284,8 @@ class CampaignSettings(Settings):
     """The label engine."""
     first_data: FirstDataSettings = Field(default_factory=FirstDataSettings)
     """First data."""
+    base: BaseTheorySettings | None = None
+    """A cheaper theory that explores before the label engine is asked for anything; none if not given."""
     potential: PotentialSettings = Field(default_factory=dict, validate_default=True)
     """The potential."""
     training: TrainingSettings = Field(default_factory=TrainingSettings)
@@ -316,6 +319,64 @@ class CampaignSettings(Settings):
         ani = potential.get("ani", {})
         of_ani = {**of_ani, **ani.get("training", {})}
         return {**given, "training": training, "potential": {**potential, "ani": {**ani, "training": of_ani}}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _starts_of_the_base(cls, given: Any) -> Any:
+        """Leave relaxations to the base, and no trajectory to the label engine, where nothing else is asked for."""
+        if not isinstance(given, Mapping) or given.get("base") is None:
+            return given
+        sampling = given.get("sampling", {})
+        if not isinstance(sampling, Mapping):
+            return given
+        return {**given, "sampling": {"relax_with": "base", "reference": False, **sampling}}
+
+    @model_validator(mode="after")
+    def _base_can_be_used(self) -> Self:
+        base = self.base
+        if base is None:
+            if self.sampling.relax_with == "base":
+                raise ValueError(
+                    "sampling.relax_with 'base' needs a cheaper theory to relax with: give [base] run or engine, or "
+                    "take 'label-engine' or 'potential'"
+                )
+            return self
+        if base.use == "transfer" and not find(POTENTIALS, self.potential.kind).transfers:
+            raise ValueError(
+                f"base.use 'transfer' starts from the weights of the base, and the potential {self.potential.kind!r} "
+                "cannot: set base.use = 'structures'"
+            )
+        if base.engine is not None:
+            self.of_base()
+        return self
+
+    @property
+    def starts_from_dynamics(self) -> bool:
+        """Whether the first data come from molecular dynamics with the label engine."""
+        return self.base is None and self.first_data.structures is None and self.first_data.labels is None
+
+    def of_base(self) -> CampaignSettings:
+        """Return the settings of the campaign in which the engine of the base explores.
+
+        Raises:
+            ValueError: `base.campaign` breaks a rule.
+        """
+        assert self.base is not None
+        given = base_campaign(self.base, self.model_dump(mode="json", exclude_none=True))
+        try:
+            return CampaignSettings.model_validate(given)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title,
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError(problem["type"], "{message}", {"message": problem["msg"]}),
+                        loc=("base", "campaign", *problem["loc"]),
+                        input=problem["input"],
+                    )
+                    for problem in error.errors()
+                ],
+            ) from error
 
     @model_validator(mode="after")
     def _start_of_training(self) -> Self:

@@ -25,6 +25,8 @@ _LABELS_MAY_CHANGE = (
     "task_seconds",
     "frames_per_task",
     "max_failed_share",
+    "budget",
+    "wait_share",
     "guard",
     "memory_gb",
     "canary_tolerance_ev",
@@ -32,12 +34,18 @@ _LABELS_MAY_CHANGE = (
     "settings.kept_failures",
     "settings.kept_megabytes",
     "settings.failures_dir",
+    "settings.reuse",
+    "settings.reuse_tolerance",
 )
 _JUDGED_BY_CONTENT = (
     "system.structure",
     "system.charge",
     "labels.settings.parameters_dir",
     "labels.settings.command",
+    "labels.settings.version_command",
+    "first_data.structures",
+    "first_data.labels",
+    "base.run",
 )
 """A project may be moved, and a charge be written elsewhere: the fingerprints of molecules and theory, which a run
 keeps, tell whether these are the same."""

@@ -43,7 +43,7 @@ class PlainDisplay:
 
     def update(self, view: View) -> None:
         """Write a line if there is something new to say."""
-        now, current = time.monotonic(), (view.iteration, view.stage + waiting(view))
+        now, current = time.monotonic(), (view.iteration, view.part + view.stage + waiting(view))
         if current != self._last or now - self._written > self._period:
             self._last, self._written = current, now
             self._write(sentence(view))
@@ -80,7 +80,7 @@ class LiveDisplay:
 
     def update(self, view: View) -> None:
         """Draw the bars and the table."""
-        self._show("iteration", view.iteration, view.iterations, view.stage + waiting(view))
+        self._show("iteration", view.iteration, view.iterations, view.part + view.stage + waiting(view))
         self._show("training", view.epoch, view.epochs, "epochs")
         work = f"steps, work {view.work_ev:.2f} eV"
         self._show("pull", view.steps_done, view.steps_wanted, work)
@@ -111,7 +111,7 @@ def display_for(console: Console) -> Display:
 
 def sentence(view: View) -> str:
     """Say in one line what goes on."""
-    parts = [f"iteration {view.iteration}/{view.iterations - 1}: {view.stage}{waiting(view)}"]
+    parts = [f"{view.part}iteration {view.iteration}/{view.iterations - 1}: {view.stage}{waiting(view)}"]
     if view.stage == "training" and view.epochs:
         parts.append(f"epoch {view.epoch}/{view.epochs}")
     if view.steps_wanted and view.steps_done:

@@ -16,6 +16,8 @@ class View:
     iteration: int = 0
     iterations: int = 0
     stage: str = "start"
+    part: str = ""
+    """Which campaign of several goes on, in front of the stage: that of a base."""
     label_tasks: int = 0
     labels_wanted: int = 0
     labels_done: int = 0

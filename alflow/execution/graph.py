@@ -131,6 +131,15 @@ class TaskGraph:
                 self._retried_by_caller.add(call.function.__name__)
         return self._apps[key]
 
+    @contextlib.contextmanager
+    def logging_to(self, events: EventLog) -> Iterator[None]:
+        """Write the tasks that end in the block into another event log."""
+        before, self._events = self._events, events
+        try:
+            yield
+        finally:
+            self._events = before
+
     def pending(self, what: str | None = None) -> int:
         """Return how many tasks have been submitted and not handled."""
         return sum(1 for task in self._pending.values() if what is None or task.call.what == what)

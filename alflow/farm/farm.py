@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,27 @@ from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
 from alflow.farm.queue import Chunk, LabelQueue
 from alflow.labeling.outliers import refuse_outliers
-from alflow.ledger import Ledger, Origin, label_rows
+from alflow.ledger import Ledger, LedgerRow, Origin, label_rows, structure_keys
 from alflow.types import Composition, Frames
 from alflow.workers.models import EngineModel
 from alflow.workers.reply import LabelReply
 from alflow.workers.result import Report
 
+ROUNDING = 1e-9
+"""Of a share times a number of labels."""
 FEW_LABELS = 20
 """An iteration that asks for fewer labels is judged as if it had asked for so many."""
+
+
+@dataclass
+class Asked:
+    """A structure whose label has been asked for and has not come."""
+
+    frame: Frames
+    """The one frame."""
+    origins: list[Origin]
+    times: int = 1
+    """How often it was asked for in this account."""
 
 
 class LabelFarm:
@@ -53,18 +67,46 @@ class LabelFarm:
         self.wanted = self.done = self.failed = 0
         self.known = 0
         """Found in the ledger."""
+        self._in_flight: dict[bytes, Asked] = {}
+        self._left_out: frozenset[bytes] = frozenset()
         self._usual: dict[Composition, float] = {}
 
     def request(self, frames: Frames, origins: Sequence[Origin]) -> None:
-        """Ask for labels of frames; those in the ledger are taken from there."""
-        known = self._ledger.lookup(self.theory, frames)
+        """Ask for labels of frames; those in the ledger are taken from there, those in flight are waited for."""
+        keys, known = structure_keys(self.theory, frames), self._ledger.lookup(self.theory, frames)
         held = np.sort(np.concatenate([known.labelled, known.failed]))
         self._ledger.add_origins(self.theory, frames.take(held), [origins[row] for row in held])
+        came = sum(keys[row] not in self._left_out for row in held)
         self.wanted += len(frames) - len(known.repeated)
-        self.known += len(held)
-        self.done += len(held)
-        self.failed += len(known.failed)
-        self._queue.request(frames.take(known.missing), [origins[row] for row in known.missing])
+        self.known += came
+        self.done += came
+        self.failed += sum(keys[row] not in self._left_out for row in known.failed)
+        asked = [
+            row
+            for row in known.missing
+            if self._is_new(keys[row], frames.take(slice(int(row), int(row) + 1)), origins[row])
+        ]
+        rows = np.array(asked, dtype=np.int64)
+        self._queue.request(frames.take(rows), [origins[row] for row in rows])
+
+    def _is_new(self, key: bytes, frame: Frames, origin: Origin) -> bool:
+        """Say whether a structure that the ledger lacks is to be submitted, and note that it was asked for."""
+        before = self._in_flight.get(key)
+        if before is not None:
+            before.origins.append(origin)
+            before.times += 1
+        elif key not in self._left_out:
+            self._in_flight[key] = Asked(frame, [origin])
+            return True
+        return False
+
+    def in_flight(self) -> dict[bytes, Asked]:
+        """Return what has been asked for and has not come, by the keys of the structures."""
+        return dict(self._in_flight)
+
+    def spent(self) -> int:
+        """Return how many structures the campaign has had labelled so far, those in flight included."""
+        return self._ledger.count_asked(self.theory) + len(self._in_flight)
 
     def label_seconds(self) -> float:
         """Return the mean time of a label measured so far, s."""
@@ -77,6 +119,13 @@ class LabelFarm:
     def idle(self) -> bool:
         """Say whether all that was asked for has come back."""
         return self._queue.idle()
+
+    def enough(self, share: float) -> bool:
+        """Say whether so large a share of what this account asked for has come back, all of the audit among it."""
+        if share == 1.0 or self.idle():
+            return self.idle()
+        of_audit = any(origin.kind == "audit" for asked in self._in_flight.values() for origin in asked.origins)
+        return self.done >= share * self.wanted - ROUNDING and not of_audit
 
     def tick(self) -> None:
         """Commit what arrived: called when nothing else has, so many labels that come quickly share a commit."""
@@ -92,26 +141,45 @@ class LabelFarm:
                 f"(labels.max_failed_share); in iteration {iteration} {self.failed} of {self.wanted} did: {reasons}."
             )
 
-    def new_account(self) -> None:
-        """Start counting anew: wanted, done, known, failed, and the rate."""
+    def new_account(self, left_out: Collection[bytes] = ()) -> None:
+        """Start counting anew: wanted, done, known, failed, and the rate.
+
+        Args:
+            left_out: keys of structures whose labels are not asked for and do not count, even where the ledger has
+                them: an earlier run decided to go on without them.
+        """
         self.wanted = self.done = self.known = self.failed = 0
+        self._left_out = frozenset(left_out)
+        for asked in self._in_flight.values():
+            asked.times = 0
         self._queue.count_anew()
 
     def _take(self, chunk: Chunk[Origin], reply: LabelReply, report: Report | None) -> None:
         """Write down what came back of a task; labels that cannot be right are failures."""
         batch, host = reply.batch, report.host if report is not None else ""
-        usual = self._usual_energy(chunk.frames)
+        first = chunk.tags[0].kind == "first-data"  # what is usual is not known before all of them are there
+        usual = None if first else self._usual_energy(chunk.frames)
         if usual is not None and len(batch.rows):
             batch = refuse_outliers(batch, usual, self._settings.max_energy_offset_ev, host or socket.gethostname())
         rows = label_rows(self.theory, chunk.frames, batch, chunk.tags, host, time.time())
-        self.done += len(rows)
-        self.failed += sum(row.reason is not None for row in rows)
         self._ledger.add(rows)
+        for row in rows:
+            self._count(row)
+
+    def _count(self, row: LedgerRow) -> None:
+        """Count a row for all that asked for it, and note where else its structure came from."""
+        asked = self._in_flight.pop(row.key)
+        self.done += asked.times
+        self.failed += asked.times * (row.reason is not None)
+        for origin in asked.origins[1:]:
+            self._ledger.add_origins(self.theory, asked.frame, [origin])
 
     def _usual_energy(self, frames: Frames) -> float | None:
         """Return the median energy of the first data of a composition, eV; None without any."""
         if not self._usual:
             first_data, _ = self._ledger.dataset(self.theory, kinds=("first-data",))
+            if not first_data.groups:  # all of it was imported
+                first_data, _ = self._ledger.dataset(self.theory, 0, kinds=("import",))
             for group in first_data.groups:
                 self._usual[group.frames.composition] = float(np.median(group.labels.energies))
         return self._usual.get(frames.composition)

@@ -94,7 +94,11 @@ class _Work:
         del report
         batch, rows = reply.batch, chunk.tags
         labels = {
-            rows[row]: FrameLabel(float(batch.labels.energies[place]), batch.labels.forces[place])
+            rows[row]: FrameLabel(
+                float(batch.labels.energies[place]),
+                batch.labels.forces[place],
+                diagnostics=batch.diagnostics[row] if batch.diagnostics else {},
+            )
             for place, row in enumerate(batch.rows.tolist())
         }
         failures = {rows[one.frame]: FrameLabel(None, None, one.reason, one.detail) for one in batch.failures}

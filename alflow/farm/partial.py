@@ -24,7 +24,7 @@ from ase import Atoms
 
 from alflow.errors import InputError
 from alflow.files.targets import check_new, check_target, refused, shown
-from alflow.structures.extxyz import RESULTS, extxyz_frame, one_line
+from alflow.structures.extxyz import DIAGNOSTIC, RESULTS, diagnostic_entries, extxyz_frame, one_line
 from alflow.structures.files import FAILURE, Structure
 from alflow.structures.writing import check_name, writing_extxyz
 from alflow.types import FloatArray
@@ -56,6 +56,8 @@ class FrameLabel:
     reason: str = ""
     """Of a failure."""
     detail: str = ""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    """See `Evaluation.diagnostics`."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ class LabelJob:
             marks: further entries.
         """
         one = self.structures[row]
-        info = {key: value for key, value in one.atoms.info.items() if key not in OWN}
+        info = {key: value for key, value in one.atoms.info.items() if not is_own(key)}
         info |= {"charge": one.charge, "engine": self.engine}
         info |= {"theory": theory} if theory is not None else {}
         info |= {FAILURE: label.reason, DETAIL: one_line(label.detail)} if label.reason else {}
+        info |= diagnostic_entries(label.diagnostics)
         return extxyz_frame(one.atoms, label.energy, label.forces, {**info, **marks})
 
 
@@ -106,6 +109,11 @@ def check_output(target: Path, *, overwrite: bool) -> None:
     check_target(target, WHAT)
     check_name(target, WHAT)
     check_new(target, overwrite=overwrite)
+
+
+def is_own(key: object) -> bool:
+    """Say whether an entry of a source is of an earlier label."""
+    return key in OWN or str(key).startswith(DIAGNOSTIC)
 
 
 class PartialOutput:
@@ -252,7 +260,9 @@ class PartialOutput:
                 return
             label = FrameLabel(reason=info[FAILURE], detail=info[DETAIL])
         else:
-            label = FrameLabel(float(frame.get_potential_energy()), frame.get_forces(apply_constraint=False))
+            told = {key.removeprefix(DIAGNOSTIC): float(info[key]) for key in info if key.startswith(DIAGNOSTIC)}
+            energy, forces = float(frame.get_potential_energy()), frame.get_forces(apply_constraint=False)
+            label = FrameLabel(energy, forces, diagnostics=told)
         self.labels[int(info[ROW])] = label
 
 

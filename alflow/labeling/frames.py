@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -34,18 +35,20 @@ def label_frames(engine: LabelEngine, frames: Frames) -> LabelBatch:
     failures: list[LabelFailure] = []
     seconds = np.zeros(len(frames))
     cycles = np.full(len(frames), -1, dtype=np.int64)
+    diagnostics: list[Mapping[str, float]] = [{} for _ in range(len(frames))]
     for row, positions in enumerate(frames.positions):
         began = time.perf_counter()
         try:
             evaluations[row] = compute_checked(engine, frames.composition, positions)
-            cycles[row] = evaluations[row].cycles
+            cycles[row], diagnostics[row] = evaluations[row].cycles, evaluations[row].diagnostics
         except LabelError as error:
             failures.append(LabelFailure(row, error.reason, error.detail, host))
         except AlflowError as error:  # parameters that are missing, and the like
             failures.append(LabelFailure(row, "engine-error", told(error), host))
         seconds[row] = time.perf_counter() - began
     rows = np.array(list(evaluations), dtype=np.int64)
-    return LabelBatch(rows, _labels(list(evaluations.values()), len(frames.numbers)), tuple(failures), seconds, cycles)
+    labels, told_of = _labels(list(evaluations.values()), len(frames.numbers)), tuple(diagnostics)
+    return LabelBatch(rows, labels, tuple(failures), seconds, cycles, told_of if any(told_of) else ())
 
 
 def _labels(evaluations: list[Evaluation], atoms: int) -> Labels:
@@ -116,7 +119,17 @@ def sound(evaluation: Evaluation, numbers: IntArray) -> Evaluation:
         raise LabelError("not-finite", "An energy and forces must be finite numbers; the engine returned others.")
     if fault := label_fault(numbers, energy, forces):
         raise LabelError("implausible-label", fault)
-    return replace(evaluation, energy=energy, forces=forces)
+    return replace(evaluation, energy=energy, forces=forces, diagnostics=_diagnostics(evaluation.diagnostics))
+
+
+def _diagnostics(given: Mapping[str, float]) -> dict[str, float]:
+    """Return those that are finite numbers: what an engine tells besides never costs a label."""
+    found = {}
+    for name, value in given.items():
+        with contextlib.suppress(TypeError, ValueError):
+            if np.isfinite(number := float(value)):
+                found[str(name)] = number
+    return found
 
 
 def real_numbers(what: str, given: object) -> FloatArray:

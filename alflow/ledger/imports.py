@@ -52,6 +52,7 @@ def import_labels(
     charge: int | None = None,
     elements: Collection[str] | None = None,
     max_offset_ev: float = 500.0,
+    usual: Mapping[Composition, float] | None = None,
 ) -> Imported:
     """Take labels from a file: all of them, or none.
 
@@ -66,6 +67,7 @@ def import_labels(
         charge: Total charge that every frame must have; any if not given. A potential knows of none.
         elements: Symbols that the potential knows; any if not given.
         max_offset_ev: How far an energy may be from the usual one of the ledger's labels of the same molecule, eV.
+        usual: Usual energies of molecules that the ledger has no label of, eV.
 
     Raises:
         InputError: the file cannot be read; a frame has another charge, element or theory, is implausible, or has a
@@ -77,7 +79,7 @@ def import_labels(
         raise InputError(f"An import brings labels; {shown(path)} holds none: every frame says why it has none.")
     for row in rows:
         _check_belongs(found, row, theory, trusted=trusted, charge=charge, elements=elements)
-    _check_energies(ledger, theory, found, rows, max_offset_ev)
+    _check_energies(ledger, theory, found, rows, max_offset_ev, usual or {})
     for row in rows:
         _check_sound(found, row)
     labelled = [found.structures[row] for row in rows]
@@ -99,6 +101,27 @@ def import_labels(
     return Imported(theory, len(new), len(labelled) - len(new), failed, found.notes)
 
 
+def labelled_rows(
+    found: StructureFile,
+    theory: str,
+    *,
+    trusted: bool,
+    charge: int | None,
+    elements: Collection[str] | None,
+    cure: str = "--theory own",
+) -> list[int]:
+    """Return the rows of a file that have a label, each of which a ledger may take in; see `import_labels`.
+
+    Raises:
+        InputError: one of them is not of the theory, the charge or the elements, or cannot be right.
+    """
+    rows = [row for row, one in enumerate(found.structures) if one.energy is not None]
+    for row in rows:
+        _check_belongs(found, row, theory, trusted=trusted, charge=charge, elements=elements, cure=cure)
+        _check_sound(found, row)
+    return rows
+
+
 def _check_belongs(
     found: StructureFile,
     row: int,
@@ -107,6 +130,7 @@ def _check_belongs(
     trusted: bool,
     charge: int | None,
     elements: Collection[str] | None,
+    cure: str = "--theory own",
 ) -> None:
     """Refuse a frame that is none of this campaign's."""
     one, place = found.structures[row], found.place(row)
@@ -121,7 +145,7 @@ def _check_belongs(
         says = "names none" if one.theory is None else f"names {one.theory!r}"
         raise InputError(
             f"Labels of two theories do not mix; the ledger's are of {theory!r}, {place} {says}. If they are of the "
-            "same theory, say so with --theory own. Nothing was imported."
+            f"same theory, say so with {cure}. Nothing was imported."
         )
 
 
@@ -139,11 +163,18 @@ def _check_sound(found: StructureFile, row: int) -> None:
         raise InputError(f"{fault} This is {place}. Nothing was imported.")
 
 
-def _check_energies(ledger: Ledger, theory: str, found: StructureFile, rows: Sequence[int], bound_ev: float) -> None:
-    """Refuse energies that are far from those that the ledger holds of the same molecule."""
-    usual = {
-        group.frames.composition: float(np.median(group.labels.energies)) for group in ledger.dataset(theory)[0].groups
-    }
+def _check_energies(
+    ledger: Ledger,
+    theory: str,
+    found: StructureFile,
+    rows: Sequence[int],
+    bound_ev: float,
+    known: Mapping[Composition, float],
+) -> None:
+    """Refuse energies that are far from those that the ledger holds of the same molecule, or that are known of it."""
+    groups = ledger.dataset(theory)[0].groups
+    held = {group.frames.composition: float(np.median(group.labels.energies)) for group in groups}
+    usual = {**known, **held}
     _check_unit(found, rows, usual)
     for row in rows:
         one = found.structures[row]

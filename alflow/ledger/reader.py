@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,12 @@ from alflow.types import Composition, Dataset, FloatArray, Frames, Group, IntArr
 
 _KEYS_A_QUERY = 500
 _RANK = "CASE o.kind " + " ".join(f"WHEN '{kind}' THEN {rank}" for rank, kind in enumerate(ORIGIN_KINDS)) + " END"
+_NO_ITERATION = 1 << 60
+_ASKED = (
+    "FROM labels l WHERE l.theory = (SELECT id FROM theories WHERE fingerprint = ?) AND EXISTS (SELECT 1 FROM "
+    "origins o WHERE o.label = l.id AND (o.kind = 'first-data' OR (o.kind IN ('selected', 'jitter', 'audit') "
+    "AND o.iteration < ?))) AND NOT EXISTS (SELECT 1 FROM origins o WHERE o.label = l.id AND o.kind = 'import')"
+)
 CANONICAL_ORDER = f"o.iteration, {_RANK}, o.pull, o.step, o.jitter, l.key"
 """Order of the dataset: by where a structure came from, never by when its label arrived."""
 
@@ -115,7 +122,11 @@ class LedgerReader:
         return np.array(rows, dtype=np.int64), Labels(energies, forces)
 
     def dataset(
-        self, theory: str, up_to_iteration: int | None = None, kinds: Sequence[OriginKind] = TRAINING_KINDS
+        self,
+        theory: str,
+        up_to_iteration: int | None = None,
+        kinds: Sequence[OriginKind] = TRAINING_KINDS,
+        without: Collection[bytes] = (),
     ) -> tuple[Dataset, tuple[Origin, ...]]:
         """Return all labels of one theory in canonical order, and the origin of each row.
 
@@ -127,12 +138,13 @@ class LedgerReader:
             theory: Fingerprint of the label engine.
             up_to_iteration: Last iteration that counts; None for all.
             kinds: Origins that count.
+            without: Keys of structures that do not.
         """
         places: dict[int, dict[int, int]] = {}
         origins: dict[int, list[Origin]] = {}
         seen: set[int] = set()
-        for label, composition, *origin in self.query(*_in_order(theory, up_to_iteration, kinds)):
-            if label not in seen:
+        for label, key, composition, *origin in self.query(*_in_order(theory, up_to_iteration, kinds)):
+            if label not in seen and key not in without:
                 seen.add(label)
                 rows = places.setdefault(composition, {})
                 rows[label] = len(rows)
@@ -144,7 +156,8 @@ class LedgerReader:
         """Yield labels and failures, each with its first origin of the given kinds, in canonical order."""
         sql = (
             "SELECT l.id, t.fingerprint, c.numbers, c.charge, c.multiplicity, l.positions, l.energy, l.forces, "  # noqa: S608
-            "l.reason, l.detail, l.host, l.seconds, l.cycles, l.created, o.kind, o.iteration, o.pull, o.step, o.jitter "
+            "l.reason, l.detail, l.host, l.seconds, l.cycles, l.created, l.diagnostics, "
+            "o.kind, o.iteration, o.pull, o.step, o.jitter "
             "FROM labels l JOIN origins o ON o.label = l.id JOIN theories t ON t.id = l.theory "
             "JOIN compositions c ON c.id = l.composition WHERE t.fingerprint = coalesce(?, t.fingerprint) "
             f"AND o.kind IN ({_marks(kinds)}) ORDER BY {CANONICAL_ORDER}"
@@ -154,7 +167,7 @@ class LedgerReader:
             if label in seen:
                 continue
             seen.add(label)
-            reason, detail, host, seconds, cycles, created, *origin = rest
+            reason, detail, host, seconds, cycles, created, diagnostics, *origin = rest
             yield LedgerRow(
                 theory=named,
                 composition=Composition(np.frombuffer(numbers, dtype="<i8"), charge, spin),
@@ -168,6 +181,7 @@ class LedgerReader:
                 seconds=seconds,
                 cycles=cycles,
                 created=created,
+                diagnostics=json.loads(diagnostics),
             )
 
     def counts(self, theory: str | None = None, iteration: int | None = None) -> Counts:
@@ -198,6 +212,22 @@ class LedgerReader:
             "GROUP BY reason ORDER BY count(*) DESC, reason"
         )
         return dict(self.query(sql, values))
+
+    def failures(self, theory: str, iteration: int) -> dict[bytes, str]:
+        """Return the reason of each failure that an iteration asked for, by the key of its structure."""
+        where, values = _where(theory, iteration)
+        return dict(self.query(f"SELECT key, reason FROM labels WHERE status = 'failed' AND {where}", values))  # noqa: S608
+
+    def asked(self, theory: str, before: int) -> set[bytes]:
+        """Return the keys of all structures that a campaign had labelled for first data, or before an iteration.
+
+        Failures count: their time was spent. What was imported does not.
+        """
+        return {key for (key,) in self.query(f"SELECT l.key {_ASKED}", (theory, before))}
+
+    def count_asked(self, theory: str) -> int:
+        """Count all structures that a campaign had labelled; see `asked`."""
+        return int(self.query(f"SELECT count(*) {_ASKED}", (theory, _NO_ITERATION)).fetchone()[0])
 
     def label_seconds(self, theory: str, numbers: IntArray, last: int = 1000) -> FloatArray:
         """Return the wall times of the last labels of one composition, s, the latest first."""
@@ -268,7 +298,7 @@ def vectors(blob: bytes) -> FloatArray:
 
 def _in_order(theory: str, up_to_iteration: int | None, kinds: Sequence[OriginKind]) -> tuple[str, list[Any]]:
     sql = (
-        "SELECT l.id, l.composition, o.kind, o.iteration, o.pull, o.step, o.jitter FROM origins o "  # noqa: S608
+        "SELECT l.id, l.key, l.composition, o.kind, o.iteration, o.pull, o.step, o.jitter FROM origins o "  # noqa: S608
         "JOIN labels l ON l.id = o.label JOIN theories t ON t.id = l.theory "
         f"WHERE t.fingerprint = ? AND l.status = 'ok' AND o.kind IN ({_marks(kinds)}) "
         f"AND o.iteration <= coalesce(?, o.iteration) ORDER BY {CANONICAL_ORDER}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -59,6 +59,8 @@ class LedgerRow:
     """Self-consistency cycles; -1 where the engine counts none."""
     created: float = 0.0
     """When it came in, seconds since 1970 UTC."""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    """What the engine told of its solution besides, by name; see `Evaluation.diagnostics`."""
 
     @property
     def numbers(self) -> IntArray:
@@ -130,6 +132,7 @@ def label_rows(
             seconds=float(batch.seconds[frame]),
             cycles=int(batch.cycles[frame]),
             created=created,
+            diagnostics=batch.diagnostics[frame] if batch.diagnostics else {},
         )
 
     rows = []

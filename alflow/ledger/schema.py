@@ -84,7 +84,12 @@ _VERSION_3 = (
     "ALTER TABLE origins RENAME COLUMN replica TO pull",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    # What an engine told of a label besides: a JSON object of numbers.
+    "ALTER TABLE labels ADD COLUMN diagnostics TEXT NOT NULL DEFAULT '{}'",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 VERSION = len(MIGRATIONS)
 
 

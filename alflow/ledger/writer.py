@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -143,7 +144,7 @@ class Ledger(LedgerReader):
             if status == "failed" and row.reason is None:
                 self._connection.execute(
                     "UPDATE labels SET status = ?, energy = ?, forces = ?, reason = ?, detail = ?, host = ?, "
-                    "seconds = ?, cycles = ?, created = ? WHERE id = ?",
+                    "seconds = ?, cycles = ?, created = ?, diagnostics = ? WHERE id = ?",
                     (*_outcome(row), label),
                 )
                 if row.origin.kind == "import":  # rows of iterations that are over stay as they were
@@ -162,7 +163,7 @@ class Ledger(LedgerReader):
         positions = (np.asarray(row.positions, dtype="<f8") + 0.0).tobytes()
         self._connection.execute(
             "INSERT INTO labels (key, theory, composition, positions, status, energy, forces, reason, detail, host, "
-            "seconds, cycles, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "seconds, cycles, created, diagnostics) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (key, theory, composition, positions, *_outcome(row)),
         )
 
@@ -190,7 +191,8 @@ def _outcome(row: LedgerRow) -> tuple[Any, ...]:
     """Return the columns that hold what labelling gave."""
     forces = None if row.forces is None else np.ascontiguousarray(row.forces, dtype="<f8").tobytes()
     status = "ok" if row.reason is None else "failed"
-    return status, row.energy, forces, row.reason, row.detail, row.host, row.seconds, row.cycles, row.created
+    told = json.dumps(dict(row.diagnostics), sort_keys=True)
+    return status, row.energy, forces, row.reason, row.detail, row.host, row.seconds, row.cycles, row.created, told
 
 
 def _check(row: LedgerRow) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, TypeVar
@@ -55,6 +55,14 @@ class Ensemble(Protocol):
         ...
 
 
+class Shiftable(Protocol):
+    """An ensemble whose energies can be moved to those of another theory."""
+
+    def shifted(self, shifts: Mapping[int, FloatArray]) -> Ensemble:
+        """Return the ensemble with (M,) eV more for each atom of an element, by atomic number."""
+        ...
+
+
 @dataclass(frozen=True)
 class Training:
     """What a training is told beside its data and the settings of its kind."""
@@ -80,6 +88,8 @@ class PotentialKind(Kind[SettingsT]):
     """What its files of weights say that they hold."""
     batched: ClassVar[bool] = False
     """Whether its ensembles have `batched_force_model`; see `alflow.sampling.batched.Batchable`."""
+    transfers: ClassVar[bool] = False
+    """Whether its ensembles are `Shiftable`, so that a training can start from the weights of another theory."""
 
     def train(
         self, dataset: Dataset, splits: Sequence[Split], settings: SettingsT, training: Training
@@ -115,6 +125,18 @@ class PotentialKind(Kind[SettingsT]):
             InputError: they differ in what members must share.
         """
         raise NotImplementedError
+
+    def check(self, settings: SettingsT, elements: Sequence[int]) -> None:  # noqa: ARG002 - for those that read files
+        """Refuse settings that name what is not to be had, before anything is submitted.
+
+        Args:
+            settings: of the kind.
+            elements: atomic numbers that are learnt.
+
+        Raises:
+            InputError: a file is not there, holds something else, or does not know an element.
+        """
+        return
 
     def starts_from(self, settings: SettingsT) -> Literal["fresh", "carried-over"]:  # noqa: ARG002 - for those that do
         """Return what a later iteration starts from where `training.start` does not say it."""

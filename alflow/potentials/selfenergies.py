@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alflow.types import FloatArray, IntArray
+from alflow.types import Dataset, FloatArray, IntArray
 
 
 def fit_self_energies(counts: IntArray, energies: FloatArray) -> FloatArray:
@@ -22,3 +22,22 @@ def fit_self_energies(counts: IntArray, energies: FloatArray) -> FloatArray:
     weights = np.sqrt(np.bincount(inverse.ravel()))
     solution = np.linalg.lstsq(compositions * weights[:, None], means * weights, rcond=1e-10)[0]
     return np.asarray(solution, dtype=np.float64)
+
+
+def shifts_between(dataset: Dataset, predicted: FloatArray) -> dict[int, FloatArray]:
+    """Return what atoms of each element have to give more so that predictions fit labels on average, (M,) eV.
+
+    Args:
+        dataset: F labelled frames.
+        predicted: (M, F) energies of the members of an ensemble, eV, in the order of the dataset's rows.
+    """
+    elements = np.unique(np.concatenate([group.frames.numbers for group in dataset.groups]))
+    counts = np.concatenate(
+        [
+            np.tile([np.count_nonzero(group.frames.numbers == element) for element in elements], (len(group.frames), 1))
+            for group in dataset.groups
+        ]
+    )
+    labelled = np.concatenate([group.labels.energies for group in dataset.groups])
+    shifts = np.array([fit_self_energies(counts, labelled - energies) for energies in predicted])
+    return {int(element): shifts[:, place] for place, element in enumerate(elements)}

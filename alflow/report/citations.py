@@ -21,5 +21,7 @@ def citations(settings: CampaignSettings) -> tuple[str, ...]:
         (POTENTIALS, potential.kind, potential.settings),
         (COORDINATES, sampling.coordinate, sampling.coordinate_settings),
     )
+    if settings.base is not None and settings.base.engine is not None and settings.base.settings is not None:
+        chosen = (*chosen, (ENGINES, settings.base.engine, settings.base.settings))
     kinds = [reference for group, name, own in chosen for reference in find(group, name).references(own)]
     return (METHOD, *kinds, *SOFTWARE)

@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "pull": ("relax-with-potential", "pull-segment", "pull-segments"),
     "labels": ("label",),
     "reference": ("relax", "reference-segment"),
+    "relaxation": ("relax-with-base",),
 }
 """Stages of a forecast, by the first words of their names, and the tasks that they are made of."""
 

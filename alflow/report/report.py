@@ -8,13 +8,14 @@ from html import escape
 from pathlib import Path
 
 from alflow.files.targets import check_target, writing
-from alflow.report import costs, page, sections, trust
+from alflow.report import costs, page, sections, start, trust
 from alflow.report.rundata import RunData
 from alflow.runs.directory import RunDirectory
 
 Section = Callable[[RunData], str]
 
 SECTIONS: tuple[tuple[str, Section], ...] = (
+    ("Where the first data come from", start.start),
     ("Barrier", sections.barrier),
     ("Work curves", sections.work),
     ("The breaking molecule", sections.snapshots),

@@ -39,6 +39,7 @@ THRESHOLDS = {
 }
 PAIRS = {
     "label-engine": "that starts from the same positions and velocities",
+    "base": "that starts from the same positions and velocities, of the base",
     "potential": "whose first velocities are the same; each of the two relaxes the molecule itself",
 }
 ORDERS = {

@@ -238,7 +238,7 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write a dataset: composition, positions, energies and forces of each group."""
     arrays: dict[str, Any] = {"groups": np.array(len(dataset.groups))}
     for index, group in enumerate(dataset.groups):
-        arrays |= _composition_arrays(group.frames.composition, f"_{index}")
+        arrays |= composition_arrays(group.frames.composition, f"_{index}")
         arrays[f"positions_{index}"] = group.frames.positions
         arrays[f"energies_{index}"] = group.labels.energies
         arrays[f"forces_{index}"] = group.labels.forces
@@ -273,7 +273,7 @@ def load_state(path: Path) -> MDState:
 def save_segment(path: Path, segment: Segment) -> None:
     """Write a segment and its end state."""
     plain = {f.name: getattr(segment, f.name) for f in fields(segment) if f.name not in ("frames", "end", "stopped")}
-    frames = {**_composition_arrays(segment.frames.composition), "positions": segment.frames.positions}
+    frames = {**composition_arrays(segment.frames.composition), "positions": segment.frames.positions}
     save_arrays(path, {**plain, **frames, "stopped": np.array(segment.stopped), **_state_arrays(segment.end)})
 
 
@@ -289,7 +289,8 @@ def load_segment(path: Path) -> Segment:
         )
 
 
-def _composition_arrays(composition: Composition, ending: str = "") -> dict[str, Any]:
+def composition_arrays(composition: Composition, ending: str = "") -> dict[str, Any]:
+    """Return what tells a composition, as named arrays."""
     return {
         f"numbers{ending}": composition.numbers,
         f"charge{ending}": np.array(composition.charge),

@@ -39,6 +39,7 @@ def packages_for(settings: CampaignSettings) -> tuple[str, ...]:
         (ENGINES, settings.labels.engine),
         (POTENTIALS, settings.potential.kind),
         (COORDINATES, settings.sampling.coordinate),
+        *([(ENGINES, base)] if (base := settings.base.engine if settings.base else None) else []),
     )
     return tuple(dict.fromkeys((*PACKAGES, *packages_of(chosen))))
 

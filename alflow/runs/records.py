@@ -169,6 +169,12 @@ class IterationRecord:
     audit: AuditRecord | None = None
     barrier_corrected_ev: tuple[BarrierCorrection, ...] = ()
     """Of each molecule and rate, where pulls are audited around the break (`stop.audited_pulls`)."""
+    late: int = 0
+    """Labels that the iteration went on without (`labels.wait_share`)."""
+    labels_spent: int | None = None
+    """Labels asked for up to here, where there is a budget of them."""
+    last_of_budget: bool = False
+    """Whether the budget left nothing for another iteration to learn from."""
 
     @property
     def cut_short(self) -> str:

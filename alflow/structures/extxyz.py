@@ -23,6 +23,8 @@ from ase.data import chemical_symbols
 from alflow.types import FloatArray
 
 AnyArray = npt.NDArray[Any]
+DIAGNOSTIC = "diagnostic_"
+"""Beginning of the entries of a frame that hold what an engine told of its label besides."""
 RESULTS = frozenset(all_properties)
 """Names that ASE's reader takes for results of a calculator."""
 RESERVED_KEYS = RESULTS | {"Properties", "Lattice", "pbc"}
@@ -85,6 +87,11 @@ def one_line(text: str) -> str:
     joined = " | ".join(line for line in lines if line)
     half = LONGEST_TEXT // 2
     return joined if len(joined) <= LONGEST_TEXT else f"{joined[:half]} ... {joined[-half:]}"
+
+
+def diagnostic_entries(diagnostics: Mapping[str, float]) -> dict[str, float]:
+    """Return what an engine told of a label besides, as entries of its frame."""
+    return {DIAGNOSTIC + name: value for name, value in sorted(diagnostics.items())}
 
 
 def _columns(fixed: Mapping[str, AnyArray], given: Mapping[str, AnyArray]) -> tuple[list[Column], dict[str, AnyArray]]:

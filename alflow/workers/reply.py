@@ -31,6 +31,7 @@ class LabelReply:
             "failures": [(f.frame, f.reason, f.detail, f.host) for f in batch.failures],
             "seconds": batch.seconds,
             "cycles": batch.cycles,
+            "diagnostics": [dict(told) for told in batch.diagnostics],
             "theory": self.theory,
         }
 
@@ -39,7 +40,9 @@ class LabelReply:
         """Return what `pack` packed."""
         labels = Labels(value["energies"], value["forces"])
         failures = tuple(LabelFailure(*failure) for failure in value["failures"])
-        return cls(LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"]), value["theory"])
+        told = tuple(value.get("diagnostics", ()))  # an earlier version tells none
+        batch = LabelBatch(value["rows"], labels, failures, value["seconds"], value["cycles"], told)
+        return cls(batch, value["theory"])
 
     @classmethod
     def given_up(cls, reason: FailureReason, detail: str) -> LabelReply:

@@ -129,6 +129,23 @@ def relax(
 
 
 @reported
+def relax_for_others(
+    model: ModelReference,
+    composition: Composition,
+    positions: FloatArray,
+    steered: tuple[int, ...],
+    settings: RelaxSettings,
+    seed: tuple[int, ...],
+) -> MDState:
+    """Relax a structure from which another theory goes on, which can make nothing of where this one's engine stood."""
+    from alflow.sampling.md import relax as run_relax  # noqa: PLC0415
+
+    rng = np.random.default_rng(seed)
+    forces = force_model(model, composition)
+    return replace(run_relax(forces, composition, positions, settings, rng, steered=steered), start=None)
+
+
+@reported
 def pull_segment(
     model: ModelReference,
     composition: Composition,
@@ -283,6 +300,7 @@ LABEL = App("label", "cpu", label, retried_by_caller=True, priority=0)
 MD_SEGMENT = App("md-segment", "cpu", md_segment)
 FIRST_STATE = App("first-state", "cpu", first_state)
 RELAX = App("relax", "cpu", relax)
+RELAX_WITH_BASE = App("relax-with-base", "cpu", relax_for_others)
 REFERENCE_SEGMENT = App("reference-segment", "cpu", pull_segment, priority=2)  # no iteration waits to go on for it
 RELAX_WITH_POTENTIAL = RELAX.on("gpu", "relax-with-potential")
 PULL_SEGMENT = REFERENCE_SEGMENT.on("gpu", "pull-segment")

@@ -1,9 +1,7 @@
 """A campaign draws the same numbers however it is run: twice, cut differently, interrupted, on more workers."""
 
 import contextlib
-import functools
 import sqlite3
-import tomllib
 from dataclasses import replace
 
 import ase.io
@@ -12,15 +10,11 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
-from tinycampaign import TINY
+from basecampaigns import fail_at_call, result, run
 
-from alflow.campaign.launch import launch
 from alflow.campaign.record import barrier, largest_work
 from alflow.cli.ledger import import_labels
-from alflow.config.load import validate_campaign
-from alflow.display.view import Silent
 from alflow.errors import CampaignError, RunError
-from alflow.execution import graph
 from alflow.labeling.guard import GuardedEngine
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
@@ -29,50 +23,6 @@ from alflow.runs.events import read_events
 from alflow.structures import alkane
 from alflow.types import Frames, Segment
 from alflow.workers.tasks import empty_segment
-
-
-def settings_with(**changes):
-    data = tomllib.loads(TINY)
-    for key, value in changes.items():
-        table = data
-        *parents, last = key.split("__")
-        for parent in parents:
-            table = table.setdefault(parent, {})
-        table[last] = value
-    return validate_campaign(data, "tiny")
-
-
-def run(path, workers=1, **changes):
-    launch(settings_with(**changes), "local", {"kind": "threads", "workers": str(workers)}, path, Silent())
-    return result(path)
-
-
-def result(path):
-    found = RunDirectory(path)
-    with LedgerReader.open(found.ledger) as ledger:
-        digest = ledger.digest()
-    return digest, [(record.barrier_ev, record.energy_rmse_ev, record.threshold) for record in found.records()]
-
-
-def fail_at_call(patched, what, number):
-    """Let a kind of task fail once."""
-    calls, submit, wrapped = [], graph.TaskGraph.submit, {}
-
-    def failing(function):
-        @functools.wraps(function)
-        def fails(*arguments, **keywords):
-            calls.append(what)
-            if len(calls) == number:
-                raise RuntimeError("planted")
-            return function(*arguments, **keywords)
-
-        return wrapped.setdefault(function, fails)
-
-    def submit_failing(self, call, handler, **detail):
-        chosen = replace(call, function=failing(call.function)) if call.what == what else call
-        return submit(self, chosen, handler, **detail)
-
-    patched.setattr(graph.TaskGraph, "submit", submit_failing)
 
 
 @pytest.fixture(scope="module")

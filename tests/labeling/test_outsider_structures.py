@@ -19,6 +19,7 @@ ENGINES = {
     "EMT by ASE": ("ase", {"calculator": "ase.calculators.emt.EMT"}),
     "GFN2-xTB by ASE": ("ase", {"calculator": "tblite.ase.TBLite", "arguments": {"verbosity": 0}}),
     "DFTB3 by ASE": ("ase", {"calculator": "alflow.ase.DFTB3"}),
+    "PySCF": ("pyscf", {"functional": "LDA,VWN", "basis": "STO-3G", "grid_level": 0, "max_cycles": 40}),
 }
 WATER = molecule("H2O")
 FAR = WATER.positions.copy()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alflow.errors import TrainingError
+from alflow.errors import InputError
 from alflow.potentials.ani.settings import ANITrainingSettings
 from alflow.potentials.ani.training.trainer import _device
 from alflow.potentials.devices import accelerators
@@ -34,5 +34,5 @@ def test_the_gpu_that_is_there_is_taken(monkeypatch, counts, device, taken):
 
 def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):
     pretend(monkeypatch)
-    with pytest.raises(TrainingError, match="torch finds none here"):
+    with pytest.raises(InputError, match="torch finds none here"):
         _device(ANITrainingSettings(device="gpu"))

@@ -6,12 +6,13 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
+from pydantic import JsonValue
 
 from alflow.errors import InputError, LabelError
 from alflow.labeling.engines.calculators import (
@@ -19,26 +20,48 @@ from alflow.labeling.engines.calculators import (
     check_directory,
     close,
     failure_of,
+    forget,
     load,
     package_version,
+    program_version,
     put_into,
     require_calculator,
 )
-from alflow.labeling.engines.convergence import unconverged
+from alflow.labeling.engines.convergence import require_converged
+from alflow.labeling.engines.evaluate import evaluate
 from alflow.labeling.engines.folders import Keeping, WorkFolder, new_label_folder, remove, scratch
+from alflow.labeling.engines.given import (
+    arguments_for,
+    atoms_for,
+    require_elements_of_magmoms,
+    require_given,
+    require_spin,
+)
 from alflow.labeling.frames import sound, theory_hash, told
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.types import Composition, Evaluation, FloatArray
 
-SAME_ANGSTROM = 1e-3
-"""Largest distance of an atom from where it was asked for; programs print and read back rounded coordinates."""
+_CHANGES_NUMBERS = (
+    "charge_argument", "multiplicity_argument", "unpaired_argument", "magmoms", "box_angstrom", "box_periodic",
+)  # fmt: skip
+"""Settings that are in the theory where they are given, beside the calculator and its arguments."""
+_NUDGE_ANGSTROM = 0.05
+"""How far atoms are moved for the other structure that a calculator computes to prove that it has no memory."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A calculator that is used again."""
+
+    arguments: dict[str, JsonValue]
+    calculator: Any
 
 
 class ASEEngine:
     """A calculator class, or a function that returns a calculator, and its keyword arguments.
 
     A calculator is made anew for each structure, in a clean folder: many start from what they computed last or find
-    in their folder, and a label must depend on its structure alone.
+    in their folder, and a label must depend on its structure alone. One that has no memory may be kept (`reuse`).
     """
 
     def __init__(self, settings: ASECalculatorSettings, work: Path | None = None) -> None:
@@ -57,13 +80,16 @@ class ASEEngine:
         self._work = work
         self._own_work: WorkFolder | None = None
         check_directory(settings.arguments)
+        require_elements_of_magmoms(settings)
         self._start = _working_directory()
         self._keeping = Keeping.of(settings)
+        self._kept: _Kept | None = None
         self._class = load(settings.calculator)
+        self._version = program_version(settings.version_command, self._start) if settings.version_command else ""
         if work is not None:
             _move_into(work)
         try:
-            made = self._make()
+            made = self._make(arguments_for(settings, None))
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"A calculator must accept its arguments; {settings.calculator} refused {settings.arguments}: "
@@ -74,9 +100,12 @@ class ASEEngine:
 
     @property
     def theory(self) -> str:
-        """Fingerprint of the class, its arguments and its package's version."""
-        settings = self._settings.model_dump(mode="json", include={"calculator", "arguments"})
-        return theory_hash({"engine": "ase", "version": package_version(self._settings.calculator), **settings})
+        """Fingerprint of the class, its arguments, its package's version and that of its program."""
+        chosen = self._settings.model_dump(mode="json", include=set(_CHANGES_NUMBERS), exclude_defaults=True)
+        if self._version:
+            chosen["program"] = self._version
+        parts = {"calculator": self._settings.calculator, "arguments": self._settings.arguments, **chosen}
+        return theory_hash({"engine": "ase", "version": package_version(self._settings.calculator), **parts})
 
     def compute(
         self,
@@ -87,8 +116,8 @@ class ASEEngine:
         """Return energy and forces of one structure.
 
         Args:
-            composition: of A atoms; a charge, or a spin other than the lowest, only if the calculator's arguments
-                (`charge`, `multiplicity`) say the same.
+            composition: of A atoms; a charge, or a spin other than the lowest, only if the settings hand it over or the
+                calculator's arguments (`charge`, `multiplicity`) say the same.
             positions: (A, 3) Å.
             start: not used.
 
@@ -96,24 +125,67 @@ class ASEEngine:
             LabelError: the calculator does not converge, fails, was not given this charge or spin, or gives no energy
                 and forces of this structure. Names the folder with its files.
         """
-        self._check(composition)
+        require_given(self._settings, composition)
+        atoms, arguments = atoms_for(self._settings, composition, positions), arguments_for(self._settings, composition)
+        if self._settings.reuse and (self._kept is None or self._kept.arguments != arguments):
+            self._prove(composition, atoms, arguments)
+        return self._in_a_folder(composition, atoms, arguments)
+
+    def close(self) -> None:
+        """End a calculator that is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            close(kept.calculator)
+
+    def _prove(self, composition: Composition, atoms: Atoms, arguments: dict[str, JsonValue]) -> None:
+        """Make sure that a calculator that is to be kept gives the same again after another structure.
+
+        Raises:
+            LabelError: "engine-error" where it does not; or what `compute` raises.
+        """
+        self.close()
+        other = atoms.copy()
+        other.positions += _NUDGE_ANGSTROM * np.cos(np.arange(3.0 * len(atoms))).reshape(-1, 3)
+        labels = []
+        for structure in (atoms, other, atoms, atoms, other, atoms):  # the first three warm up what compiles itself
+            with contextlib.suppress(LabelError if structure is other else ()):
+                labels.append((structure, self._in_a_folder(composition, structure, arguments)))
+        before, after = [label for structure, label in labels if structure is atoms][2:]
+        change = max(abs(after.energy - before.energy), np.abs(after.forces - before.forces).max(initial=0.0))
+        if not change <= self._settings.reuse_tolerance:
+            self.close()
+            raise LabelError(
+                "engine-error",
+                f"A calculator that is kept (labels.settings.reuse) gives a structure the same label again; after "
+                f"another structure {self._settings.calculator} gave one that differs by {change:.3g} (eV, eV/Å), and "
+                f"reuse_tolerance is {self._settings.reuse_tolerance:g}. Set reuse = false.",
+            )
+
+    def _in_a_folder(self, composition: Composition, atoms: Atoms, arguments: dict[str, JsonValue]) -> Evaluation:
+        """Compute one structure in a new folder, which is removed, or kept elsewhere where that fails."""
         folder = new_label_folder(self._work_folder())
         try:
             with self._inside(folder):
-                return self._label(Atoms(numbers=composition.numbers, positions=positions), folder)
+                return self._label(composition, atoms, arguments, folder)
         except LabelError as error:
             raise LabelError(error.reason, error.detail + self._keeping.keep(folder)) from error
         finally:
             remove(folder)
 
-    def _label(self, atoms: Atoms, folder: Path) -> Evaluation:
-        """Compute one structure in its folder."""
+    def _label(
+        self, composition: Composition, atoms: Atoms, arguments: dict[str, JsonValue], folder: Path
+    ) -> Evaluation:
+        """Compute one structure in its folder; keep the calculator where that is wanted and all went well."""
         name, calculator = self._settings.calculator, None
         try:
-            calculator = self._make()
+            calculator = self._take(arguments)
             put_into(folder, calculator)
-            evaluation = _evaluate(atoms, calculator)
-            flag = unconverged(calculator)
+            evaluation = evaluate(atoms, calculator)
+            require_converged(name, calculator)
+            require_spin(self._settings, composition, calculator)
+            evaluation = sound(evaluation, composition.numbers)
+            if self._settings.reuse:
+                self._kept = _Kept(arguments, calculator)
         except LabelError:
             raise
         except BaseException as error:
@@ -121,30 +193,19 @@ class ASEEngine:
                 raise  # Ctrl-C
             raise LabelError(*failure_of(name, error)) from error
         finally:
-            close(calculator)
-        if flag:
-            raise LabelError("not-converged", f"{name} says that it did not converge: {flag}.")
-        return sound(evaluation, np.asarray(atoms.numbers))
+            if self._kept is None:
+                close(calculator)
+        return evaluation
 
-    def _check(self, composition: Composition) -> None:
-        arguments = self._settings.arguments
-        given = arguments.get("charge", 0)
-        if given != composition.charge:
-            raise LabelError(
-                "bad-charge",
-                f"An ASE calculator takes the charge from its arguments; they say {given!r}, the structure "
-                f"{composition.charge:+d}. Set the argument `charge`.",
-            )
-        spin = arguments.get("multiplicity", composition.lowest_multiplicity)
-        if spin != composition.multiplicity:
-            raise LabelError(
-                "bad-multiplicity",
-                f"An ASE calculator takes the multiplicity from its arguments; they say {spin!r}, the structure "
-                f"{composition.multiplicity}. Set the argument `multiplicity`.",
-            )
+    def _take(self, arguments: dict[str, JsonValue]) -> Any:
+        """Return the calculator that is kept, without what it computed, or a new one."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept.arguments == arguments:
+            forget(kept.calculator)
+            return kept.calculator
+        return self._make(arguments)
 
-    def _make(self) -> Any:
-        arguments = self._settings.arguments
+    def _make(self, arguments: dict[str, JsonValue]) -> Any:
         return self._class(**{key: anchored(value, self._start) for key, value in arguments.items()})
 
     def _work_folder(self) -> Path:
@@ -180,47 +241,3 @@ def _move_into(work: Path) -> None:
     os.chdir(work)
     os.environ["TMPDIR"] = str(work / "tmp")
     tempfile.tempdir = None
-
-
-def _evaluate(asked: Atoms, calculator: Any) -> Evaluation:
-    """Return forces and the energy that they derive from, and make sure that they are of this structure."""
-    atoms, again = asked.copy(), asked.copy()  # a calculator may move what it is given
-    atoms.calc = again.calc = calculator
-    forces = atoms.get_forces()
-    evaluation = Evaluation(_consistent_energy(again), forces)
-    for computed in (atoms, again, getattr(calculator, "atoms", None)):
-        _require_same(asked, computed)
-    return evaluation
-
-
-def _consistent_energy(atoms: Atoms) -> Any:
-    """Return the energy that the forces derive from, where the calculator tells it from the other."""
-    try:
-        energy = atoms.get_potential_energy(force_consistent=True)
-    except (PropertyNotImplementedError, TypeError):  # not every calculator knows the argument
-        energy = None
-    return atoms.get_potential_energy() if energy is None else energy
-
-
-def _require_same(asked: Atoms, computed: object) -> None:
-    """Refuse what was computed for another structure: relaxed, turned, or left over from an earlier one.
-
-    Raises:
-        LabelError: "engine-error".
-    """
-    if not isinstance(computed, Atoms):
-        return
-    if sorted(computed.numbers) != sorted(asked.numbers):
-        raise LabelError(
-            "engine-error",
-            f"A calculator must label the structure that it is given, {asked.get_chemical_formula()}; it labelled "
-            f"{computed.get_chemical_formula()}.",
-        )
-    shift = computed.positions - asked.positions
-    moved = float(np.abs(shift - shift.mean(axis=0)).max(initial=0.0))
-    if np.array_equal(computed.numbers, asked.numbers) and not moved < SAME_ANGSTROM:
-        raise LabelError(
-            "engine-error",
-            f"A calculator must label the structure that it is given; it labelled one whose atoms are up to "
-            f"{moved:.3g} Å from there (does it relax, or keep an earlier structure?).",
-        )

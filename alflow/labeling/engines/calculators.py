@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Callable, Mapping
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -17,6 +22,7 @@ from alflow.errors import FailureReason, InputError, LabelError
 from alflow.labeling.engines.convergence import calculators_in, speaks_of_convergence
 from alflow.labeling.frames import told
 
+VERSION_TIMEOUT_S = 60.0
 _NO_PROGRAM = re.compile(r"\b(code|status|error:?)\W{1,3}127\b")
 """What the shell returns where it does not find a program."""
 
@@ -61,6 +67,48 @@ def package_version(path: str) -> str:
         return f"{package} unknown"
 
 
+def program_version(command: Sequence[str], start: Path) -> str:
+    """Return what a command prints, on one line; it runs in a folder of its own.
+
+    Args:
+        command: its words.
+        start: folder that relative paths among them are relative to.
+
+    Raises:
+        InputError: the program is missing, fails, prints nothing, or does not end.
+    """
+    said = f"version_command must print the program's version; {shlex.join(command)}"
+    try:
+        with tempfile.TemporaryDirectory(prefix="alflow-version-") as folder:
+            printed = _run([anchored(word, start) for word in command], folder)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{said} did not end within {error.timeout:g} s.") from error
+    except subprocess.CalledProcessError as error:
+        words = " ".join(error.output.split())[-500:]
+        raise InputError(f"{said} ended with exit code {error.returncode}: {words or 'it printed nothing'}") from error
+    except (OSError, ValueError) as error:  # no such program; a zero byte
+        raise InputError(f"{said} cannot be started ({told(error)}). Is its folder on the PATH?") from error
+    if not printed.split():
+        raise InputError(f"{said} printed nothing.")
+    return " ".join(printed.split())
+
+
+def _run(command: list[str], folder: str) -> str:
+    """Return what a command prints; end it with all that it started where it takes too long."""
+    with subprocess.Popen(  # noqa: S603 - the command is the user's setting
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            printed, _ = process.communicate(timeout=VERSION_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(OSError):  # it and its children, also where they outlive it
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, printed)
+    return printed
+
+
 def anchored(value: JsonValue, start: Path) -> Any:
     """Return an argument with the relative paths in it made absolute, because labels are computed in other folders.
 
@@ -102,6 +150,15 @@ def put_into(folder: Path, calculator: object) -> None:
 
 def _stays_inside(path: str | Path) -> bool:
     return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def forget(calculator: object) -> None:
+    """Have a calculator, and those inside it, drop what they computed, where they have a method for it."""
+    for part in calculators_in(calculator):
+        reset = getattr(part, "reset", None)
+        if callable(reset):
+            with contextlib.suppress(Exception):
+                reset()
 
 
 def close(calculator: object) -> None:

@@ -13,6 +13,8 @@ from itertools import islice
 
 import numpy as np
 
+from alflow.errors import LabelError
+
 FLAGS = ("converged", "scf_converged", "is_converged", "electronic_converged")
 """Names of attributes, methods and results that tell it."""
 SOLVERS = ("scf", "mf", "method", "mean_field", "solver")
@@ -41,6 +43,16 @@ def unconverged(calculator: object) -> str:
             if flag := next((f for f in FLAGS if _is_false(_ask(holder, f))), ""):
                 return f"{told}.{flag} is false"
     return ""
+
+
+def require_converged(path: str, calculator: object) -> None:
+    """Refuse what a calculator, named by its dotted path, did not converge.
+
+    Raises:
+        LabelError: "not-converged".
+    """
+    if flag := unconverged(calculator):
+        raise LabelError("not-converged", f"{path} says that it did not converge: {flag}.")
 
 
 def speaks_of_convergence(error: BaseException) -> bool:

@@ -28,6 +28,10 @@ WIDTH_ANGSTROM = 0.35
 REPULSION_EV = 20.0
 RANGE_ANGSTROM = 0.5
 MODEL_VERSION = 1
+TIMES = {"seconds_per_label", "slow_share", "slow_seconds", "busy"}
+"""Settings that say how long a label takes, and nothing of what it is."""
+SLOW_SEED = -2
+"""Draws which labels are slow: others than those that fail."""
 ABSURD_EV = -2000.0
 """Of an outlier: no sane label of an organic molecule, yet within the bounds of any theory."""
 
@@ -41,7 +45,7 @@ class SleepEngine:
     @property
     def theory(self) -> str:
         """Fingerprint of the model and of all settings that decide who fails."""
-        settings = self._settings.model_dump(mode="json", exclude={"seconds_per_label", "busy"})
+        settings = self._settings.model_dump(mode="json", exclude=TIMES)
         return theory_hash({"engine": "sleep", "model": MODEL_VERSION, **settings})
 
     def compute(
@@ -65,7 +69,7 @@ class SleepEngine:
         fate = fate_of(self._settings, positions)
         if fate not in ("", "nan", "outlier"):
             _fail(fate, positions, self._settings.eat_memory_gb)
-        _wait(self._settings.seconds_per_label, self._settings.busy)
+        _wait(seconds_of(self._settings, positions), self._settings.busy)
         energy, forces = pair_model(composition.numbers, positions)
         return Evaluation({"nan": float("nan"), "outlier": ABSURD_EV}.get(fate, energy), forces)
 
@@ -84,6 +88,14 @@ def pair_model(numbers: IntArray, positions: FloatArray) -> tuple[float, FloatAr
     np.add.at(forces, i, pull)
     np.add.at(forces, j, -pull)
     return float(repulsion.sum() - well.sum()), forces
+
+
+def seconds_of(settings: SleepSettings, positions: FloatArray) -> float:
+    """Return how long the label of (A, 3) Å takes, s."""
+    if not settings.slow_share or _extent(positions) <= settings.beyond_angstrom:
+        return settings.seconds_per_label
+    slow = _draw(SLOW_SEED, positions) < settings.slow_share
+    return settings.slow_seconds if slow else settings.seconds_per_label
 
 
 def fate_of(settings: SleepSettings, positions: FloatArray) -> str:

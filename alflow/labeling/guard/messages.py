@@ -6,6 +6,7 @@ float64 values``. Nothing is unpickled.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import struct
@@ -125,13 +126,14 @@ def unpack_request(payload: bytes) -> tuple[Composition, FloatArray, FloatArray 
 def pack_evaluation(evaluation: Evaluation) -> bytes:
     """Return an evaluation as bytes."""
     head = _SCALARS.pack(evaluation.energy, evaluation.spread, evaluation.cycles)
-    return head + pack_array(evaluation.forces) + pack_array(evaluation.start)
+    told = json.dumps(dict(evaluation.diagnostics)).encode()
+    return head + pack_array(evaluation.forces) + pack_array(evaluation.start) + told
 
 
 def unpack_evaluation(payload: bytes) -> Evaluation:
     """Return the evaluation."""
     energy, spread, cycles = _SCALARS.unpack_from(payload)
     forces, offset = unpack_array(payload, _SCALARS.size)
-    start, _ = unpack_array(payload, offset)
+    start, offset = unpack_array(payload, offset)
     assert forces is not None
-    return Evaluation(energy, forces, spread, start, cycles)
+    return Evaluation(energy, forces, spread, start, cycles, json.loads(payload[offset:]))

@@ -18,6 +18,10 @@ class SleepSettings(Settings):
 
     seconds_per_label: NonNegativeFloat = 0.01
     """Time that one label sleeps, s."""
+    slow_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the structures whose label takes `slow_seconds` instead."""
+    slow_seconds: NonNegativeFloat = 1.0
+    """Time that a slow label sleeps, s."""
     busy: bool = False
     """Keep a core busy for that time instead of sleeping."""
     seed: int = Field(default=0, ge=0)

@@ -1,4 +1,4 @@
-"""ASE's SQLite database: origin, charge and spin as keys of each row, theory in its data and in the metadata.
+"""ASE's SQLite database: origin, charge and spin as keys of each row, theory and diagnostics in its data.
 
 ASE's own sum of initial charges (``row.charge``) is the total charge too: the first atom has all of it.
 """
@@ -36,7 +36,7 @@ class ASEDatabase(FormatKind):
                     spin = row.composition.multiplicity
                     keys = {"origin": row.origin.kind, "total_charge": row.charge, "multiplicity": spin}
                     keys |= place(row.origin)
-                    database.write(atoms, keys, {"theory": row.theory})
+                    database.write(atoms, keys, {"theory": row.theory, "diagnostics": dict(row.diagnostics)})
                     written += 1
             database.metadata = {"theory": labels.theory}
         return written

@@ -1,4 +1,4 @@
-"""Extended XYZ: eV and Å, numbers to the last bit; charge, theory and origin in each comment line."""
+"""Extended XYZ: eV and Å, numbers to the last bit; charge, theory, origin and diagnostics in each comment line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 from ase import Atoms
 
 from alflow.ledger.formats.protocol import FormatKind, LabelSelection, place
-from alflow.structures.extxyz import extxyz_frame
+from alflow.structures.extxyz import diagnostic_entries, extxyz_frame
 from alflow.structures.writing import COMPRESSED, SUFFIXES, writing_extxyz
 
 
@@ -26,6 +26,7 @@ class ExtXYZ(FormatKind):
                 origin = row.origin
                 spin = {} if row.composition.is_lowest else {"multiplicity": row.composition.multiplicity}
                 info = {"charge": row.charge, **spin, "theory": row.theory, "origin": origin.kind, **place(origin)}
+                info = {**info, **diagnostic_entries(row.diagnostics)}
                 file.write(extxyz_frame(Atoms(row.numbers, row.positions), row.energy, row.forces, info))
                 written += 1
         return written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +77,13 @@ class ANIEnsemble:
     def select(self, members: Sequence[int]) -> ANIEnsemble:
         """Return an ensemble of some members, in the order given."""
         return ANIEnsemble(self.functions, self.networks.select(members), self.self_energies[list(members)])
+
+    def shifted(self, shifts: Mapping[int, FloatArray]) -> ANIEnsemble:
+        """Return the ensemble with (M,) eV more for each atom of an element, by atomic number."""
+        more = np.zeros_like(self.self_energies)
+        for place, element in enumerate(self.functions.elements):
+            more[:, place] = shifts.get(element, 0.0)
+        return ANIEnsemble(self.functions, self.networks, self.self_energies + more)
 
     def force_model(
         self,

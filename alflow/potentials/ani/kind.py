@@ -22,6 +22,7 @@ class ANIKind(PotentialKind[ANIPotentialSettings]):
         "training": {"epochs": 4, "checkpoint_every_s": 0.0},
     }
     batched: ClassVar[bool] = True
+    transfers: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchani", "numba")
 
     def references(self, settings: ANIPotentialSettings) -> tuple[str, ...]:  # noqa: ARG002 - always the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +70,13 @@ class SchNetEnsemble:
         rows = list(members)
         chosen = tuple(self.parameters[row] for row in rows)
         return SchNetEnsemble(self.architecture, self.elements, chosen, self.self_energies[rows])
+
+    def shifted(self, shifts: Mapping[int, FloatArray]) -> SchNetEnsemble:
+        """Return the ensemble with (M,) eV more for each atom of an element, by atomic number."""
+        more = np.zeros_like(self.self_energies)
+        for place, element in enumerate(self.elements):
+            more[:, place] = shifts.get(element, 0.0)
+        return SchNetEnsemble(self.architecture, self.elements, self.parameters, self.self_energies + more)
 
     def force_model(
         self, composition: Composition, driver: Driver = "mean", threads: int = 1, *, spread: bool = True

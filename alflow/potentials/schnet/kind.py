@@ -23,6 +23,7 @@ class SchNetKind(PotentialKind[SchNetSettings]):
         "epochs": 4,
         "checkpoint_every_s": 0.0,
     }
+    transfers: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch", "torch_geometric", "numba")
     modules: ClassVar[tuple[str, ...]] = ("torch_geometric",)
     extra: ClassVar[str] = "alflow[schnet]"

@@ -29,7 +29,7 @@ from alflow.potentials.ani.training.parameters import Parameters, from_networks
 from alflow.potentials.ani.training.passes import DevicePasses, Errors
 from alflow.potentials.ani.training.schedule import Optimiser, Plateau, average_into, scheduled_rate
 from alflow.potentials.ani.training.targets import gather_targets
-from alflow.potentials.devices import accelerator
+from alflow.potentials.devices import device_named
 from alflow.potentials.selfenergies import fit_self_energies
 from alflow.potentials.sharing import Share, sharing
 from alflow.potentials.threads import torch_threads
@@ -370,13 +370,7 @@ def _elements(dataset: Dataset) -> tuple[int, ...]:
 
 
 def _device(settings: ANITrainingSettings) -> torch.device:
-    found = accelerator() if settings.device != "cpu" else None
-    if settings.device == "gpu" and found is None:
-        raise TrainingError(
-            "training.device is 'gpu', and torch finds none here. Set it to 'auto' or 'cpu', run the training on a "
-            "machine with one, or install the build of torch that is made for it."
-        )
-    return found or torch.device("cpu")
+    return device_named(settings.device, "training.device")
 
 
 def _by_member(errors: Errors, members: int) -> FloatArray:

@@ -1,0 +1,1 @@
+"""MACE potentials: networks, loss and training steps of the library mace-torch."""
