@@ -26,7 +26,9 @@ Values = tuple[float, ...]
 """One number a variable; a single one need be no list."""
 
 INPUT_FILES = re.compile(r"^(\s*)(\w*File|inputPrefix)(\s+)(\S+)(.*)$", re.IGNORECASE)
-OUTPUT_FILES = re.compile(r"^\s*(\w*outputFile\w*|replicasRegistry|colvarsInput|sourceFile)\b", re.IGNORECASE)
+OUTPUT_FILES = re.compile(r"^\s*(\w*outputFile\w*|replicasRegistry|scriptedColvarForces)\b", re.IGNORECASE)
+ATOM_NUMBERS = re.compile(r"\batomNumbers\s+\{?([\d\s]+)", re.IGNORECASE)
+ATOM_RANGES = re.compile(r"\batomNumbersRange\s+(\d+)-(\d+)", re.IGNORECASE)
 
 
 class BiasSettings(Settings):
@@ -279,6 +281,15 @@ def variable_names(text: str) -> tuple[str, ...]:
     return tuple(name for name in names if name is not None) if None not in names else ()
 
 
+def atoms_named(text: str) -> tuple[int, ...]:
+    """Return the atoms that a configuration of Colvars names by numbers and ranges, counted from 0."""
+    bare = "\n".join(line.partition("#")[0] for line in text.splitlines())
+    named = {int(one) for found in ATOM_NUMBERS.findall(bare) for one in found.split()}
+    for first, last in ATOM_RANGES.findall(bare):
+        named.update(range(int(first), min(int(last), int(first) + 100_000) + 1))
+    return tuple(sorted(number - 1 for number in named))
+
+
 def with_absolute_paths(text: str, folder: Path) -> str:
     """Return a configuration of Colvars whose files are named from the root.
 
@@ -290,7 +301,7 @@ def with_absolute_paths(text: str, folder: Path) -> str:
         output = OUTPUT_FILES.match(line)
         if output:
             raise ValueError(
-                f"line {number} of the configuration of Colvars: {output[1]} would write or read outside of the run "
+                f"line {number} of the configuration of Colvars: {output[1]} is for files or scripts outside of the run "
                 "directory; leave it out: variables, bias and work are recorded"
             )
         found = INPUT_FILES.match(line)

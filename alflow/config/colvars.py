@@ -8,7 +8,16 @@ from typing import Annotated, Any
 from pydantic import SerializeAsAny, field_validator
 
 from alflow.config.base import Settings
-from alflow.config.bias import BiasSettings, ColvarsSettings, OneOfTheBiases, SteeredSettings, UmbrellaSettings, bias_of
+from alflow.config.bias import (
+    BiasSettings,
+    ColvarsSettings,
+    OneOfTheBiases,
+    SteeredSettings,
+    UmbrellaSettings,
+    atoms_named,
+    bias_of,
+    variable_names,
+)
 from alflow.config.variables import VariableSettings
 
 BY_COLVARS = "colvars"
@@ -24,6 +33,31 @@ class ByColvarsSettings(Settings):
     """What acts on them."""
     window: int = 0
     """Which of the windows of an umbrella bias."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables."""
+        if isinstance(self.bias, ColvarsSettings):
+            return variable_names(self.bias.text)
+        return tuple(variable.name for variable in self.variables)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the first variable; that of Colvars where it alone knows it."""
+        return self.variables[0].unit if self.variables else "unit of Colvars"
+
+    @property
+    def atoms(self) -> tuple[int, ...]:
+        """The atoms that define the variables, counted from 0; of Colvars' own text, those that it names one by one."""
+        if isinstance(self.bias, ColvarsSettings):
+            return atoms_named(self.bias.text)
+        return tuple(sorted({atom for variable in self.variables for atom in variable.atoms}))
+
+    def place(self, window: int) -> str:
+        """Return where a window of an umbrella bias is, for people; empty for other biases."""
+        if not isinstance(self.bias, UmbrellaSettings):
+            return ""
+        return " (" + ", ".join(f"{centre:g}" for centre in self.bias.centres[window]) + ")"
 
     @field_validator("bias", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alflow.config.bias import ColvarsSettings, EabfSettings, SteeredSettings, variable_names
+from alflow.config.bias import ColvarsSettings, EabfSettings, SteeredSettings
 from alflow.config.colvars import ByColvarsSettings
 from alflow.config.sampling import PullSettings
 from alflow.errors import AlflowError, StructureError
@@ -52,23 +52,19 @@ class ByColvars:
     @property
     def observed(self) -> tuple[str, ...]:
         """Names of the variables, of which the first is the coordinate; of extended ones (r_) behind them."""
-        bias = self.settings.bias
-        if isinstance(bias, ColvarsSettings):
-            return variable_names(bias.text)
-        names = tuple(variable.name for variable in self.settings.variables)
-        return names + tuple(f"r_{name}" for name in names) if isinstance(bias, EabfSettings) else names
+        names = self.settings.names
+        extended = isinstance(self.settings.bias, EabfSettings)
+        return names + tuple(f"r_{name}" for name in names) if extended else names
 
     @property
     def unit(self) -> str:
-        """Unit of the first variable; "1" where Colvars alone knows it."""
-        return self.settings.variables[0].unit if self.settings.variables else "1"
+        """Unit of the first variable."""
+        return self.settings.unit
 
     @property
     def atoms(self) -> tuple[int, ...]:
-        """The atoms that define the variables; of a configuration of Colvars' own, those that it asks for."""
-        if self.settings.variables:
-            return tuple(sorted({atom for variable in self.settings.variables for atom in variable.atoms}))
-        return _atoms_of_text(len(self.numbers), self._variables_text())
+        """The atoms that define the variables."""
+        return self.settings.atoms
 
     def planned_change(self, steps: int) -> float:
         """Return by how much the centre of the first variable moves in so many steps; 0 where none moves."""
@@ -86,7 +82,7 @@ class ByColvars:
         """Return all variables, (F, V), of (F, A, 3) Å. Not during a run."""
         found, configuration = [], text.SILENT + self._variables_text()
         with Simulation(self.numbers, self.pull.timestep_fs) as simulation:
-            colvars.add_colvars(simulation)
+            colvars.add_colvars(simulation, temperature_k=self.pull.temperature_k)
             colvars.configure(simulation, configuration)
             for frame in positions:
                 simulation.place(frame, np.zeros_like(frame))
@@ -188,6 +184,17 @@ class ByColvars:
         head = COUNT.pack(len(self._first)) + self._first.tobytes() + positions.tobytes()
         return SteeringState(target, work, head + simulation.restart_record())
 
+    def asked_for(self, simulation: Simulation) -> tuple[int, ...]:
+        """Return the atoms that Colvars asks for, counted from 0, those that do not exist too."""
+        found = colvars.script(simulation, "getatomids").replace(",", " ").strip("{} ")
+        return tuple(sorted({int(atom) - 1 for atom in found.split()}))
+
+    def configuration(self) -> str:
+        """Return the configuration of a trajectory that starts from the structure."""
+        if not len(self._first):
+            self._first = np.full(len(self.settings.names), np.nan)
+        return self._variables_text() + self._bias_text()
+
     def _centres(self, found: FloatArray) -> FloatArray:
         """Return (V,) where the centres start, of the variables as they are found."""
         bias = self.settings.bias
@@ -205,8 +212,9 @@ class ByColvars:
         return float(self._centres_at(step)[0])
 
     def _bias_text(self) -> str:
-        names = [variable.name for variable in self.settings.variables]
-        return text.bias_text(names, self.settings.bias, self.settings.window, self._first, self.pull.steps)
+        return text.bias_text(
+            self.settings.names, self.settings.bias, self.settings.window, self._first, self.pull.steps
+        )
 
     def _variables_text(self) -> str:
         bias = self.settings.bias
@@ -228,19 +236,6 @@ def ticks_per_fs() -> float:
         colvars.add_colvars(simulation)
         simulation.run(0)
         return float(colvars.script(simulation, "timestep"))
-
-
-@cache
-def _atoms_of_text(atoms: int, configuration: str) -> tuple[int, ...]:
-    """Return the atoms that a configuration asks for, counted from 0; those that do not exist too."""
-    with Simulation(np.ones(atoms, dtype=np.int64), 1.0) as simulation:
-        places = np.arange(3.0 * atoms).reshape(-1, 3) % 7.3
-        simulation.place(places, np.zeros_like(places))
-        colvars.add_colvars(simulation)
-        colvars.configure(simulation, text.SILENT + configuration)
-        simulation.run(0)
-        found = colvars.script(simulation, "getatomids").replace(",", " ").strip("{} ")
-        return tuple(sorted({int(atom) - 1 for atom in found.split()}))
 
 
 class ColvarsKind(CoordinateKind[ByColvarsSettings]):
@@ -267,13 +262,13 @@ class ColvarsKind(CoordinateKind[ByColvarsSettings]):
         """
         del atoms
         size = len(molecule.numbers)
-        for variable in settings.variables:
-            wrong = [atom for atom in variable.atoms if atom >= size]
-            if wrong:
-                raise StructureError(
-                    f"The atoms of a variable are atoms of the molecule, counted from 0 to {size - 1}; the variable "
-                    f"{variable.name!r} names {', '.join(map(str, wrong))}."
-                )
+        wrong = [atom for atom in settings.atoms if not 0 <= atom < size]
+        if wrong:
+            count = "; a configuration of Colvars counts from 1" if isinstance(settings.bias, ColvarsSettings) else ""
+            raise StructureError(
+                f"The atoms of variables are atoms of the molecule, counted from 0 to {size - 1}; the variables "
+                f"{', '.join(settings.names)} name {', '.join(map(str, wrong))}{count}."
+            )
         terms = [term for variable in settings.variables for term in variable.terms]
         files = {term.rmsd.reference for term in terms if term.rmsd is not None}
         references = {file: _reference(file, molecule) for file in files}
