@@ -288,14 +288,20 @@ class Segment:
     """Why the trajectory ended early (a sentence); empty if it did not."""
     forces: FloatArray | None = None
     """(F, A, 3) eV/Å of the force model alone; None where they were not asked for."""
+    variables: FloatArray | None = None
+    """(F, V) values of all collective variables, in their units; None where there are none beside the coordinate."""
+    bias_energy: FloatArray | None = None
+    """(F,) energy of what acts on the variables, eV; None as above."""
 
     def take(self, rows: IntArray | slice) -> Segment:
         """Return the records in the given rows, with the same end."""
         arrays = {name: getattr(self, name)[rows] for name in _RECORDED}
-        forces = None if self.forces is None else self.forces[rows]
-        return replace(self, frames=self.frames.take(rows), forces=forces, **arrays)
+        there = {name: array for name in _OPTIONAL if (array := getattr(self, name)) is not None}
+        arrays |= {name: array[rows] for name, array in there.items()}
+        return replace(self, frames=self.frames.take(rows), **arrays)
 
 
+_OPTIONAL = ("forces", "variables", "bias_energy")
 _RECORDED = ("steps", "time", "target", "coordinate", "energy", "work", "spread", "temperature")
 
 

@@ -20,6 +20,8 @@ class PlausibilityRule:
     """An atom without a neighbour this near has left the molecule."""
     smallest_nearest_angstrom: float = 0.6
     """Two atoms nearer than this are on top of each other."""
+    loose: tuple[int, ...] = ()
+    """Atoms that the event lets go of one by one: they may be as far from all others as they like."""
 
 
 def nearest_distances(positions: FloatArray) -> FloatArray:
@@ -40,7 +42,7 @@ def nearest_distances(positions: FloatArray) -> FloatArray:
 def plausible(positions: FloatArray, rule: PlausibilityRule) -> BoolArray:
     """Return which frames hold finite positions and nearest-neighbour distances within the bounds.
 
-    Assumes a bonded system: each atom has a neighbour within bonding reach. A structure of one atom only has to be
+    Assumes a bonded system: each atom has a neighbour within bonding reach, but those that the event lets go of. A structure of one atom only has to be
     finite.
 
     Args:
@@ -55,6 +57,8 @@ def plausible(positions: FloatArray, rule: PlausibilityRule) -> BoolArray:
     if positions.shape[1] < 2:
         return kept
     nearest = nearest_distances(positions[finite])
-    within = (nearest <= rule.largest_nearest_angstrom) & (nearest >= rule.smallest_nearest_angstrom)
+    held = np.ones(positions.shape[1], dtype=np.bool_)
+    held[list(rule.loose)] = False
+    within = ((nearest <= rule.largest_nearest_angstrom) | ~held) & (nearest >= rule.smallest_nearest_angstrom)
     kept[finite] = within.all(axis=1)
     return kept

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from alflow.acquisition.plausibility import PlausibilityRule, plausible
-from alflow.acquisition.progress import Progress, advance, start_progress
+from alflow.acquisition.progress import PULLED_APART, Progress, Way, advance, start_progress
 from alflow.acquisition.uncertainty import lower, threshold_first_steps
 from alflow.types import FloatArray, IntArray, Segment, SelectedFrame
 from alflow.units import KCAL_PER_MOL_IN_EV
@@ -48,6 +48,8 @@ class SelectionRule:
     """Which windows get a place more where the cap does not divide by their number; see `window_turn`."""
     bonds: IntArray = field(default_factory=lambda: NO_BONDS, repr=False)
     """(B, 2) atoms of the bonds that may break (order `progress`)."""
+    way: Way = field(default=PULLED_APART, repr=False)
+    """What counts as progress beside them (order `progress`)."""
     planned_progress: float = 1.0
     """Progress of a pull that goes as planned, Å (order `progress`); see `alflow.acquisition.progress`."""
     threshold: float | None = None
@@ -252,7 +254,9 @@ def _places(state: SelectorState, chunk: Segment) -> tuple[SelectorState, FloatA
     if rule.cap_order != "progress":
         places = chunk.steps * rule.windows / rule.planned_steps
         return state, places, float(chunk.steps[-1] + 1) * rule.windows / rule.planned_steps
-    before = state.progress or start_progress(rule.bonds, float(chunk.coordinate[0]), chunk.frames.positions[0])
+    before = state.progress or start_progress(
+        rule.bonds, float(chunk.coordinate[0]), chunk.frames.positions[0], rule.way
+    )
     progress, way = advance(before, chunk.coordinate, chunk.frames.positions)
     places = way * rule.windows / rule.planned_progress
     return replace(state, progress=progress), places, float(places[-1])

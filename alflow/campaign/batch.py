@@ -15,8 +15,8 @@ from alflow.acquisition.progress import advance, start_progress
 from alflow.acquisition.seeds import generator
 from alflow.campaign.assessing import Assessed, Assessor
 from alflow.campaign.plan import PullSpec
+from alflow.campaign.way import bonds_that_break, way_of
 from alflow.config.campaign import CampaignSettings
-from alflow.structures import heavy_bonds
 from alflow.types import Composition, FloatArray, Frames, IntArray, Labels, Segment, SelectedFrame
 
 CANDIDATES = 2000
@@ -64,8 +64,7 @@ class EndedPull:
         energy = np.concatenate([one.energy for one in found])
         coordinate = np.concatenate([one.coordinate for one in found])
         target, steps = np.concatenate([one.target for one in found]), np.concatenate([one.steps for one in found])
-        bonds = heavy_bonds(spec.molecule.numbers, spec.molecule.positions)
-        start = start_progress(bonds, float(coordinate[0]), frames.positions[0])
+        start = start_progress(bonds_that_break(spec), float(coordinate[0]), frames.positions[0], way_of(spec))
         _, progress = advance(start, coordinate, frames.positions)
         fit = np.flatnonzero(plausible(frames.positions, rule) & np.isfinite(energy))
         return cls(spec, frames, steps, energy, coordinate, target, progress, fit)

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from alflow.acquisition.plausibility import PlausibilityRule
 from alflow.acquisition.progress import planned_progress
 from alflow.acquisition.selection import SelectionRule
 from alflow.acquisition.stopping import EarlyStop
 from alflow.acquisition.uncertainty import energy_spread, force_spread, threshold_conformal, threshold_validation
 from alflow.campaign.plan import PullSpec
+from alflow.campaign.way import bonds_that_break, plausibility_of, way_of
 from alflow.config.campaign import CampaignSettings
 from alflow.potentials import Ensemble, load_potential
-from alflow.structures import heavy_bonds
 from alflow.types import Dataset, FloatArray, Frames, Group, IntArray, Labels, Member, Segment
 
 UNSEEN_STRIDE = 10
@@ -74,7 +73,7 @@ class Judge:
 
     def rule(self, spec: PullSpec, cap: int, turn: int = 0) -> SelectionRule:
         """Return the selection rule of one pull; for `turn` see `learning.selection.window_turn`."""
-        chosen, pull = self.settings.selection, spec.settings
+        chosen, pull, way = self.settings.selection, spec.settings, way_of(spec)
         known: float | None = None
         if chosen.threshold in ("validation", "lower"):
             known = threshold_validation(self._validation[1], chosen.sigmas)
@@ -87,14 +86,15 @@ class Judge:
             cap_order=chosen.cap_order,
             windows=chosen.windows,
             turn=turn,
-            bonds=heavy_bonds(spec.molecule.numbers, spec.molecule.positions),
-            planned_progress=planned_progress(spec.steering.bind(pull).planned_change(pull.steps)),
+            bonds=bonds_that_break(spec),
+            way=way,
+            planned_progress=planned_progress(way.planned),
             threshold=known,
             first_steps=chosen.first_steps if chosen.threshold in ("first-steps", "lower") else None,
             sigmas=chosen.sigmas,
-            similarity_distance_angstrom=chosen.similarity_distance_angstrom,
+            similarity_distance_angstrom=chosen.similarity_distance_angstrom / way.angstrom_per_unit,
             similarity_energy_ev=chosen.similarity_energy_ev,
-            plausibility=PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom),
+            plausibility=plausibility_of(chosen, spec),
         )
 
     def early_stop(self) -> EarlyStop | None:

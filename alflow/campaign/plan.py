@@ -11,10 +11,11 @@ from ase.data import chemical_symbols
 
 from alflow.acquisition.seeds import seed_sequence
 from alflow.config.campaign import CampaignSettings, SystemSettings
+from alflow.config.colvars import ByColvarsSettings
 from alflow.config.sampling import PullSettings
 from alflow.errors import ConfigError, StructureError
 from alflow.sampling.steering import SteeringReference
-from alflow.structures import alkane, read_structure
+from alflow.structures import BOND_FACTOR, alkane, bonds, read_structure
 from alflow.types import Composition, FloatArray, Frames, IntArray
 
 
@@ -31,6 +32,23 @@ class Molecule:
     """The atoms that define the coordinate, counted from 0."""
 
     @property
+    def variable(self) -> tuple[str, str]:
+        """Name and unit of the coordinate."""
+        settings = self.steering.settings
+        if isinstance(settings, ByColvarsSettings):
+            return settings.names[0], settings.unit
+        return ("distance", "Å") if self.steering.kind == "distance" else (self.steering.kind, "its unit")
+
+    @property
+    def loose(self) -> tuple[int, ...]:
+        """The atoms that the event lets go of one by one: of those that define the coordinate, the ones at an end.
+
+        An atom that has but one neighbour, as in H-Cl or a C-H bond, is a fragment of its own once that is gone.
+        """
+        neighbours = np.bincount(bonds(self.numbers, self.positions, BOND_FACTOR).ravel(), minlength=len(self.numbers))
+        return tuple(atom for atom in self.steered if neighbours[atom] <= 1)
+
+    @property
     def numbers(self) -> IntArray:
         """(A,) atomic numbers."""
         return self.composition.numbers
@@ -45,16 +63,33 @@ class PullSpec:
     replica: int
     """Number of the velocity seed."""
     settings: PullSettings
+    window: int = 0
+    """Which of the windows of an umbrella bias."""
+    noise: int = 0
+    """Seed of the noise of its thermostat."""
 
     @property
     def steering(self) -> SteeringReference:
         """What steers the molecule."""
-        return self.molecule.steering
+        return self.molecule.steering.in_window(self.window)
+
+    @property
+    def variant(self) -> str:
+        """What tells it from others of its molecule: the rate of the spring, or the window; empty for neither."""
+        settings = self.molecule.steering.settings
+        if not isinstance(settings, ByColvarsSettings):
+            return f" at {self.settings.rate_angstrom_per_ps:g} Å/ps"
+        return f" in window {self.window}{settings.place(self.window)}" if settings.bias.windows > 1 else ""
+
+    @property
+    def steered(self) -> tuple[int, ...]:
+        """The atoms that the thermostat of the paper leaves alone; none where all are at a temperature."""
+        return () if self.settings.thermostat == "langevin" else self.molecule.steered
 
     @property
     def name(self) -> str:
-        """Name for people: molecule, replica, rate."""
-        return f"{self.molecule.name} replica {self.replica} at {self.settings.rate_angstrom_per_ps:g} Å/ps"
+        """Name for people: molecule, replica, rate or window."""
+        return f"{self.molecule.name} replica {self.replica}{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +99,7 @@ class Plan:
     settings: CampaignSettings
     molecules: tuple[Molecule, ...]
     pulls: tuple[PullSpec, ...]
-    """All pulls: molecules × rates × replicas, in this order. A search iteration has part of them: see `pulls_of`."""
+    """All pulls: molecules × rates × windows × replicas, in this order; a search iteration has part of them."""
     notes: tuple[str, ...] = ()
     """What the structure file holds and was ignored, or looks doubtful."""
 
@@ -76,9 +111,8 @@ class Plan:
     def systems(self) -> tuple[str, ...]:
         """The name of each molecule and rate in the order of the pulls, which has the replicas of each in a row."""
         firsts = [spec for spec in self.pulls if spec.replica == 0]
-        many_rates = len({spec.settings.rate_angstrom_per_ps for spec in firsts}) > 1
-        rates = [f" at {spec.settings.rate_angstrom_per_ps:g} Å/ps" if many_rates else "" for spec in firsts]
-        return tuple(spec.molecule.name + rate for spec, rate in zip(firsts, rates, strict=True))
+        several = len({spec.variant for spec in firsts}) > 1
+        return tuple(spec.molecule.name + spec.variant * several for spec in firsts)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -157,13 +191,20 @@ def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule
 def _pulls(settings: CampaignSettings, molecules: tuple[Molecule, ...]) -> tuple[PullSpec, ...]:
     sampling = settings.sampling
     rates = sampling.rates_angstrom_per_ps or (sampling.pull.rate_angstrom_per_ps,)
+    windows = 1 if sampling.bias is None else sampling.bias.windows
     variants = [
-        (molecule, sampling.pull.model_copy(update={"rate_angstrom_per_ps": rate}), replica)
+        (molecule, sampling.pull.model_copy(update={"rate_angstrom_per_ps": rate}), replica, window)
         for molecule in molecules
         for rate in rates
+        for window in range(windows)
         for replica in range(sampling.replicas.certify)
     ]
-    return tuple(PullSpec(index, molecule, replica, pull) for index, (molecule, pull, replica) in enumerate(variants))
+    hot = sampling.pull.thermostat == "langevin"
+    noise = [seed_words(settings, 0, "noise", *variant[2:])[0] if hot else 0 for variant in variants]
+    return tuple(
+        PullSpec(index, molecule, replica, pull, window, seed)
+        for index, ((molecule, pull, replica, window), seed) in enumerate(zip(variants, noise, strict=True))
+    )
 
 
 def segment_lengths(steps: int, segment_steps: int) -> tuple[int, ...]:

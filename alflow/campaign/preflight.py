@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 from alflow.campaign.basetheory import Base
 from alflow.campaign.plan import Molecule, Plan
+from alflow.campaign.way import way_of
 from alflow.config.campaign import LabelSettings
 from alflow.config.plugins import COORDINATES, POTENTIALS, find_installed
 from alflow.errors import ConfigError
@@ -33,6 +34,7 @@ def check_campaign(plan: Plan) -> LabelEngine:
     elements = sorted({int(number) for molecule in plan.molecules for number in molecule.composition.numbers})
     find_installed(POTENTIALS, potential.kind).check(potential.settings, elements)
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
+    _check_variables(plan)
     _check_progress(plan)
     return check_engine(labels, plan.molecules)
 
@@ -84,13 +86,23 @@ def engine_model(labels: LabelSettings, molecule: Molecule, engine: LabelEngine)
     return EngineModel(labels.engine, settings, timeout_s, labels.memory_gb, known), canary
 
 
+def _check_variables(plan: Plan) -> None:
+    """Start each molecule dry where Colvars steers."""
+    if plan.settings.sampling.bias is None:
+        return
+    from alflow.sampling.colvars.drystart import check_start  # noqa: PLC0415 - few campaigns need it
+
+    for molecule in plan.molecules:
+        check_start(molecule.steering, plan.settings.sampling.pull)
+
+
 def _check_progress(plan: Plan) -> None:
-    """Refuse to count the progress of a coordinate that does not grow."""
-    falls = [
-        spec for spec in plan.pulls if spec.steering.bind(spec.settings).planned_change(spec.settings.steps) <= 0.0
-    ]
-    if falls and plan.settings.selection.cap_order == "progress":
+    """Refuse to go by the progress of a coordinate that is not taken anywhere."""
+    if plan.settings.selection.cap_order != "progress":
+        return
+    still = [spec for spec in plan.pulls if way_of(spec).direction == 0.0]
+    if still:
         raise ConfigError(
-            f"selection.cap_order 'progress' is for coordinates that grow; that of {falls[0].name} does not. Take "
-            "'spread', which counts time."
+            f"selection.cap_order 'progress' is for coordinates that are taken from one place to another; that of "
+            f"{still[0].name} is not. Take 'spread', which counts time."
         )

@@ -17,7 +17,6 @@ import numpy as np
 from alflow.acquisition import selection
 from alflow.acquisition.audit import calibrate
 from alflow.acquisition.augmentation import jitter
-from alflow.acquisition.plausibility import PlausibilityRule
 from alflow.acquisition.seeds import generator
 from alflow.campaign.assessing import Assessor
 from alflow.campaign.batch import Audited, EndedPull, choose_batch, draw_audit
@@ -31,6 +30,7 @@ from alflow.campaign.late import Came, wait_for_labels
 from alflow.campaign.plan import PullSpec
 from alflow.campaign.reference import References, pull_chain, relaxation
 from alflow.campaign.training import Trained
+from alflow.campaign.way import plausibility_of
 from alflow.config.acquisition import SelectionSettings
 from alflow.ledger import Origin, OriginKind
 from alflow.runs.audits import load_audits
@@ -147,8 +147,7 @@ class _Pulling:
         chosen, given = self._settings.selection, self._given
         if not (chosen.audit and given.cap) and not given.audit and not given.audited_pulls:
             return [], [], {}
-        rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
-        ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]
+        ended = [EndedPull.of(one.spec, one.chain.segments, plausibility_of(chosen, one.spec)) for one in pulls]
         self._assessor.starts = self._starts(ended)
         audited = draw_audit(self._settings, self._iteration, ended, self._assessor, given.audit)
         for part in audited:

@@ -31,7 +31,7 @@ def relaxation(
     molecule = spec.molecule
     seed = seed_words(settings, 0, "velocities", spec.replica, len(molecule.composition))
     settings_of = settings.sampling.relax
-    return app(model, molecule.composition, molecule.positions, molecule.steered, settings_of, seed)
+    return app(model, molecule.composition, molecule.positions, spec.steered, settings_of, seed)
 
 
 def pull_chain(
@@ -47,7 +47,7 @@ def pull_chain(
     molecule = spec.molecule
 
     def call(previous: State, steps: int) -> Call[Segment]:
-        return app(model, molecule.composition, previous, spec.steering, spec.settings, steps, early_stop)
+        return app(model, molecule.composition, previous, spec.steering, spec.settings, steps, early_stop, spec.noise)
 
     lengths = segment_lengths(spec.settings.steps, spec.settings.segment_steps)
     return SegmentChain(graph, folder, lengths, call, detail={"pull": spec.index, **detail})

@@ -22,6 +22,8 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from alflow.config.acquisition import AugmentationSettings, SelectionSettings, SplitSettings, StopSettings
 from alflow.config.base import Settings, absolute_path
+from alflow.config.bias import BiasSettings, OneOfTheBiases, bias_of
+from alflow.config.colvars import BY_COLVARS, ByColvarsSettings, broken_rule, with_steps_of_bias
 from alflow.config.plugins import (
     COORDINATES,
     ENGINES,
@@ -37,6 +39,7 @@ from alflow.config.plugins import (
 )
 from alflow.config.sampling import PullSettings, RelaxSettings, ReplicaSettings
 from alflow.config.start import BaseTheorySettings, FirstDataSettings, base_campaign
+from alflow.config.variables import VariableSettings
 
 SILENCE_S = 1800.0
 """An epoch, a force evaluation or a label takes less, s."""
@@ -201,6 +204,10 @@ class SamplingSettings(Settings):
         default_factory=dict, validate_default=True
     )
     """Settings of that kind."""
+    variables: tuple[VariableSettings, ...] = ()
+    """Collective variables, which `bias` acts on by Colvars, in place of two atoms that a spring pulls apart."""
+    bias: Annotated[SerializeAsAny[BiasSettings] | None, OneOfTheBiases()] = None
+    """What acts on the variables: `kind` is steered, umbrella, metadynamics, eabf or colvars."""
     replicas: ReplicaSettings = Field(default=1, validate_default=True)
     """Pulls of each chain length and rate in an iteration, each with velocities of its own: a number, or `{search = 8,
     certify = 80}` for few while the barrier still errs by much, and many once it may be certified."""
@@ -213,10 +220,46 @@ class SamplingSettings(Settings):
     """Pull with the label engine as well, once a campaign, for the error of the barrier. Not given: not where there is
     a base, whose use is that the label engine is never called one structure after another."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _biased(cls, given: Any) -> Any:
+        """Let the trajectory be as long as the bias says."""
+        return with_steps_of_bias(given) if isinstance(given, Mapping) else given
+
     @field_validator("coordinate_settings", mode="before")
     @classmethod
     def _settings_of_coordinate(cls, given: Any, info: ValidationInfo) -> Any:
         return settings_of(COORDINATES, name_before(info, "coordinate"), given)
+
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _bias_of_its_kind(cls, given: Any) -> Any:
+        return bias_of(given)
+
+    @model_validator(mode="after")
+    def _acts_on_variables(self) -> Self:
+        """Let Colvars steer where there is a bias."""
+        rule = broken_rule(self.bias, self.variables)
+        if not rule and self.bias is not None and self.rates_angstrom_per_ps:
+            rule = "rates_angstrom_per_ps are for two atoms that a spring pulls apart; a bias has its own rate"
+        if not rule and (self.bias is None) == (self.coordinate == BY_COLVARS):
+            rule = (
+                f"the coordinate {BY_COLVARS!r} is named by [[sampling.variables]] and [sampling.bias], and these go "
+                f"with no other; the coordinate is {self.coordinate!r}"
+            )
+        if rule:
+            raise ValueError(rule)
+        if self.bias is not None:
+            steered = ByColvarsSettings(variables=self.variables, bias=self.bias)
+            object.__setattr__(self, "coordinate_settings", steered)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        for name in ("variables", "bias") if self.bias is None else ("coordinate", "coordinate_settings"):
+            written.pop(name, None)
+        return written
 
     @model_validator(mode="after")
     def _pulls_differ_and_end_with_a_record(self) -> Self:
@@ -391,6 +434,21 @@ class CampaignSettings(Settings):
             raise ValueError(
                 f"stop.stop_when {self.stop.stop_when!r} judges by an interval whether its goal is near, and one pull "
                 "has none: set sampling.replicas.search to 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_event(self) -> Self:
+        bias, stop = self.sampling.bias, self.stop.stop_when
+        if bias is not None and self.system.pulled_atoms is not None:
+            raise ValueError(
+                "system.pulled_atoms names two atoms for a spring, sampling.variables what a bias acts on: give one of "
+                f"them; got pulled_atoms = {list(self.system.pulled_atoms)} and a bias of kind {bias.kind!r}"
+            )
+        if bias is not None and not bias.does_work and stop != "never":
+            raise ValueError(
+                f"stop.stop_when {stop!r} judges by the work of what steers, and a bias of kind {bias.kind!r} does "
+                "none: set stop.stop_when = 'never'"
             )
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -69,9 +69,13 @@ class PullSettings(Settings):
     record_stride: PositiveInt = 1
     """A frame is recorded every so many steps."""
     temperature_k: PositiveFloat = 10.0
-    """Temperature of the Berendsen thermostat, K. The two pulled atoms do not feel it."""
+    """Temperature of the thermostat, K."""
     damping_fs: PositiveFloat = 100.0
     """Relaxation time of the thermostat, fs."""
+    thermostat: Literal["berendsen", "langevin"] = "berendsen"
+    """`berendsen`: holds the temperature down, of all atoms but those that define the coordinate (the paper).
+    `langevin`: friction and noise on all atoms, so that the molecule is at a real temperature; the relaxation before
+    leaves none out either."""
 
 
 class ReplicaSettings(Settings):

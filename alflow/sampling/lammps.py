@@ -23,7 +23,7 @@ Callback = Callable[[int, FloatArray, FloatArray, FloatArray], FloatArray]
 """(step, positions Å, velocities Å/ps half a step behind, other forces eV/Å) -> forces eV/Å; views, all (A, 3)."""
 
 BOX_HALF_ANGSTROM = 1.0e4
-GLOBAL, VECTOR = 0, 1  # LAMMPS's constants for what a fix hands out
+GLOBAL, SCALAR, VECTOR = 0, 0, 1  # LAMMPS's constants for what a fix hands out
 SPRING_TARGET, SPRING_POTENTIAL_OF_MEAN_FORCE = 4, 6  # columns of `fix smd`
 EXTERNAL_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
@@ -55,7 +55,9 @@ class Simulation:
     after the other fixes that give forces: its callback then sees what they did in the same step.
     """
 
-    def __init__(self, numbers: IntArray, timestep_fs: float, *, step: int = 0, restart: bytes = b"") -> None:
+    def __init__(
+        self, numbers: IntArray, timestep_fs: float, *, step: int = 0, restart: bytes = b"", log: Path | None = None
+    ) -> None:
         """Create the atoms, or all that `restart_record` holds.
 
         Args:
@@ -63,11 +65,14 @@ class Simulation:
             timestep_fs: fs.
             step: number of the step to start from; `restart` knows its own.
             restart: what `restart_record` returned.
+            log: file for what LAMMPS says; a plain path.
         """
         self._numbers = numbers
         self._views: tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None = None
         self._callback: Callback | None = None
         self._error: BaseException | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._log = "none" if log is None else str(log)
         ONE_AT_A_TIME.acquire()
         self._lmp: Any = None
         try:
@@ -77,7 +82,7 @@ class Simulation:
             raise
 
     def _open(self, timestep_fs: float, step: int, restart: bytes) -> None:
-        self._lmp = _library().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+        self._lmp = _library().lammps(cmdargs=["-log", self._log, "-screen", "none", "-nocite"])
         self._library = self._lmp.lib
         self._extract_fix, self._free = _fix_reader(self._library)
         self._fill(step, restart)
@@ -111,7 +116,21 @@ class Simulation:
             if self._lmp is not None:
                 self._lmp.close()
         finally:
+            if self._scratch is not None:
+                self._scratch.cleanup()
             ONE_AT_A_TIME.release()
+
+    @property
+    def scratch(self) -> Path:
+        """A temporary folder for what fixes write, removed with the instance; its path is plain."""
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(dir=plain_scratch())
+        return Path(self._scratch.name)
+
+    @property
+    def library(self) -> Any:
+        """LAMMPS's shared library."""
+        return self._library
 
     def command(self, *lines: str) -> None:
         """Run LAMMPS commands."""
@@ -199,6 +218,13 @@ class Simulation:
     def fix_value(self, fix: bytes, column: int) -> float:
         """Return one number of a fix's global vector, as of now."""
         pointer = self._extract_fix(self._lmp.lmp, fix, GLOBAL, VECTOR, column, 0)
+        value = float(ctypes.c_double.from_address(pointer).value)
+        self._free(pointer)
+        return value
+
+    def fix_energy(self, fix: bytes) -> float:
+        """Return a fix's global number, as of now."""
+        pointer = self._extract_fix(self._lmp.lmp, fix, GLOBAL, SCALAR, 0, 0)
         value = float(ctypes.c_double.from_address(pointer).value)
         self._free(pointer)
         return value

@@ -10,7 +10,8 @@ import numpy as np
 from alflow.errors import InputError, LabelError
 from alflow.sampling.lammps import Simulation
 from alflow.sampling.sanity import evaluation_fault, motion_fault
-from alflow.sampling.steering import Steering
+from alflow.sampling.steering import Observing, Steering
+from alflow.sampling.thermostat import Thermostat
 from alflow.sampling.velocities import EV_PER_AMU_ANGSTROM2_PER_FS2, masses_amu, temperature
 from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames, MDState, Segment
 from alflow.units import FS_IN_PS
@@ -71,8 +72,11 @@ class Recorder:
         """
         self._simulation, self._model, self._composition, self._span = simulation, force_model, composition, span
         self._steering, self._stop = steering, stop
+        self._observing = steering if isinstance(steering, Observing) else None
         self.start = begin.start
         """What the force model's next evaluation starts from."""
+        self.thermostat: Thermostat | None = None
+        """Of all atoms, where it is none of LAMMPS's fixes."""
         self.stopped = ""
         """Why the run ended early."""
         self.faulty = False
@@ -83,6 +87,9 @@ class Recorder:
         self._steps = np.empty(span.capacity, dtype=np.int64)
         self._scalars = np.zeros((4, span.capacity))  # energy, spread, target, work
         self._scalars[2] = np.nan
+        observed = 0 if self._observing is None else len(self._observing.observed)
+        self._observed = np.full((span.capacity, observed), np.nan)
+        self._bias_energy = np.full(span.capacity, np.nan)
         self._rows = 0
         self._sound = (span.first, begin.positions, begin.velocities / FS_IN_PS)
 
@@ -96,12 +103,20 @@ class Recorder:
             return np.zeros_like(x)
         self.start = evaluation.start
         self._sound = (step, x, velocities.copy())
-        bias = None if self._steering is None else self._steering.bias(step, x)
+        bias = self._beside_the_model(step, x, velocities)
         if self._span.keeps(step):
             self._record(step, evaluation, other_forces if bias is None else other_forces + bias)
             if self._stop is not None:
                 self._end(self._stop(step, evaluation))
         return evaluation.forces if bias is None else evaluation.forces + bias
+
+    def _beside_the_model(self, step: int, positions: FloatArray, velocities: FloatArray) -> FloatArray | None:
+        """Return the forces (A, 3) eV/Å that neither the model nor LAMMPS gives; None for none."""
+        bias = None if self._steering is None else self._steering.bias(step, positions)
+        if self.thermostat is None:
+            return bias
+        random = self.thermostat(step, velocities)
+        return random if bias is None else bias + random
 
     def _evaluate(self, step: int, positions: FloatArray, velocities: FloatArray) -> Evaluation | None:
         """Return the model's evaluation, or None after a fault."""
@@ -137,6 +152,8 @@ class Recorder:
         self._scalars[1, row] = evaluation.spread
         if self._steering is not None:
             self._scalars[2:, row] = self._steering.read(self._simulation)
+        if self._observing is not None:
+            self._observed[row], self._bias_energy[row] = self._observing.observe(self._simulation)
         self._rows = row + 1
 
     def last_sound(self) -> MDState:
@@ -153,7 +170,11 @@ class Recorder:
         rows = slice(self._rows)
         positions = self._positions[rows].copy()
         energy, spread, target, work = (values[rows].copy() for values in self._scalars)
-        coordinate = np.full(self._rows, np.nan) if self._steering is None else self._steering.value(positions)
+        coordinate = np.full(self._rows, np.nan)
+        if self._observing is not None:
+            coordinate = self._observed[rows, 0].copy()
+        elif self._steering is not None:
+            coordinate = self._steering.value(positions)
         steps = self._steps[rows].copy()
         return Segment(
             frames=Frames(self._composition, positions),
@@ -168,6 +189,8 @@ class Recorder:
             end=end,
             stopped=self.stopped,
             forces=self._model_forces[rows].copy(),
+            variables=None if self._observing is None else self._observed[rows].copy(),
+            bias_energy=None if self._observing is None else self._bias_energy[rows].copy(),
         )
 
     def _temperature(self, rows: slice) -> FloatArray:

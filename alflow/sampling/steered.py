@@ -13,6 +13,7 @@ from alflow.sampling.lammps import Simulation
 from alflow.sampling.md import berendsen, end_state, thermostatted_atoms
 from alflow.sampling.record import Recorder, Span, Stop
 from alflow.sampling.steering import Steering
+from alflow.sampling.thermostat import langevin_forces
 from alflow.types import Composition, FloatArray, ForceModel, MDState, Segment, SteeringState
 from alflow.units import FS_IN_PS
 
@@ -31,6 +32,7 @@ def pull_segment(
     *,
     steps: int,
     stop: Stop | None = None,
+    noise: int = 0,
 ) -> Segment:
     """Pull for a number of steps from where `start_pull` or the last segment ended.
 
@@ -42,26 +44,32 @@ def pull_segment(
             comes out of this function.
         composition: of the molecule.
         state: of the last step.
-        steering: what acts; the thermostat leaves its atoms alone.
+        steering: what acts; the thermostat of the paper leaves its atoms alone.
         settings: of the pull.
         steps: number of steps.
         stop: asked after each recorded step; a sentence ends the segment.
+        noise: seed of the thermostat `langevin`: the same for all segments of a pull, and for its reference.
 
     Raises:
         StructureError: an atom of the steering is no atom of the molecule.
     """
     numbers = composition.numbers
+    hot = settings.thermostat == "langevin"
     others = thermostatted_atoms(numbers, steering.atoms)
+    args = (numbers, settings.temperature_k, settings.damping_fs, settings.timestep_fs, noise)
+    thermostat = langevin_forces(*args) if hot else None
     span = Span(state.step, steps, settings.record_stride, settings.timestep_fs)
     velocities, forces, saved = _unpack(state)
     restart = b"" if saved is None else steering.restart_record(saved)
     with Simulation(numbers, settings.timestep_fs, step=state.step, restart=restart) as simulation:
-        if len(others):
+        simulation.place(state.positions, velocities)
+        if len(others) and not hot:
             simulation.group("others", others)
             simulation.command(berendsen("others", settings.temperature_k, settings.damping_fs))
         steering.attach(simulation)
         simulation.attach(_no_forces)  # after the fixes: its callback reads what they did in the same step
         recorder = Recorder(simulation, force_model, composition, span, begin=state, steering=steering, stop=stop)
+        recorder.thermostat = thermostat
         if saved is not None:
             steering.restore(simulation, saved)
         simulation.place(state.positions, velocities, forces)

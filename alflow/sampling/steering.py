@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 from alflow.config.base import Settings
+from alflow.config.colvars import ByColvarsSettings
 from alflow.config.plugins import COORDINATES, Kind, find_installed
 from alflow.config.sampling import PullSettings
 from alflow.sampling.lammps import Simulation
@@ -72,6 +73,20 @@ class Steering(Protocol):
         ...
 
 
+@runtime_checkable
+class Observing(Protocol):
+    """A steering that has more to record than one coordinate. Its `value` cannot be asked for during a run."""
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Names of what is recorded; ξ is the first."""
+        ...
+
+    def observe(self, simulation: Simulation) -> tuple[FloatArray, float]:
+        """Return what is recorded, (V,), and the energy of the bias in eV, at the present step."""
+        ...
+
+
 class CoordinateKind(Kind[SettingsT]):
     """A kind of coordinate: makes the steering of a molecule."""
 
@@ -103,6 +118,12 @@ class SteeringReference:
     """One frame: the starting structure."""
     atoms: tuple[int, ...] | None = None
     """See `CoordinateKind.bind`."""
+
+    def in_window(self, window: int) -> SteeringReference:
+        """Return the same of another window, where there are several."""
+        if not isinstance(self.settings, ByColvarsSettings) or self.settings.window == window:
+            return self
+        return replace(self, settings=self.settings.model_copy(update={"window": window}))
 
     def bind(self, pull: PullSettings) -> Steering:
         """Return the steering."""

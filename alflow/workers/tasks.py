@@ -155,6 +155,7 @@ def pull_segment(
     settings: PullSettings,
     steps: int,
     early_stop: EarlyStop | None = None,
+    noise: int = 0,
 ) -> Segment:
     """Run one segment of a pull from where the last one ended; an ended pull stays ended."""
     from alflow.acquisition.stopping import EarlyStopCounter  # noqa: PLC0415
@@ -169,7 +170,7 @@ def pull_segment(
         state = start_pull(state, acting)
     watch = EarlyStopCounter(early_stop, state.above) if early_stop is not None else None
     forces = force_model(model, composition)
-    segment = run_segment(forces, composition, state, acting, settings, steps=steps, stop=watch)
+    segment = run_segment(forces, composition, state, acting, settings, steps=steps, stop=watch, noise=noise)
     if watch is not None:
         segment = replace(segment, end=replace(segment.end, above=watch.above))
     return segment if isinstance(model, EngineModel) else replace(segment, forces=None)
