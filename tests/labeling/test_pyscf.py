@@ -6,6 +6,7 @@ import importlib.util
 import re
 from dataclasses import replace
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
@@ -29,6 +30,7 @@ from alflow.types import Composition, Frames
 from alflow.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 SMALL = {"basis": "STO-3G", "grid_level": 1}
+PBE, B3LYP = {"functional": "PBE"}, {"functional": "B3LYP", "basis": "6-31G*"}
 WATER, ETHANE = molecule("H2O"), molecule("C2H6")
 H2 = np.array([1, 1])
 
@@ -62,13 +64,12 @@ def by_hand(atoms, kind, *, spin=0, charge=0, functional="wB97X", disp=None, bas
     [
         ("H2O", {}, {}, {"kind": dft.RKS}),
         ("H2O", {}, {"spin_treatment": "restricted"}, {"kind": dft.RKS}),
-        ("H2O", {}, {"density_fitting": False, "functional": "PBE"}, {"kind": dft.RKS, "fit": False, "functional": "PBE"}),
+        ("H2O", {}, {"density_fitting": False, **PBE}, {"kind": dft.RKS, "fit": False, **PBE}),
         ("H2O", {"charge": 1}, {}, {"kind": dft.UKS, "charge": 1, "spin": 1}),
         ("OH", {"charge": -1}, {"functional": "HF"}, {"kind": dft.RKS, "charge": -1, "functional": "HF"}),
         ("O2", {"multiplicity": 3}, {}, {"kind": dft.UKS, "spin": 2}),
         ("O2", {"multiplicity": 3}, {"spin_treatment": "restricted"}, {"kind": dft.ROKS, "spin": 2}),
-        ("NO", {}, {"basis": "6-31G*", "functional": "B3LYP"}, {"kind": dft.UKS, "spin": 1, "basis": "6-31G*", "functional": "B3LYP"}),
-        ("H2O", {}, {"functional": "wB97M-V"}, {"kind": dft.RKS, "functional": "wB97M-V"}),
+        ("NO", {}, {**B3LYP}, {"kind": dft.UKS, "spin": 1, **B3LYP}),
     ],
 )  # fmt: skip
 def test_equal_to_pyscf_called_by_hand(atoms, composition, settings, hand):
@@ -107,7 +108,11 @@ def test_dispersion_is_added_to_energy_and_forces(dispersion):
 def test_forces_are_central_differences(spin, composition, stretch):
     atoms = WATER.copy()
     atoms.positions[1] = atoms.positions[0] + stretch * (atoms.positions[1] - atoms.positions[0])
-    solver, own, step = engine(spin_treatment=spin, gradient_tolerance=1e-6), Composition(WATER.numbers, **composition), 2e-3
+    solver, own, step = (
+        engine(spin_treatment=spin, gradient_tolerance=1e-6),
+        Composition(WATER.numbers, **composition),
+        2e-3,
+    )
     found = solver.details(own, atoms.positions)
     if stretch > 2:
         assert found.s_squared > 0.8
@@ -139,7 +144,7 @@ def test_a_bond_pulled_apart_is_continuous_and_ends_as_two_radicals():
 
 
 def test_a_trajectory_from_the_last_densities_finds_the_same_energies():
-    """Through the point where the symmetry breaks, there and back: a start decides how long it takes, not the result."""
+    """Through the point where the symmetry breaks, there and back: a start decides how long it takes, no more."""
     solver, start = engine(), None
     for distance in (0.8, 1.2, 1.5, 1.6, 1.8, 3.0, 2.0, 1.6, 1.5, 0.9):
         warm = solver.compute(Composition(H2), hydrogen(distance), start)
@@ -351,8 +356,8 @@ def test_cores_are_replaced_where_the_basis_set_says_so():
 
 REFUSED = {
     "functional": (
-        "nonsense", "B3LYQ", "PBE0 and more", "b2plyp", "DSD-PBEP86", "wb97x-d", "wb97x-d3", "b97-3c", "xyg3", "1e400*hf",
-        "nan*hf", "/etc/passwd", " ", "+", ",", "*", "{}", "PBE;PBE", "tb09", "-d3bj", "éß",
+        "nonsense", "B3LYQ", "PBE0 and more", "b2plyp", "DSD-PBEP86", "wb97x-d", "wb97x-d3", "b97-3c", "xyg3",
+        "1e400*hf", "nan*hf", "/etc/passwd", " ", "+", ",", "*", "{}", "PBE;PBE", "tb09", "-d3bj", "éß",
     ),
     "basis": (
         "nonsense", "6-32G", "6-31G*junk", "gth-szv", "GTH-DZVP", "ccecp-cc-pvdz", "bfd-vdz", "/etc/passwd", " ", "@",
@@ -379,7 +384,8 @@ def test_what_pyscf_does_not_know_is_refused_in_one_sentence(setting, value):
         ("functional", "HF"), ("functional", ".2*HF+.8*B88,LYP"), ("functional", "M06-2X"), ("functional", "wB97M-V"),
         ("functional", "CAMB3LYP"), ("functional", "tpssh"),
         ("basis", "6-31G(d)"), ("basis", "def2-TZVP"), ("basis", "cc-pVDZ"), ("basis", "6-311+G(3df,2p)"),
-        ("basis", "aug-cc-pVTZ"), ("basis", "lanl2dz"), ("basis", "lanl08"), ("auxiliary_basis", "def2-universal-jkfit"),
+        ("basis", "aug-cc-pVTZ"), ("basis", "lanl2dz"), ("basis", "lanl08"),
+        ("auxiliary_basis", "def2-universal-jkfit"),
     ],
 )  # fmt: skip
 def test_what_pyscf_knows_is_taken(setting, value):
@@ -495,3 +501,26 @@ def test_a_radical_counts_its_rescues_as_none():
     assert [round(told["s_squared"], 2) for told in batch.diagnostics] == [0.0, 1.0]
     assert (batch.cycles > 0).all()
     assert replace(batch, diagnostics=()).diagnostics == ()
+
+
+def test_alflow_label_writes_what_the_engine_tells(alflow, tmp_path):
+    frames = [Atoms("H2", hydrogen(distance)) for distance in (0.74, 3.0, 0.1)]
+    frames[1].info["multiplicity"] = 1
+    ase.io.write(tmp_path / "in.xyz", [*frames, Atoms("U")])
+    words = ("--engine", "pyscf", "--set", "basis=STO-3G", "--set", "grid_level=1")
+    code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", *words)
+    assert code == 0, err
+    assert "2 labels, 2 failures" in out
+    whole, broken, tight, heavy = ase.io.read(tmp_path / "out.xyz", ":")
+    assert whole.info["diagnostic_s_squared"] == pytest.approx(0.0, abs=1e-6)
+    assert broken.info["diagnostic_s_squared"] == pytest.approx(1.0, abs=0.01)
+    assert broken.get_potential_energy() == engine().compute(Composition(H2), hydrogen(3.0)).energy
+    assert tight.info["label_failure"] == "implausible-structure"
+    assert heavy.info["label_failure"] == "unknown-element"
+    for wrong in ("functional=nonsense", "basis=nonsense", "grid_level=10", "dispersion=d5", "use_gpu=maybe"):
+        code, _, err = alflow(
+            "label", tmp_path / "in.xyz", "-o", tmp_path / "other.xyz", "--engine", "pyscf", "--set", wrong
+        )
+        assert code == 2
+        assert wrong.split("=")[0] in err
+        assert "Traceback" not in err

@@ -114,7 +114,7 @@ class PySCFEngine:
             found = follow_instabilities(found, field, course)
         slope = found.undo_soscf() if hasattr(found, "undo_soscf") else found
         gradient = slope.nuc_grad_method()
-        gradient.grid_response = self._settings.grid_response
+        gradient.grid_response = self._settings.grid_response and checks.is_integrated(self._settings.functional)
         forces = as_numbers(gradient.kernel()) * (-HARTREE_IN_EV / BOHR_IN_ANGSTROM)
         densities = _by_spin(as_numbers(found.make_rdm1()))
         s_squared = spin_squared(densities, as_numbers(found.get_ovlp()))

@@ -26,7 +26,14 @@ class ExtXYZ(FormatKind):
                 origin = row.origin
                 spin = {} if row.composition.is_lowest else {"multiplicity": row.composition.multiplicity}
                 told = diagnostic_entries(row.diagnostics)
-                info = {"charge": row.charge, **spin, "theory": row.theory, "origin": origin.kind, **place(origin), **told}
+                info = {
+                    "charge": row.charge,
+                    **spin,
+                    "theory": row.theory,
+                    "origin": origin.kind,
+                    **place(origin),
+                    **told,
+                }
                 file.write(extxyz_frame(Atoms(row.numbers, row.positions), row.energy, row.forces, info))
                 written += 1
         return written
