@@ -79,6 +79,14 @@ def test_other_output_is_no_failure(work, text):
     assert engine(text, work).compute(Composition(OXYGEN), APART).energy
 
 
+def test_a_program_in_a_process_of_its_own_is_given_no_long_path(work):
+    made = engine("E = -1.0", work)
+    made.compute(Composition(OXYGEN), APART)
+    assert ions.Ion.seen["directory"] == "."
+    assert list(work.rglob("job.out")) == []  # it was written into the label's folder, which is gone
+    assert not (work.parent / "job.out").exists()
+
+
 @effort(max_examples=60, deadline=None)
 @given(before=st.integers(0, 300), after=st.integers(0, 300), saying=st.sampled_from(SAYINGS))
 def test_the_end_of_a_large_file_is_read(tmp_path_factory, before, after, saying):

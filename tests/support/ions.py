@@ -30,6 +30,7 @@ class Ion(Calculator):
         Ion.seen = {
             "arguments": self.given,
             "info": dict(atoms.info),
+            "directory": str(self.directory),
             "moments": atoms.get_initial_magnetic_moments().tolist(),
             "cell": atoms.cell.lengths().tolist(),
             "pbc": bool(atoms.pbc.any()),

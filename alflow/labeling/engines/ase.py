@@ -192,7 +192,7 @@ class ASEEngine:
         name, calculator = self._settings.calculator, None
         try:
             calculator = self._take(arguments)
-            put_into(folder, calculator)
+            put_into(Path() if self._alone else folder, calculator)  # relative: CP2K takes 80 characters of a path
             evaluation = evaluate(atoms, calculator)
             require_converged(name, calculator)
             require_spin(self._settings, composition, calculator)
