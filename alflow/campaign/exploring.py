@@ -38,7 +38,8 @@ def explore(campaign: Campaign, ticker: Ticker, committed: Callable[[RunDirector
     campaign.say(f"{base.settings.labels.engine} explores first, in {base.run.path}.")
     with RunLock(base.run.path, campaign.say):
         structure = base.settings.system.structure
-        base.run.open(base.settings, {"theory": base.theory}, Path(structure) if structure else None)
+        identity = {"theory": base.theory, "molecule": base.plan.fingerprint}
+        base.run.open(base.settings, identity, Path(structure) if structure else None)
         with _events(base) as events, Ledger.open(base.run.ledger) as ledger:
             base.run.check_labels()
             records = list(base.run.records())

@@ -53,8 +53,11 @@ class SystemSettings(Settings):
     structure: str | None = None
     """A structure file that ASE reads, instead of built alkanes; relative to the working directory. The run keeps a
     copy."""
+    frames: Literal["first", "all"] = "first"
+    """Whether the first frame of that file is the starting structure, or each frame is one: all train one ensemble."""
     pulled_atoms: tuple[int, int] | None = None
-    """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
+    """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given. Where each frame of
+    a file is a start, one may name its own, in an entry `pulled_atoms`."""
     multiplicity: int | None = Field(default=None, ge=1)
     """2S + 1; that of the structure file, or the lowest that the electrons allow, if not given."""
     charge: int | None = None
@@ -87,6 +90,8 @@ class SystemSettings(Settings):
                 raise ValueError(f"pulled_atoms must be two different indices from 0; got {list(self.pulled_atoms)}")
             if self.structure is None and len(self.carbons) > 1:
                 raise ValueError("pulled_atoms cannot be given for several chain lengths: each has its own end carbons")
+        if self.structure is None and self.frames == "all":
+            raise ValueError("frames are those of a structure file: give structure, or leave frames out")
         if self.structure is not None and "carbons" in self.model_fields_set:
             raise ValueError("either carbons or structure is given, not both")
         return self

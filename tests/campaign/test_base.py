@@ -18,6 +18,7 @@ from alflow.display.view import Silent
 from alflow.errors import CampaignError, ConfigError, InputError, RunError
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
+from alflow.report.report import write_report
 from alflow.runs.directory import RunDirectory, load_dataset, load_segment
 from alflow.runs.events import read_events
 from alflow.runs.startdata import StartFolder, load_structures
@@ -51,7 +52,7 @@ def cheap(tmp_path_factory):
 
 def changes(base, **more):
     """Return the changes of a campaign of the expensive theory over a base."""
-    return {"labels__settings": EXPENSIVE, "base": base, **more}
+    return {"labels__settings": EXPENSIVE, "base": base} | more
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,19 @@ def test_first_data_are_structures_of_the_bases_first_data_and_of_its_pulls(undi
     distances = np.linalg.norm(part.frames.positions[:, 0] - part.frames.positions[:, 1], axis=-1)
     assert distances.max() > distances.min() + 0.3  # along the way of the pull
     assert (note.engine, note.run) == ("ase", str(cheap))
+
+
+def test_the_report_says_what_the_campaign_started_from(undisturbed, tmp_path):
+    page = write_report(RunDirectory(undisturbed[0]), tmp_path / "report.html").read_text()
+    assert f"{STRUCTURES} structures of a base" in page
+    assert "starts from the weights of the base" in page
+    assert "could not be made" not in page
+
+
+def test_a_campaign_none_of_whose_first_structures_has_a_label_ends_with_a_sentence(cheap, tmp_path):
+    settings = {"calculator": "basecampaigns.start_alone"}
+    with pytest.raises(CampaignError, match="none of C2 could be had: 4 engine-error"):
+        run(tmp_path / "run", **changes({"run": str(cheap), "structures": 4}, labels__settings=settings))
 
 
 def test_the_label_engine_drives_no_trajectory(undisturbed):
@@ -169,7 +183,7 @@ def test_pulls_are_driven_by_the_difference_and_the_base_together(difference):
     segment = load_segment(folder / "pull-00" / "segment-001.npz")
     learnt = load_potential(folder / "ensemble.pt").evaluate(segment.frames)[0]
     np.testing.assert_allclose(segment.energy, learnt.mean(axis=0) + emt(segment.frames)[0], atol=1e-6)
-    np.testing.assert_allclose(segment.spread, learnt.std(axis=0, ddof=1), atol=1e-6)
+    np.testing.assert_allclose(segment.spread, learnt.std(axis=0), atol=1e-6)
 
 
 def test_audits_and_unseen_errors_of_a_difference_are_of_the_whole(difference):

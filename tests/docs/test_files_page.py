@@ -30,7 +30,7 @@ def test_a_finished_run_holds_the_files_of_the_page_and_no_others(desk):
     assert len(listed) > 15
     assert [name for name in files if not any(fnmatch(name, pattern) for pattern in listed)] == []
     absent = [pattern for pattern in listed if not any(fnmatch(name, pattern) for name in files)]
-    other_starts = ["structures.npz", "labels.json", "base.npz", "base.json", "base.toml", "base.pt"]
+    other_starts = ["structures.npz", "labels.json", "base.npz", "base.json", "base.toml", "base.pt", "weights.pt"]
     assert absent == [
         "structure/*",  # the campaign builds its molecule
         *(f"first-data/{name}" for name in other_starts),
