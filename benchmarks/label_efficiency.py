@@ -6,10 +6,10 @@
 
 Labels are drawn from those that the run's last iteration learnt from, the smaller sets within the larger. ANI is
 trained as `configs/hexane.toml` says, MACE as `configs/hexane-mace.toml`, each from fresh weights and with as many
-members as its file has; with --foundation MACE is fine-tuned from that file as well. With fewer labels there are more epochs, at most
-ten times as many, so that steps are as many. What is judged is the mean of the members, by the energies and forces that
-the run's label engine gave along its reference pulls: energies against their own, and against that of the pull's first
-frame, which is what a barrier is made of.
+members as its file has; with --foundation MACE is fine-tuned from that file as well. With fewer labels there are more
+epochs, at most ten times as many, so that steps are as many. What is judged is the mean of the members, by the
+energies and forces that the run's label engine gave along its reference pulls: energies against their own, and
+against that of the pull's first frame, which is what a barrier is made of.
 """
 
 from __future__ import annotations
