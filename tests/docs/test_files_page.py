@@ -11,6 +11,7 @@ from docpages import ROOT
 
 from alflow.ledger.schema import VERSION
 from alflow.potentials.ani.ensemble import FORMAT as ANI
+from alflow.potentials.mace.kind import KIND as MACE
 from alflow.potentials.schnet.ensemble import FORMAT as SCHNET
 
 PAGE = (ROOT / "docs" / "files.md").read_text()
@@ -64,6 +65,7 @@ def test_weights_and_ledger_are_of_the_formats_that_the_changelog_names(desk):
     assert said["label ledger (`ledger.sqlite`)"] == str(VERSION)
     assert said["weights of ANI ensembles"] == f"`{ANI}`"
     assert said["weights of SchNet ensembles"] == f"`{SCHNET}`"
+    assert said["weights of MACE ensembles"] == f"`{MACE.format}`"
     weights = desk.folder / "runs" / "quickstart" / "iteration-003" / "ensemble.pt"
     assert torch.load(weights, weights_only=True)["format"] == ANI
 

@@ -96,12 +96,11 @@ def _scalars(layer: Any) -> int:
 def _entering(layers: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Give a list of the scalars that enter each layer in the next pass."""
     entered: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _layer, given, count=_scalars(layer): entered.append(given[0][:, :count])
-        )
-        for layer in layers
-    ]
+
+    def note(layer: Any, given: tuple[Tensor, ...]) -> None:
+        entered.append(given[0][:, : _scalars(layer)])
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         yield entered
     finally:

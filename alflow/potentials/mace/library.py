@@ -1,5 +1,7 @@
-"""The library mace-torch. Its import is made quiet, and leaves the process as it was: a word about absent extras, and
-what it changes in how torch reads files, are taken back."""
+"""The library mace-torch, imported so that the process stays as it was.
+
+A word that it prints about absent extras, and what it changes in how torch reads files, are taken back.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _READS_ANYTHING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _before = os.environ.get(_READS_ANYTHING)
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter("ignore")
-    import mace  # noqa: F401 - first: see above
+    import mace  # noqa: F401, I001 - first: see above
     import e3nn
     from e3nn import o3
     from mace import data, modules

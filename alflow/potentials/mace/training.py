@@ -1,4 +1,4 @@
-"""Train MACE ensembles: MACE's own steps, loss, optimiser and running average; splits, seeds and schedule are alflow's."""
+"""Train MACE ensembles: steps, loss, optimiser and running average are MACE's; splits, seeds and schedule alflow's."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def train_mace_ensemble(
         if progress is not None:
             progress((position * epochs + done) // len(indices), epochs)
 
-    with torch_threads(threads):
+    with torch_threads(threads), torch.jit.optimized_execution(False):  # type: ignore[no-untyped-call]
         for position, index in enumerate(indices):
             start = _start(dataset, settings, (*seed, index), initial, index)
             state = TrainingState(start.module().to(device), settings, epochs, rate)
