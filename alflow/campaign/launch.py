@@ -17,7 +17,9 @@ from types import FrameType
 from typing import Any
 
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.fits import check_fits, label_seconds
 from alflow.campaign.loop import Finished, run_campaign
+from alflow.campaign.place import OwnSite, Place
 from alflow.campaign.plan import Plan, make_plan
 from alflow.campaign.preflight import check_campaign
 from alflow.campaign.startfile import started_from
@@ -28,7 +30,7 @@ from alflow.display.view import Display, View
 from alflow.errors import RunError
 from alflow.execution.cleanup import clean_up
 from alflow.execution.graph import TaskGraph
-from alflow.execution.sites import find_site, load_site
+from alflow.execution.sites import find_site
 from alflow.farm.farm import LabelFarm
 from alflow.labeling.protocol import LabelEngine
 from alflow.ledger import Ledger
@@ -50,6 +52,7 @@ def launch(
     run_dir: Path,
     display: Display,
     committed: Callable[[RunDirectory], str] = lambda _: "",
+    place: Place | None = None,
 ) -> Finished:
     """Run, or go on with, a campaign on a site.
 
@@ -60,6 +63,7 @@ def launch(
         run_dir: run directory.
         display: shows what goes on.
         committed: called after each iteration; what it returns is shown.
+        place: in an allocation of several campaigns; None for a site of its own.
 
     Raises:
         InputError: the settings, the site or its options break a rule; nothing was submitted.
@@ -72,31 +76,33 @@ def launch(
     display.note(f"Labelling the starting structures with {settings.labels.engine} ...{when}")
     run = RunDirectory(run_dir.resolve())
     site_file = find_site(site)
-    config = load_site(site_file, run.path, options)
+    place = place or OwnSite(site_file, run.path, options, display.note)
     given, settings = settings, started_from(run, settings, display.note)
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
     engine = check_campaign(plan)
-    with _writable(run.path), RunLock(run.path, display.note) as lock:
-        model, theory = _engine_model(plan, engine)
+    model, theory = _engine_model(plan, engine)
+    check_fits(plan, place.config.executors, label_seconds(model), site_file.stem)
+    place.checked()
+    with writable(run.path), RunLock(run.path, display.note) as lock:
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         structure = settings.system.structure
         run.open(given, {"theory": theory, "molecule": plan.fingerprint}, Path(structure) if structure else None)
+        place.opened()
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
         view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
         ticker = Ticker(view, display, run, lock)
-        clean_up(run.path, run.events, config.executors, Path(config.run_dir))
+        clean_up(run.path, run.events, place.config.executors, place.parsl)
         events = EventLog(run.events)
-        events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
+        events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site, **place.marks)
         run.check_labels()
         ledger = Ledger.open(run.ledger)
         if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
             ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
         with _terminated_by_signal(ticker):
-            display.note(f"Starting workers on site {site_file.stem!r} ...")
-            graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
+            graph = place.graph(events, ticker, settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
             campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, display.note)
@@ -128,7 +134,7 @@ def _tell(display: Display, sentence: str) -> None:
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def writable(path: Path) -> Iterator[None]:
     """Raise a RunError with a sentence for a disk that takes no more, and for a ledger that is damaged."""
     try:
         yield

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alflow.cli.config import CampaignFile, Overrides
+from alflow.cli.allocation import FOLDER, AllocationFolder, CampaignsOrRuns, Sweeps, Weights, requests_of, run_several
+from alflow.cli.config import Overrides
 from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import terminal
 from alflow.files.resources import find_campaign
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from alflow.allocation.requests import Request
     from alflow.config.campaign import CampaignSettings
     from alflow.display.view import Display
     from alflow.runs.directory import RunDirectory
@@ -26,41 +30,63 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    campaign: CampaignFile,
+    campaigns: CampaignsOrRuns,
     site: SiteName = "local",
     options: SiteOptions = None,
     run_dir: Annotated[
-        Path | None, typer.Option("--run-dir", "-d", help="Run directory; runs/NAME if not given.")
+        Path | None,
+        typer.Option("--run-dir", "-d", help="Run directory, runs/NAME if not given; of several, their folder."),
     ] = None,
     overrides: Overrides = None,
+    sweeps: Sweeps = None,
+    weights: Weights = None,
+    allocation: AllocationFolder = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; submit nothing.")
     ] = False,
     old_options: OldSiteOptions = None,
 ) -> None:
-    """Run a campaign, or go on with it: the same command continues where the last one ended."""
+    """Run a campaign, or several side by side, or go on: the same command continues where the last one ended."""
     from alflow.config.load import load_campaign
 
     console, chosen = terminal(), site_options(options, old_options)
-    settings = load_campaign(find_campaign(campaign), overrides or ())
-    target = run_dir or Path("runs") / settings.name
-    if dry_run:
-        from alflow.campaign.forecast import forecast
-        from alflow.campaign.plan import make_plan
-        from alflow.campaign.preflight import check_campaign
-        from alflow.campaign.startfile import started_from
-        from alflow.cli.forecasts import forecast_table
-        from alflow.execution.sites import find_site, load_site, site_capacity
-        from alflow.runs.directory import RunDirectory
+    several = len(campaigns) > 1 or bool(sweeps or weights or allocation)
+    if several or (Path(campaigns[0]) / "campaign.toml").is_file():
+        requests = requests_of(campaigns, overrides, sweeps, weights, run_dir)
+    else:
+        settings = load_campaign(find_campaign(campaigns[0]), overrides or ())
+        from alflow.allocation.requests import Request
 
-        plan = make_plan(started_from(RunDirectory(target.resolve()), settings, console.print))
+        requests = [Request(settings, run_dir or Path("runs") / settings.name, settings.name)]
+    if dry_run:
+        _forecast(console, requests, site, chosen)
+    elif several:
+        run_several(console, requests, site, chosen, allocation or (run_dir or Path("runs")) / FOLDER)
+    else:
+        _launch(console, requests[0].settings, site, chosen, requests[0].run)
+
+
+def _forecast(console: Console, requests: Sequence[Request], site: str, options: dict[str, str]) -> None:
+    """Print the plan of each campaign and its estimated cost, and those of all together."""
+    from alflow.campaign.forecast import forecast
+    from alflow.campaign.plan import make_plan
+    from alflow.campaign.preflight import check_campaign
+    from alflow.campaign.startfile import started_from
+    from alflow.cli.forecasts import forecast_table, sum_table
+    from alflow.execution.sites import find_site, load_site, site_capacity
+    from alflow.runs.directory import RunDirectory
+
+    found = []
+    for request in requests:
+        plan = make_plan(started_from(RunDirectory(request.run.resolve()), request.settings, console.print))
         for note in plan.notes:
             console.print(f"Note: {note}")
         check_campaign(plan)
-        capacity = site_capacity(load_site(find_site(site), target, chosen))
-        console.print(forecast_table(forecast(plan, say=console.print), capacity))
-        return
-    _launch(console, settings, site, chosen, target)
+        capacity = site_capacity(load_site(find_site(site), request.run, options))
+        found.append(forecast(plan, say=console.print))
+        console.print(forecast_table(found[-1], capacity))
+    if len(found) > 1:
+        console.print(sum_table(found, capacity))
 
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:

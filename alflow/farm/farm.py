@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
+from alflow.farm.exchange import SharedLabelQueue
 from alflow.farm.queue import Chunk, LabelQueue
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, Origin, label_rows
@@ -41,7 +43,8 @@ class LabelFarm:
         """
         self.model, self.theory = model, theory
         self._ledger, self._settings = ledger, settings
-        self._queue = LabelQueue(
+        kind = LabelQueue if graph.exchange is None else partial(SharedLabelQueue, ledger=ledger.path)
+        self._queue: LabelQueue[Origin] = kind(
             graph,
             model,
             self._take,
