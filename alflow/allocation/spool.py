@@ -39,7 +39,7 @@ class Asked:
     def answer(self, message: str, *, accepted: bool) -> None:
         """Tell whoever waits; a disk that takes no more leaves it waiting for the driver's end."""
         with contextlib.suppress(OSError):
-            self.file.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)  # one that could not be read
             content = json.dumps({"accepted": accepted, "message": message}).encode()
             write_atomically(self.file.with_suffix(".answer"), content)
 
@@ -101,11 +101,12 @@ def to_withdraw(name: str) -> dict[str, Any]:
 
 
 def look(allocation: AllocationDirectory) -> list[Asked]:
-    """Return the requests that wait, the oldest first; one that cannot be read is answered so and left out."""
+    """Take the requests that wait, the oldest first; one that cannot be read is answered so and left out."""
     found = []
     for file in sorted(allocation.spool.glob("*.json")):
         try:
             found.append(_read(file))
+            file.unlink(missing_ok=True)
         except FileNotFoundError:  # whoever asked has gone
             continue
         except (AlflowError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:

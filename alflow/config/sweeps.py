@@ -34,10 +34,16 @@ class Sweep:
     def suffixes(self) -> tuple[str, ...]:
         """What the name of a run says of each value."""
         last = self.key.rpartition(".")[2]
-        words = [re.sub(r"[^A-Za-z0-9.]+", "-", json.dumps(value, default=str)).strip("-.") for value in self.values]
+        words = list(map(_word, self.values))
         if max(map(len, words)) > LONGEST_VALUE or len(set(words)) < len(words) or not all(words):
             words = [str(number) for number in range(1, len(words) + 1)]
         return tuple(f"{last}{word}" for word in words)
+
+
+def _word(value: Any) -> str:
+    """Return a value as it may stand in a name."""
+    text = json.dumps(value, default=str)
+    return text if isinstance(value, int | float) else re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
 
 
 def parse_sweep(text: str) -> Sweep:

@@ -28,6 +28,7 @@ AHEAD_SECONDS = 2.0
 MOST_AHEAD = 4.0
 """At most so many tasks a worker wait there."""
 LOOK_SECONDS = 0.2
+"""How often workers and use are looked at."""
 MOST_AT_ONCE = 1000
 STOP_SECONDS = 5.0
 

@@ -11,9 +11,11 @@ with D = `WELL_EV`, w = `WIDTH_ANGSTROM`, A = `REPULSION_EV`, rho = `RANGE_ANGST
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import time
+from statistics import NormalDist
 
 import numpy as np
 from ase.data import covalent_radii
@@ -28,6 +30,8 @@ WIDTH_ANGSTROM = 0.35
 REPULSION_EV = 20.0
 RANGE_ANGSTROM = 0.5
 MODEL_VERSION = 1
+TIME_SEED = -3
+"""Draws how long a label takes."""
 ABSURD_EV = -2000.0
 """Of an outlier: no sane label of an organic molecule, yet within the bounds of any theory."""
 
@@ -41,7 +45,7 @@ class SleepEngine:
     @property
     def theory(self) -> str:
         """Fingerprint of the model and of all settings that decide who fails."""
-        settings = self._settings.model_dump(mode="json", exclude={"seconds_per_label", "busy"})
+        settings = self._settings.model_dump(mode="json", exclude={"seconds_per_label", "log_spread", "busy"})
         return theory_hash({"engine": "sleep", "model": MODEL_VERSION, **settings})
 
     def compute(
@@ -65,7 +69,7 @@ class SleepEngine:
         fate = fate_of(self._settings, positions)
         if fate not in ("", "nan", "outlier"):
             _fail(fate, positions, self._settings.eat_memory_gb)
-        _wait(self._settings.seconds_per_label, self._settings.busy)
+        _wait(self._settings.seconds_per_label * time_factor(self._settings, positions), self._settings.busy)
         energy, forces = pair_model(composition.numbers, positions)
         return Evaluation({"nan": float("nan"), "outlier": ABSURD_EV}.get(fate, energy), forces)
 
@@ -97,6 +101,14 @@ def fate_of(settings: SleepSettings, positions: FloatArray) -> str:
             return name
         draw -= share
     return ""
+
+
+def time_factor(settings: SleepSettings, positions: FloatArray) -> float:
+    """Return how many times the median the label of (A, 3) Å takes: lognormal, and the same at every try."""
+    if not settings.log_spread:
+        return 1.0
+    draw = max(_draw(TIME_SEED, positions), 2.0**-56)
+    return math.exp(settings.log_spread * NormalDist().inv_cdf(draw))
 
 
 def _extent(positions: FloatArray) -> float:
