@@ -122,6 +122,7 @@ class Allocation:
         self.shares: Shares | None = None
         self.exchange = LabelExchange()
         self.news = threading.Condition()
+        self.checking, self.known = threading.Lock(), dict[str, Any]()
         self._display, self._committed = display, committed
         self._one_at_a_time = threading.Lock()
         self._members: list[Member] = []
@@ -129,6 +130,7 @@ class Allocation:
         self._started = self._counted = time.time()
         self._held: Counter[str] = Counter()
         self._looked = 0.0
+        self._patience_s = END_SECONDS
         self._events: EventLog | None = None
 
     def note(self, message: str) -> None:
@@ -146,7 +148,7 @@ class Allocation:
             try:
                 for request in requests:
                     self._check(self._taken_in(request), signals)
-                self._refuse_failed()
+                    self._refuse_failed()
                 with writable(self.directory.path), self._locked() as lock:
                     self._drive(signals, lock, requests)
             finally:
@@ -216,17 +218,24 @@ class Allocation:
         try:
             self.note(f"Starting workers on site {find_site(self.name).stem!r} for {len(self._members)} campaigns ...")
             self.executors = Executors(self.config, self._log, self.note)
-            self.shares = Shares(self.executors, self._events.write)
+            self.shares = Shares(self.executors, self._log)
             self._allow(OPENED)
             self._watch(signals, lock)
-            failed = [one.name for one in self._members if one.state == "failed"]
-            state = "failed" if failed else "finished"
-            message = f"of {len(self._members)} campaigns failed: {', '.join(failed)}" if failed else "all have ended"
+            state, message = self._outcome(signals)
         except BaseException as error:
             message = sentence(error)
             raise
         finally:
             self._close(state, message)
+
+    def _outcome(self, signals: Signals) -> tuple[str, str]:
+        """Return the state in which the driver ends, and why."""
+        failed = [one.name for one in self._members if one.state == "failed"]
+        if signals.received:
+            return "failed", signals.sentence
+        if failed:
+            return "failed", f"of {len(self._members)} campaigns failed: {', '.join(failed)}"
+        return "finished", "all have ended"
 
     def _allow(self, place: int) -> None:
         with self.news:
@@ -255,7 +264,8 @@ class Allocation:
             self._looked = now
             self._check_site()
             self._answer_requests()
-            self.directory.write_status(self._status("running"))
+            with contextlib.suppress(OSError):
+                self.directory.write_status(self._status("running"))
         self._display.update(self._status("running"), {one.name: one.view for one in self._members})
 
     def _check_site(self) -> None:
@@ -340,12 +350,12 @@ class Allocation:
         )
 
     def _log(self, what: str, **fields: Any) -> None:
-        """Write an event of the site."""
-        if self._events is not None:
-            self._events.write(what, **fields)
-        for member in self._members:
-            if what in FOR_ALL and member.events is not None:
-                member.events.write(what, **fields)
+        """Write an event of the site; a disk that takes no more is noticed by the campaigns that need it."""
+        told = [member.events for member in self._members] if what in FOR_ALL else []
+        for events in (self._events, *told):
+            if events is not None:
+                with contextlib.suppress(OSError):
+                    events.write(what, **fields)
 
     def _end_each(self, reason: Callable[[], BaseException]) -> None:
         for member in self._members:
@@ -354,7 +364,7 @@ class Allocation:
     def _end_all(self, reason: AlflowError) -> None:
         """End all campaigns, and wait for them, in bounded time."""
         self._end_each(lambda: type(reason)(str(reason)))
-        until = time.monotonic() + END_SECONDS
+        until, self._patience_s = time.monotonic() + self._patience_s, 0.0
         for member in self._members:
             if not member.join(max(0.0, until - time.monotonic())):
                 self.note(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from alflow.allocation.requests import Request
 from alflow.campaign.launch import launch
 from alflow.campaign.loop import Finished
+from alflow.campaign.place import CheckedT
 from alflow.display.view import View
 from alflow.errors import AlflowError, InputError
 from alflow.execution.executors import Executors
@@ -36,6 +37,10 @@ class Site(Protocol):
     """Once they are started."""
     shares: Shares | None
     exchange: LabelExchange
+    checking: threading.Lock
+    """Engines are made one after another."""
+    known: dict[str, Any]
+    """What checks gave, by the kinds of campaigns."""
     news: threading.Condition
     """Notified when a campaign has come further."""
 
@@ -137,6 +142,14 @@ class Member:
     def marks(self) -> dict[str, str]:
         """What the event log says of it."""
         return {"allocation": self._site.folder}
+
+    def once(self, kind: str, check: Callable[[], CheckedT]) -> CheckedT:
+        """Check it, or return what the check of another one of its kind gave; one after another."""
+        with self._site.checking:
+            if kind not in self._site.known:
+                self._site.known[kind] = check()
+            found: CheckedT = self._site.known[kind]
+            return found
 
     def checked(self) -> None:
         """Wait until all campaigns that start together are found to be sound."""

@@ -38,9 +38,9 @@ def check_fits(plan: Plan, executors: Iterable[Any], seconds: float, site: str) 
         for what, steps, smaller in _tasks(plan):
             if steps * seconds > QUICKER * longest:
                 raise SiteError(
-                    f"{plan.settings.name}: a block must live longer than a task of the campaign takes; {what} takes "
-                    f"about {steps * seconds:.0f} s here, and a block of site {site!r} lives {longest:.0f} s. Give the "
-                    f"site a longer walltime{smaller}."
+                    f"A block must live longer than a task of the campaign takes; {what} takes about "
+                    f"{steps * seconds:.0f} s here, and a block of site {site!r} lives {longest:.0f} s. Give the site "
+                    f"a longer walltime{smaller}."
                 )
 
 

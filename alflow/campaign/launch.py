@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -81,8 +82,7 @@ def launch(
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
-    engine = check_campaign(plan)
-    model, theory = _engine_model(plan, engine)
+    model, theory = place.once(_kind_of(plan), lambda: _engine_model(plan, check_campaign(plan)))
     check_fits(plan, place.config.executors, label_seconds(model), site_file.stem)
     place.checked()
     with writable(run.path), RunLock(run.path, display.note) as lock:
@@ -116,6 +116,12 @@ def launch(
             finally:
                 _close(graph, ledger, events, lambda: ticker.write_status(state, message), state)
     return finished
+
+
+def _kind_of(plan: Plan) -> str:
+    """Return what the checks of a campaign depend on: two that differ by their seeds alone need one check."""
+    settings = plan.settings.model_dump(mode="json", exclude={"name", "seed", "iterations"})
+    return json.dumps([settings, plan.fingerprint], sort_keys=True)
 
 
 def _engine_model(plan: Plan, engine: LabelEngine) -> tuple[EngineModel, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from alflow.execution.graph import TaskGraph
 from alflow.execution.sites import load_site
 from alflow.runs.events import EventLog
+
+CheckedT = TypeVar("CheckedT")
 
 
 class Place(Protocol):
@@ -27,6 +29,15 @@ class Place(Protocol):
     @property
     def marks(self) -> dict[str, str]:
         """What the event log says of it."""
+        ...
+
+    def once(self, kind: str, check: Callable[[], CheckedT]) -> CheckedT:
+        """Check a campaign, or return what the check of another one of its kind gave.
+
+        Args:
+            kind: what the check depends on.
+            check: does it.
+        """
         ...
 
     def checked(self) -> None:
@@ -75,6 +86,11 @@ class OwnSite:
     def parsl(self) -> Path:
         """Folder of Parsl."""
         return Path(self.config.run_dir)
+
+    def once(self, kind: str, check: Callable[[], CheckedT]) -> CheckedT:
+        """Check the campaign."""
+        del kind
+        return check()
 
     def checked(self) -> None:
         """Wait for nobody."""

@@ -164,7 +164,8 @@ def _conclude(console: Console, ended: Sequence[Ended], folder: Path) -> None:
 
     console.print(allocation_table(AllocationDirectory(folder).status()))
     for one in ended:
-        console.print(f"{one.request.name} {one.state}: {one.message}.".replace("..", "."))
+        how = "The campaign ended" if one.state == "finished" else one.state.capitalize()
+        console.print(f"{one.request.name}: {how}: {one.message.removesuffix('.')}.")
     console.print(f"  report         {folder / 'report.html'}")
     failed = [one for one in ended if one.state == "failed"]
     for one in failed:

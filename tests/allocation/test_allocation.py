@@ -222,7 +222,7 @@ def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) 
 
 def test_what_is_wrong_with_one_keeps_all_from_starting(tmp_path, monkeypatch) -> None:
     names = [write(tmp_path, "a"), write(tmp_path, "b", SMALL.replace("EMT", "EMU"))]
-    with pytest.raises(InputError, match="^b: .*EMU"):
+    with pytest.raises(InputError, match=r"^b: .*EMU"):
         together(tmp_path, names)
     assert not (tmp_path / "runs").exists()
     together(tmp_path, names[:1], overrides=["iterations=1"])
