@@ -25,8 +25,9 @@ from alflow.allocation.requests import Request, check_apart
 from alflow.allocation.signals import Signals
 from alflow.campaign.launch import writable
 from alflow.campaign.loop import Finished
+from alflow.config.sweeps import MOST_CAMPAIGNS
 from alflow.display.several import SeveralDisplay
-from alflow.errors import AlflowError, CampaignError, InputError, RunError, TerminatedError
+from alflow.errors import AlflowError, CampaignError, ConfigError, InputError, RunError, TerminatedError
 from alflow.execution.cleanup import clean_up
 from alflow.execution.executors import Executors
 from alflow.execution.shares import Shares
@@ -85,7 +86,7 @@ def run_allocation(
         CampaignError: the executors do not start.
         KeyboardInterrupt, TerminatedError: a signal came; what was done is committed.
     """
-    check_apart(requests)
+    check_apart(requests, folder.resolve())
     return Allocation(site, options, folder, display, committed).run(requests)
 
 
@@ -295,7 +296,10 @@ class Allocation:
 
     def _do(self, asked: spool.Asked) -> bool:
         if asked.request is not None:
-            check_apart([*(one.request for one in self._members if not one.ended), asked.request])
+            running = [one.request for one in self._members if not one.ended]
+            check_apart([*running, asked.request], self.directory.path)
+            if len(running) >= MOST_CAMPAIGNS:
+                raise ConfigError(f"A driver has at most {MOST_CAMPAIGNS} campaigns; {len(running)} run already.")
             member = self._taken_in(asked.request)
             member.allowed = OPENED
             member.start()

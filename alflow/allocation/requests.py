@@ -45,14 +45,13 @@ def make_requests(
         folder: where run directories are made; ``runs`` if not given.
 
     Raises:
-        ConfigError: a campaign breaks a rule, two of them share a run directory, or there are too many.
+        ConfigError: a campaign breaks a rule, or there are too many.
     """
     fixed, found = tuple(overrides), list[Request]()
     for campaign in campaigns:
         found += _of(campaign, fixed, sweeps, folder or Path("runs"))
     if len(found) > MOST_CAMPAIGNS:
         raise ConfigError(f"A driver has at most {MOST_CAMPAIGNS} campaigns; got {len(found)}.")
-    check_apart(found)
     return found
 
 
@@ -71,13 +70,22 @@ def _of(campaign: str, overrides: tuple[str, ...], sweeps: Sequence[Sweep], fold
     ]
 
 
-def check_apart(requests: Sequence[Request]) -> None:
+def check_apart(requests: Sequence[Request], folder: Path) -> None:
     """Refuse campaigns that would meet in one run directory, or could not be told apart.
 
+    Args:
+        requests: the campaigns.
+        folder: of the allocation, resolved.
+
     Raises:
-        ConfigError: two have one run directory or one name, or one runs inside another one's directory.
+        ConfigError: two have one run directory or one name, or one folder lies in the run directory of a campaign.
     """
     for place, one in enumerate(requests):
+        if one.run == folder or one.run in folder.parents or folder in one.run.parents:
+            raise ConfigError(
+                f"An allocation has a folder of its own; {one.name!r} would run in {shown(one.run)}, and the "
+                f"allocation in {shown(folder)}. Name another one with --allocation."
+            )
         for other in requests[:place]:
             if one.run == other.run:
                 raise ConfigError(

@@ -59,8 +59,8 @@ def add(
     from alflow.allocation.spool import ask, to_add
     from alflow.runs.allocations import AllocationDirectory
 
-    requests = requests_of(campaigns, overrides, sweeps, weights, run_dir)
     folder = AllocationDirectory(allocation or Path("runs") / FOLDER)
+    requests = requests_of(campaigns, overrides, sweeps, weights, run_dir, folder.path)
     for request in requests:
         with busy(f"Adding {request.name}"):
             answer = ask(folder, to_add(request))
@@ -89,17 +89,19 @@ def requests_of(
     sweeps: Sequence[str] | None,
     weights: Sequence[str] | None,
     folder: Path | None,
+    allocation: Path,
 ) -> list[Request]:
     """Return the campaigns that are asked for on the command line.
 
     Raises:
         ConfigError: a campaign, a sweep or a weight breaks a rule.
     """
-    from alflow.allocation.requests import make_requests, parse_weights, with_weights
+    from alflow.allocation.requests import check_apart, make_requests, parse_weights, with_weights
     from alflow.config.sweeps import parse_sweep
 
     parsed = parse_weights(weights or ())
     requests = make_requests(campaigns, overrides or (), [parse_sweep(text) for text in sweeps or ()], folder)
+    check_apart(requests, allocation.resolve())
     return with_weights(requests, parsed)
 
 

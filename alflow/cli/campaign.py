@@ -47,23 +47,30 @@ def run(
     old_options: OldSiteOptions = None,
 ) -> None:
     """Run a campaign, or several side by side, or go on: the same command continues where the last one ended."""
-    from alflow.config.load import load_campaign
-
     console, chosen = terminal(), site_options(options, old_options)
+    folder = allocation or (run_dir or Path("runs")) / FOLDER
     several = len(campaigns) > 1 or bool(sweeps or weights or allocation)
-    if several or (Path(campaigns[0]) / "campaign.toml").is_file():
-        requests = requests_of(campaigns, overrides, sweeps, weights, run_dir)
+    if several:
+        requests = requests_of(campaigns, overrides, sweeps, weights, run_dir, folder)
     else:
-        settings = load_campaign(find_campaign(campaigns[0]), overrides or ())
-        from alflow.allocation.requests import Request
-
-        requests = [Request(settings, run_dir or Path("runs") / settings.name, settings.name)]
+        requests = [_single(campaigns[0], overrides, run_dir)]
     if dry_run:
         _forecast(console, requests, site, chosen)
     elif several:
-        run_several(console, requests, site, chosen, allocation or (run_dir or Path("runs")) / FOLDER)
+        run_several(console, requests, site, chosen, folder)
     else:
         _launch(console, requests[0].settings, site, chosen, requests[0].run)
+
+
+def _single(campaign: str, overrides: Sequence[str] | None, run_dir: Path | None) -> Request:
+    """Return the campaign of a file, or of a run directory, with its own run directory."""
+    from alflow.allocation.requests import Request
+    from alflow.config.load import load_campaign
+
+    begun = Path(campaign) / "campaign.toml"
+    settings = load_campaign(begun if begun.is_file() else find_campaign(campaign), overrides or ())
+    target = Path(campaign) if begun.is_file() else Path("runs") / settings.name
+    return Request(settings, run_dir or target, settings.name)
 
 
 def _forecast(console: Console, requests: Sequence[Request], site: str, options: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from tinycampaign import TINY
 
 from alflow.allocation import member as member_module
 from alflow.allocation.allocation import run_allocation
-from alflow.allocation.requests import make_requests, parse_weights, with_weights
+from alflow.allocation.requests import check_apart, make_requests, parse_weights, with_weights
 from alflow.allocation.spool import ask, to_add, to_withdraw
 from alflow.campaign.launch import launch
 from alflow.config.sweeps import parse_sweep
@@ -280,10 +280,14 @@ def test_a_run_inside_another_and_two_of_one_name_are_refused(tmp_path, monkeypa
         Path(run).mkdir(parents=True)
         text = Path(campaign).read_text().replace('"a"', f'"{run[-1]}"')
         (Path(run) / "campaign.toml").write_text(text)
+    elsewhere = tmp_path / "elsewhere"
     with pytest.raises(ConfigError, match="two are called 'a'"):
-        make_requests(["x/a", "y/a"])
+        check_apart(make_requests(["x/a", "y/a"]), elsewhere)
     with pytest.raises(ConfigError, match="lie one inside the other"):
-        make_requests(["x/a", "x/a/z/b"])
+        check_apart(make_requests(["x/a", "x/a/z/b"]), elsewhere)
+    for folder in ("x/a", "x", "x/a/allocation"):
+        with pytest.raises(ConfigError, match="An allocation has a folder of its own; 'a' would run in"):
+            check_apart(make_requests(["x/a"]), tmp_path / folder)
     with pytest.raises(ConfigError, match="is a run that has begun"):
         make_requests(["x/a"], sweeps=[parse_sweep("seed=1..2")])
 
