@@ -30,12 +30,16 @@ def status(
     run: RunDir,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew each second until the run ends.")] = False,
 ) -> None:
-    """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
+    """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go; or all of several."""
     from rich.live import Live
 
+    from alflow.runs.allocations import AllocationDirectory
     from alflow.runs.directory import RunDirectory
     from alflow.runs.status import read_status
 
+    if AllocationDirectory(run).is_one():
+        _status_of_several(run, watch=watch)
+        return
     console, now = terminal(), read_status(run)
     if not watch or not console.is_terminal:
         console.print(status_table(run, now))
@@ -48,6 +52,29 @@ def status(
             time.sleep(1.0)
             now = read_status(run)
             live.update(status_table(run, now), refresh=True)
+
+
+def _status_of_several(folder: Path, *, watch: bool) -> None:
+    """Show what the campaigns of an allocation do, and who used what."""
+    from rich.console import Group
+    from rich.live import Live
+
+    from alflow.display.several import allocation_head, allocation_table
+    from alflow.runs.allocations import AllocationDirectory
+
+    console, directory = terminal(), AllocationDirectory(folder)
+    now = directory.status()
+    if not watch or not console.is_terminal:
+        console.print(allocation_head(folder, now))
+        console.print(allocation_table(now))
+    if not watch:
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while now.state == "running":
+            live.update(Group(allocation_head(folder, now), allocation_table(now)), refresh=True)
+            time.sleep(1.0)
+            now = directory.status()
+        live.update(Group(allocation_head(folder, now), allocation_table(now)), refresh=True)
 
 
 def status_table(run: Path, now: RunStatus) -> Sheet:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
+from alflow.farm.exchange import SharedLabelQueue
 from alflow.farm.queue import Chunk, LabelQueue
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, LedgerRow, Origin, label_rows, structure_keys
@@ -64,7 +66,8 @@ class LabelFarm:
         """
         self.model, self.theory = model, theory
         self._ledger, self._settings = ledger, settings
-        self._queue = LabelQueue(
+        kind = LabelQueue if graph.exchange is None else partial(SharedLabelQueue, ledger=ledger.path)
+        self._queue: LabelQueue[Origin] = kind(
             graph,
             model,
             self._take,

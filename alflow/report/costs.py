@@ -129,8 +129,17 @@ def executors(data: RunData) -> str:
         "Workers that ran a task, and workers that were connected, over the whole run: the wait for the first task, "
         "the end, and all pauses between tasks count. Tasks that were lost count as idle time."
     )
+    caption += _shared_words(data)
     rows = [_used_row(found) for found in used]
     return page.figure(draw, caption, (10.0, 1.9 * len(used) + 0.4)) + page.table(headings, rows) + _task_table(data)
+
+
+def _shared_words(data: RunData) -> str:
+    """Say where workers were held for other campaigns, too."""
+    folders = dict.fromkeys(str(event["allocation"]) for event in data.events if "allocation" in event)
+    if not folders:
+        return ""
+    return f" They were shared with other campaigns, and what is busy is this one's part ({', '.join(folders)})."
 
 
 def _used_row(found: Utilisation) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Clock:
         self.now, self.tasks, self.asked = 1000.0, [], 0
         clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now)
         monkeypatch.setattr(farming, "time", clock)
-        graph = SimpleNamespace(capacity=lambda _: 2, submit=self._submit)
+        graph = SimpleNamespace(capacity=lambda _: 2, submit=self._submit, exchange=None)
         labels = LabelSettings.model_validate({"engine": "sleep", "frames_per_task": 5})
         self.farm = LabelFarm(graph, Ledger.open(path), EngineModel("sleep", {}), labels, "theory")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model, seconds_of
+from alflow.labeling.engines.sleep import SleepEngine, fate_of, pair_model, seconds_of, time_factor
 from alflow.labeling.kinds.sleep import SleepSettings
 from alflow.structures import alkane
 
@@ -72,3 +72,15 @@ def test_theory_does_not_depend_on_the_time() -> None:
 def test_shares_above_one_are_refused() -> None:
     with pytest.raises(ValidationError, match="add up"):
         SleepSettings(hang_share=0.6, crash_share=0.6)
+
+
+def test_times_are_lognormal_and_the_same_at_every_try() -> None:
+    settings, ethane = SleepSettings(log_spread=0.5), alkane(2).positions[0]
+    rng = np.random.default_rng(0)
+    structures = [ethane + rng.uniform(-0.05, 0.05, ethane.shape) for _ in range(2000)]
+    factors = [time_factor(settings, structure) for structure in structures]
+    assert factors == [time_factor(settings, structure) for structure in structures]
+    assert np.mean(np.log(factors)) == pytest.approx(0.0, abs=0.05)
+    assert np.std(np.log(factors)) == pytest.approx(0.5, abs=0.05)
+    assert time_factor(SleepSettings(), ethane) == 1.0
+    assert SleepEngine(settings).theory == SleepEngine(SleepSettings()).theory
