@@ -146,7 +146,7 @@ def test_an_element_that_there_is_not_has_no_moment():
 
 compositions = st.builds(
     lambda numbers, charge, raised: Composition(numbers, charge, Composition(numbers, charge).multiplicity + raised),
-    st.lists(st.integers(3, 30), min_size=1, max_size=40), st.integers(-2, 2), st.sampled_from([0, 2]),
+    st.lists(st.integers(6, 30), min_size=1, max_size=40), st.integers(-2, 2), st.sampled_from([0, 2]),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 from ase import Atoms
 from docpages import ROOT, blocks
 
+from alflow.errors import LabelError
 from alflow.labeling.engines.calculators import load
 from alflow.labeling.guard import GuardedEngine
 from alflow.types import Composition
@@ -48,7 +49,7 @@ class Recipe:
 
 PWSCF = {
     "control": {"tprnfor": True},
-    "system": {"ecutwfc": 20.0, "ecutrho": 120.0, "nspin": 2, "assume_isolated": "martyna-tuckerman"},
+    "system": {"ecutwfc": 16.0, "ecutrho": 64.0, "nspin": 2, "assume_isolated": "martyna-tuckerman"},
     "electrons": {"conv_thr": 1e-9},
 }
 
@@ -70,7 +71,7 @@ RECIPES = {
         smaller={"basis_set": "SZV-MOLOPT-SR-GTH", "cutoff": 1800.0},
     ),
     "ase.calculators.espresso.Espresso": Recipe(
-        espresso, "pw.x", box_angstrom=5.0,
+        espresso, "pw.x", box_angstrom=5.0, spins=((0, 1), (1, 2)),
         smaller={"pseudopotentials": {"H": "H.blyp-vbc.UPF"}, "input_data": PWSCF},
     ),
     "ase.calculators.mopac.MOPAC": Recipe(
@@ -158,15 +159,41 @@ def by_hand(settings: dict[str, Any], recipe: Recipe, charge: int, multiplicity:
     return atoms
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_gives_what_the_program_gives_by_hand(place, name):
+def settings_of(name: str, place: Path, **others: Any) -> dict[str, Any]:
+    """Return the settings of a recipe, with smaller arguments and others in their place."""
     recipe, written = RECIPES[name], WRITTEN[name]
     require(name, recipe)
-    settings = written | {"arguments": written["arguments"] | recipe.smaller, "kept_failures": 0}
+    settings = written | {"arguments": written["arguments"] | recipe.smaller | others, "kept_failures": 0}
     if recipe.box_angstrom:
         settings["box_angstrom"] = recipe.box_angstrom
     if name.startswith("mace"):
         settings["arguments"]["model_paths"] = str(place / "teacher.model")
+    return settings
+
+
+HOPELESS = {
+    "ase.calculators.nwchem.NWChem": {"dft": DFT | {"iterations": 1}},
+    "ase.calculators.cp2k.CP2K": {"max_scf": 1},
+    "ase.calculators.espresso.Espresso": {"input_data": PWSCF | {"electrons": {"electron_maxstep": 1}}},
+    "ase.calculators.mopac.MOPAC": {"task": "1SCF GRADIENTS ITRY=1"},
+    "tblite.ase.TBLite": {"max_iterations": 2},
+}
+"""Arguments with which a program cannot converge."""
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_a_program_that_did_not_converge_gives_no_label(place, name):
+    recipe = RECIPES[name]
+    engine = GuardedEngine("ase", settings_of(name, place, **HOPELESS[name]), 300.0)
+    with pytest.raises(LabelError) as caught:
+        engine.compute(Composition(recipe.numbers), recipe.positions)
+    engine.close()
+    assert caught.value.reason == "not-converged", caught.value
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_gives_what_the_program_gives_by_hand(place, name):
+    recipe, settings = RECIPES[name], settings_of(name, place)
     engine = GuardedEngine("ase", settings, 300.0)
     energies = []
     for charge, multiplicity in recipe.spins:
