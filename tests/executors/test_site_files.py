@@ -122,6 +122,20 @@ def test_the_jobs_read_as_reviewed(name, tmp_path, monkeypatch):
     compare(name, "\n".join(parts))
 
 
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_jobs_of_labels_on_two_nodes_read_as_reviewed(name, tmp_path, monkeypatch):
+    changes = {"ranks_per_label": "8", "nodes_per_label": "2", "nodes_per_block": "4"}
+    (cpu,) = [executor for executor in load(name, "/campaign", **changes).executors if executor.label == "cpu"]
+    compare(f"{name}-two-nodes", summary(cpu) + "\n" + render(cpu, tmp_path, monkeypatch))
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_jobs_of_labels_of_several_ranks_read_as_reviewed(name, tmp_path, monkeypatch):
+    changes = {"ranks_per_label": "2", "cores_per_label": "4", "nodes_per_block": "2"}
+    (cpu,) = [executor for executor in load(name, "/campaign", **changes).executors if executor.label == "cpu"]
+    compare(f"{name}-ranks", summary(cpu) + "\n" + render(cpu, tmp_path, monkeypatch))
+
+
 @pytest.mark.parametrize(
     ("name", "command", "options"),
     [

@@ -28,7 +28,7 @@ def cpu(config):
     return next(executor for executor in config.executors if executor.label == "cpu")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_shares_are_even_and_overlap_nowhere_or_a_sentence_says_why(data):
     counts = st.integers(1, 12)
@@ -173,7 +173,7 @@ def test_each_label_worker_sees_gpus_of_its_own(site, tmp_path):
         assert cpu(two).max_workers_per_node == number // 2
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("site", ["local", "workstation", *ON_SEVERAL_NODES])
 def test_whatever_is_asked_for_is_a_site_that_can_run_or_a_sentence(site, tmp_path, data):
@@ -181,14 +181,13 @@ def test_whatever_is_asked_for_is_a_site_that_can_run_or_a_sentence(site, tmp_pa
     names = ("cores_per_label", "ranks_per_label", "nodes_per_label", "gpus_per_label")
     names += ("nodes_per_block",) if site in ON_SEVERAL_NODES else ()
     chosen = data.draw(st.dictionaries(st.sampled_from(names), numbers, max_size=4))
-    config, refused = None, ""
     try:
-        config = load(site, tmp_path, **chosen)
+        config, said = load(site, tmp_path, **chosen), ""
     except SiteError as error:
-        refused = str(error)
-    assert (config is None) == ("got " in refused)
-    assert "Error" not in refused
+        config, said = None, str(error)
     if config is None:
+        assert "got " in said
+        assert "Error" not in said
         return
     capacity = site_capacity(config)["cpu"]
     assert capacity.workers >= 1
