@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alflow.potentials.mace.architecture import Architecture, Weights
+from alflow.potentials.mace.library import same_bits
 from alflow.types import IntArray
 
 Graph = dict[str, Tensor]
@@ -69,7 +70,8 @@ class Bound:
         found = torch.zeros((self.members, *shape), dtype=torch.float64, device=self.device)
         for member, wanted in enumerate(forces):
             leaf = graph["positions"].detach().clone()
-            output = self.network(member)({**graph, "positions": leaf}, compute_force=wanted)
+            with same_bits():
+                output = self.network(member)({**graph, "positions": leaf}, compute_force=wanted)
             energies[member] = output["interaction_energy"].detach()
             if wanted:
                 found[member] = output["forces"].detach().reshape(shape)
