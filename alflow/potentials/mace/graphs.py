@@ -25,7 +25,7 @@ class Bound:
         self._architecture, self._cutoff, self._dtype = architecture, architecture.cutoff, architecture.dtype
         self._weights = [{name: value.to(device) for name, value in member.items()} for member in weights]
         elements = list(architecture.elements)
-        places = torch.tensor([elements.index(int(number)) for number in numbers])
+        places = torch.tensor([elements.index(int(number)) for number in numbers], dtype=torch.long)
         self._one_hot = torch.nn.functional.one_hot(places, len(elements)).to(device, self._dtype)
 
     def network(self, member: int) -> torch.nn.Module:
