@@ -270,7 +270,8 @@ def quick_run(folder: Path) -> Path:
     """Run a campaign that takes seconds."""
     campaign = folder / "efficiency.toml"
     campaign.write_text(QUICK)
-    command = [str(Path(sys.executable).with_name("alflow")), "run", str(campaign), "--run-dir", str(folder / "quick")]
+    program = str(Path(sys.executable).with_name("alflow"))
+    command = [program, "run", str(campaign), "--run-dir", str(folder / "quick"), "-o", "kind=threads"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - the arguments are this script's own
     return folder / "quick"
 

@@ -10,6 +10,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -54,11 +55,23 @@ __all__ = [
     "modules",
     "o3",
     "remove_pt_head",
+    "same_bits",
     "train_one_epoch",
 ]
 
 DTYPES = {"single": torch.float32, "double": torch.float64}
 """Of the settings' `precision`."""
+
+
+def same_bits() -> contextlib.AbstractContextManager[None]:
+    """Have the functions that MACE and e3nn compile by TorchScript run as they are written meanwhile.
+
+    Otherwise their first calls in a process are watched and later ones rewritten, with other last bits: what goes on
+    in a new process would not go on as if nothing had happened.
+    """
+    compiler: Any = torch.jit
+    found: contextlib.AbstractContextManager[None] = compiler.optimized_execution(False)
+    return found
 
 
 @contextlib.contextmanager
