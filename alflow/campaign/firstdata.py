@@ -45,10 +45,10 @@ def _label(campaign: Campaign) -> None:
     campaign.ledger.commit()
     if not campaign.run.records():
         campaign.farm.check_failures(0)
-        _check_labelled(campaign)
+        check_labelled(campaign)
 
 
-def _check_labelled(campaign: Campaign) -> None:
+def check_labelled(campaign: Campaign) -> None:
     """Raise a CampaignError where a molecule that is pulled has no label to learn from."""
     ledger, theory = campaign.ledger, campaign.farm.theory
     dataset, _ = ledger.dataset(theory, 0, kinds=("import", "first-data"))

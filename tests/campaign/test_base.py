@@ -87,12 +87,6 @@ def test_the_report_says_what_the_campaign_started_from(undisturbed, tmp_path):
     assert "could not be made" not in page
 
 
-def test_a_campaign_none_of_whose_first_structures_has_a_label_ends_with_a_sentence(cheap, tmp_path):
-    settings = {"calculator": "basecampaigns.start_alone"}
-    with pytest.raises(CampaignError, match="none of C2 could be had: 4 engine-error"):
-        run(tmp_path / "run", **changes({"run": str(cheap), "structures": 4}, labels__settings=settings))
-
-
 def test_the_label_engine_drives_no_trajectory(undisturbed):
     assert tasks(undisturbed[0]) >= {"label", "relax-with-base", "train", "pull-segment"}
     assert not tasks(undisturbed[0]) & {"md-segment", "first-state", "relax", "reference-segment"}

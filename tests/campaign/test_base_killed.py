@@ -14,14 +14,10 @@ from basecampaigns import CHEAP, EXPENSIVE, result, settings_with
 from alflow.config.load import to_toml
 
 MARKS = (
-    "base/first-data/C2/segment-000.npz",
     "base/iteration-000/ensemble.pt",
-    "base/iterations.jsonl",
     "first-data/base.pt",
     "first-data/base.npz",
-    "iteration-000/base.pt",
-    "iteration-000/pull-00/segment-001.npz",
-    "iterations.jsonl",
+    "iteration-000/pull-00/segment-000.npz",
 )
 """Files in the order in which they are written: the driver is killed as soon as one is there."""
 LIMIT_S = 600.0
@@ -33,7 +29,7 @@ OWN = {
 }
 
 
-@pytest.fixture(params=["transfer", "delta"])
+@pytest.fixture(params=["transfer", pytest.param("delta", marks=pytest.mark.slow)])
 def campaign(request, tmp_path):
     """Write the campaign file; return its folder."""
     settings = settings_with(base={**OWN, "use": request.param}, labels__settings=EXPENSIVE, labels__frames_per_task=2)
@@ -63,6 +59,7 @@ def run_until(folder, name, mark):
     assert target.exists(), (folder / f"{name}.log").read_text()
 
 
+@pytest.mark.timeout(1800)
 def test_killed_at_every_stage_of_its_start_it_ends_the_same(campaign):
     assert start(campaign, "whole").wait(LIMIT_S) == 0, (campaign / "whole.log").read_text()
     for mark in MARKS:

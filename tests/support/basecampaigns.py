@@ -12,7 +12,6 @@ from alflow.display.view import Silent
 from alflow.execution import graph
 from alflow.ledger import LedgerReader
 from alflow.runs.directory import RunDirectory
-from alflow.structures import alkane
 
 CHEAP = {"calculator": "ase.calculators.emt.EMT"}
 EXPENSIVE = {"calculator": "basecampaigns.dearer_emt"}
@@ -34,19 +33,6 @@ def dearer_emt():
                     self.results[name] = self.results[name] - 100.0
 
     return DearerEMT()
-
-
-def start_alone():
-    """Return a calculator that labels the starting structure, and nothing else."""
-    from ase.calculators.emt import EMT
-
-    class StartAlone(EMT):
-        def calculate(self, atoms=None, *arguments, **keywords):
-            if abs(atoms.positions - alkane(2).positions[0]).max() > 1e-9:
-                raise ValueError("planted")
-            super().calculate(atoms, *arguments, **keywords)
-
-    return StartAlone()
 
 
 def settings_with(**changes):
