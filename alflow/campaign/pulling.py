@@ -144,7 +144,7 @@ class _Pulling:
         The audits come first: where time or budget ends, they are what is not to be missed.
         """
         chosen, given = self._settings.selection, self._given
-        if not (chosen.audit and given.cap) and not given.audit and not given.audited_pulls:
+        if not given.audits(self._settings):
             return [], [], {}
         rule = PlausibilityRule(chosen.largest_nearest_angstrom, chosen.smallest_nearest_angstrom)
         ended = [EndedPull.of(one.spec, one.chain.segments, rule) for one in pulls]

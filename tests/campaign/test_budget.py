@@ -61,8 +61,8 @@ def test_a_budget_is_spent_and_not_overspent(finished):
     assert [record.selected for record in records] == [CAP, 4, 0]
     assert [record.audit.frames for record in records] == [AUDIT] * 3
     assert [record.last_of_budget for record in records] == [False, False, True]
-    assert [record.labels_spent for record in records] == [FIRST + BATCH - 1, FIRST + BATCH + 8, FIRST + BATCH + 13]
-    assert count(run) == records[-1].labels_spent <= budget
+    assert [record.labels_spent for record in records] == [FIRST + BATCH, FIRST + BATCH + 9, FIRST + BATCH + 14]
+    assert count(run) == records[-1].labels_spent == budget
     assert records[-1].labels == records[1].labels_spent  # the last one trains on all that was asked for
     assert found.reason.startswith(f"the budget of {budget} labels is spent ({count(run)} were asked for); the barrier")
     assert found.records == records
@@ -103,9 +103,11 @@ def test_reference_errors_are_told_with_the_end(finished):
 def test_failed_labels_count(tmp_path):
     data = settings_with(FIRST + 60, cap=20, audit=0.2).model_dump(mode="json")
     data["labels"] |= {"engine": "sleep", "max_failed_share": 1.0}
-    data["labels"]["settings"] = {"seconds_per_label": 0.0, "error_share": 0.4, "beyond_angstrom": 3.3}
+    data["labels"]["settings"] = {"seconds_per_label": 0.0, "error_share": 0.9, "beyond_angstrom": 3.6}
     data["potential"] = tomllib.loads(TINY)["potential"]
     data["sampling"].pop("coordinate_settings")
+    data["sampling"]["reference"] = False
+    data["sampling"]["pull"]["rate_angstrom_per_ps"] = 80.0
     run, _ = run_of(validate_campaign(data, "tiny"), tmp_path / "run")
     with LedgerReader.open(run.ledger) as ledger:
         counts = ledger.counts()
