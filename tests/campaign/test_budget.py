@@ -103,7 +103,7 @@ def test_reference_errors_are_told_with_the_end(finished):
 def test_failed_labels_count(tmp_path):
     data = settings_with(FIRST + 60, cap=20, audit=0.2).model_dump(mode="json")
     data["labels"] |= {"engine": "sleep", "max_failed_share": 1.0}
-    data["labels"]["settings"] = {"seconds_per_label": 0.0, "error_share": 0.9, "beyond_angstrom": 3.6}
+    data["labels"]["settings"] = {"seconds_per_label": 0.0, "error_share": 0.9, "beyond_angstrom": 4.2}
     data["potential"] = tomllib.loads(TINY)["potential"]
     data["sampling"].pop("coordinate_settings")
     data["sampling"]["reference"] = False
