@@ -52,13 +52,18 @@ class Allotment:
         """Return what audits all that was learnt: the last iteration of a budget pulls all replicas."""
         return replace(cls.whole(settings, settings.sampling.replicas.certify), cap=0)
 
+    def audits(self, settings: CampaignSettings) -> bool:
+        """Say whether the ensemble of the iteration is audited, or has frames assessed that are audited with it."""
+        return bool(self.audit or self.audited_pulls or (self.cap and settings.selection.audit))
+
     def labels(self, plan: Plan, iteration: int) -> int:
         """Return how many labels that is at most."""
-        settings = plan.settings
-        picked = self.cap * (1 + settings.augmentation.copies)
+        return self.cap * (1 + plan.settings.augmentation.copies) + self.of_audit(plan, iteration)
+
+    def of_audit(self, plan: Plan, iteration: int) -> int:
+        """Return how many of them are the audit's."""
         around = self.audited_pulls * AROUND_THE_BREAK * len(plan.systems)
-        audited = bool(self.audit or around)
-        return picked + self.audit + around + audited * starts(plan, iteration)
+        return self.audit + around + self.audits(plan.settings) * starts(plan, iteration)
 
 
 def starts(plan: Plan, iteration: int) -> int:
@@ -93,7 +98,7 @@ def allot(plan: Plan, spent: int, iteration: int, replicas: int) -> Allotment:
     if budget is None:
         return full
     left, closing = max(budget - spent, 0), Allotment.closing(settings)
-    own = replace(full, cap=0).labels(plan, iteration)
+    own = full.of_audit(plan, iteration)
     kept = closing.labels(plan, iteration + 1) if iteration + 1 < settings.iterations else 0
     places = (left - own - kept) // (1 + settings.augmentation.copies)
     if places >= 1:

@@ -40,6 +40,7 @@ def commit(campaign: Campaign, references: References, iteration: int, ensemble:
     record = _record(campaign, references, iteration, ensemble, pulled)
     campaign.run.commit(record)
     campaign.view.records = list(campaign.run.records())
+    campaign.view.labels_spent = record.labels_spent or 0
     campaign.seconds, campaign.counted = {}, campaign.graph.counts.copy()
     if iteration == 0:
         _write_forecast(campaign, record)

@@ -98,8 +98,9 @@ def launch(
         place.opened()
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
-        budget = settings.labels.budget or 0
-        view = View(settings.name, iterations=settings.iterations, records=list(run.records()), labels_budget=budget)
+        view = View(settings.name, iterations=settings.iterations, records=list(run.records()))
+        view.labels_budget = settings.labels.budget or 0
+        view.labels_spent = next((one.labels_spent or 0 for one in reversed(view.records)), 0)
         ticker = Ticker(view, display, run, lock)
         clean_up(run.path, run.events, place.config.executors, place.parsl)
         events = EventLog(run.events)

@@ -145,7 +145,7 @@ class _Pulling:
         The audits come first: where time or budget ends, they are what is not to be missed.
         """
         chosen, given = self._settings.selection, self._given
-        if not (chosen.audit and given.cap) and not given.audit and not given.audited_pulls:
+        if not given.audits(self._settings):
             return [], [], {}
         ended = [EndedPull.of(one.spec, one.chain.segments, plausibility_of(chosen, one.spec)) for one in pulls]
         self._assessor.starts = self._starts(ended)

@@ -58,6 +58,8 @@ class Ticker:
             self.display.update(self.view)
         if now - self.written > STATUS_SECONDS:
             self.written = now
+            if self.view.labels_budget:
+                self.view.labels_spent = self.farm.spent()
             self.write_status("running")
 
     def _read(self) -> None:
@@ -77,8 +79,6 @@ class Ticker:
         assert self.graph is not None
         if self.farm is not None:
             self._read()
-            if self.view.labels_budget:
-                self.view.labels_spent = self.farm.spent()
         view = self.view
         status = DriverStatus(
             state=state,

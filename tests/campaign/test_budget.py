@@ -1,5 +1,6 @@
 """A budget of labels: never overspent, shared out so that what is learnt is audited, and an end with its reason."""
 
+import itertools
 import json
 import tomllib
 
@@ -15,7 +16,9 @@ from alflow.campaign.launch import launch
 from alflow.campaign.plan import make_plan
 from alflow.config.load import to_toml, validate_campaign
 from alflow.display.view import Silent
-from alflow.errors import ConfigError
+from alflow.errors import ConfigError, LabelError
+from alflow.farm.farm import LabelFarm
+from alflow.labeling.engines.sleep import SleepEngine
 from alflow.ledger import LedgerReader
 from alflow.runs.directory import RunDirectory
 from alflow.runs.status import read_status
@@ -61,8 +64,8 @@ def test_a_budget_is_spent_and_not_overspent(finished):
     assert [record.selected for record in records] == [CAP, 4, 0]
     assert [record.audit.frames for record in records] == [AUDIT] * 3
     assert [record.last_of_budget for record in records] == [False, False, True]
-    assert [record.labels_spent for record in records] == [FIRST + BATCH - 1, FIRST + BATCH + 8, FIRST + BATCH + 13]
-    assert count(run) == records[-1].labels_spent <= budget
+    assert [record.labels_spent for record in records] == [FIRST + BATCH, FIRST + BATCH + 9, FIRST + BATCH + 14]
+    assert count(run) == records[-1].labels_spent == budget
     assert records[-1].labels == records[1].labels_spent  # the last one trains on all that was asked for
     assert found.reason.startswith(f"the budget of {budget} labels is spent ({count(run)} were asked for); the barrier")
     assert found.records == records
@@ -100,17 +103,30 @@ def test_reference_errors_are_told_with_the_end(finished):
     assert f"{last.barrier_error_ev.mean:+.3f}" in found.reason
 
 
-def test_failed_labels_count(tmp_path):
-    data = settings_with(FIRST + 60, cap=20, audit=0.2).model_dump(mode="json")
-    data["labels"] |= {"engine": "sleep", "max_failed_share": 1.0}
-    data["labels"]["settings"] = {"seconds_per_label": 0.0, "error_share": 0.4, "beyond_angstrom": 3.3}
-    data["potential"] = tomllib.loads(TINY)["potential"]
-    data["sampling"].pop("coordinate_settings")
+def test_failed_labels_count(tmp_path, monkeypatch):
+    """One of four labels fails, all trajectories hold."""
+    bad, seen, request, compute = set(), itertools.count(), LabelFarm.request, SleepEngine.compute
+
+    def requesting(self, frames, origins):
+        bad.update(one.tobytes() for one in frames.positions if next(seen) % 4 == 3)
+        request(self, frames, origins)
+
+    def computing(self, composition, positions, start=None):
+        if positions.tobytes() in bad:
+            raise LabelError("not-converged", "It is one of four.")
+        return compute(self, composition, positions, start)
+
+    monkeypatch.setattr(LabelFarm, "request", requesting)
+    monkeypatch.setattr(SleepEngine, "compute", computing)
+    data = tomllib.loads(TINY) | {"iterations": 9, "augmentation": {"copies": 0}}
+    data["labels"] = {"engine": "sleep", "guard": False, "max_failed_share": 1.0, "budget": FIRST + 60}
+    data["selection"] = {"threshold": "calibrated", "cap_order": "diverse", "cap": 20, "audit": 0.2}
     run, _ = run_of(validate_campaign(data, "tiny"), tmp_path / "run")
     with LedgerReader.open(run.ledger) as ledger:
         counts = ledger.counts()
-    assert counts.failed > 2
+    assert counts.failed > 5
     assert count(run) == counts.labelled + counts.failed == run.records()[-1].labels_spent <= FIRST + 60
+    assert run.records()[-1].last_of_budget
 
 
 PLANS = {

@@ -44,7 +44,7 @@ class Slow:
     """Workers of this process that keep some labels until their iteration, or the one after, has gone on without."""
 
     def __init__(self):
-        self.until, self.seen = {}, set()
+        self.until, self.seen, self.gone = {}, set(), False
 
     def request(self, run, frames, origins):
         """Note which of the labels asked for are slow."""
@@ -59,7 +59,7 @@ class Slow:
     def wait(self, positions):
         """Wait as long as the label takes."""
         path, limit = self.until.get(positions.tobytes()), time.monotonic() + LIMIT_S
-        while path is not None and not path.exists() and time.monotonic() < limit:
+        while path is not None and not path.exists() and not self.gone and time.monotonic() < limit:
             time.sleep(0.01)
 
 
@@ -215,7 +215,9 @@ def killed_at(slow, monkeypatch, settings, path, moment):
 
     def closing(graph, ledger, events, write_status, state):
         ledger._connection.close()
+        slow.gone = True
         graph.close()
+        slow.gone = False
         events.close()
 
     slow.seen.clear()
