@@ -42,8 +42,8 @@ def nearest_distances(positions: FloatArray) -> FloatArray:
 def plausible(positions: FloatArray, rule: PlausibilityRule) -> BoolArray:
     """Return which frames hold finite positions and nearest-neighbour distances within the bounds.
 
-    Assumes a bonded system: each atom has a neighbour within bonding reach, but those that the event lets go of. A structure of one atom only has to be
-    finite.
+    Assumes a bonded system: each atom has a neighbour within bonding reach, but those that the event lets go of. A
+    structure of one atom only has to be finite.
 
     Args:
         positions: (F, A, 3) Å.

@@ -301,8 +301,8 @@ def with_absolute_paths(text: str, folder: Path) -> str:
         output = OUTPUT_FILES.match(line)
         if output:
             raise ValueError(
-                f"line {number} of the configuration of Colvars: {output[1]} is for files or scripts outside of the run "
-                "directory; leave it out: variables, bias and work are recorded"
+                f"line {number} of the configuration of Colvars: {output[1]} is for files or scripts outside of the "
+                "run directory; leave it out: variables, bias and work are recorded"
             )
         found = INPUT_FILES.match(line)
         if found and not line.lstrip().startswith("#"):

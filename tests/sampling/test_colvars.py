@@ -85,6 +85,23 @@ OTHERS = {
             "bias_temperature_k": 3000.0, **GRID,
         },
     },
+    "hills-beside-the-grid": {
+        "variables": BOND,
+        "bias": {
+            "kind": "metadynamics", "hill_height_ev": 0.05, "hill_width": 0.1, "hill_every": 10,
+            "lower": 1.45, "upper": 1.55, "spacing": 0.05,
+        },
+        "pull": HOT,
+    },
+    "hills-without-a-grid": {
+        "bias": {
+            "kind": "colvars",
+            "text": TEXT[: TEXT.index("harmonic")]
+            + "metadynamics {\n  colvars bond\n  hillWeight 0.05\n  gaussianSigmas 0.1\n  newHillFrequency 10\n"
+            "  useGrids off\n}\n",
+        },
+        "pull": HOT,
+    },
 }  # fmt: skip
 
 
