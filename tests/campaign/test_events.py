@@ -8,6 +8,7 @@ from basecampaigns import fail_at_call, run, settings_with
 
 from alflow.campaign.plan import make_plan
 from alflow.errors import CampaignError
+from alflow.report.report import write_report
 from alflow.runs.directory import RunDirectory, load_segment
 
 BOND = [{"name": "bond", "distance": [0, 1]}]
@@ -65,6 +66,13 @@ def test_work_is_paired_with_that_of_the_label_engine(tmp_path):
     assert record.barrier_error_ev.values == tuple(pulled - reference for pulled, reference in pairs)
     assert all(math.isfinite(value) for value in record.barrier_error_ev.values)
     assert record.selected > 0
+    write_report(RunDirectory(tmp_path / "run"), tell=pytest.fail)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "transfer (Å)" in page
+    assert "Å apart" not in page
+    chosen = (tmp_path / "run" / "iteration-000" / "selected.xyz").read_text()
+    assert " coordinate=" in chosen
+    assert "distance_angstrom" not in chosen
 
 
 def test_windows_are_pulls_of_their_own_and_keep_their_place(tmp_path):
@@ -80,6 +88,8 @@ def test_windows_are_pulls_of_their_own_and_keep_their_place(tmp_path):
         energy = np.concatenate([part.bias_energy for part in recorded])
         assert set(target[10:]) == {centre}
         np.testing.assert_allclose(energy[10:], 5.0 * (variables[10:] - centre) ** 2, atol=1e-10)
+    write_report(RunDirectory(tmp_path / "run"), tell=pytest.fail)
+    assert "Energy of the bias along its first variable" in (tmp_path / "run" / "report.html").read_text()
     (record,) = RunDirectory(tmp_path / "run").records()
     assert all(math.isnan(value) for value in record.barrier_ev.values)  # a window does no work
 
@@ -108,6 +118,31 @@ def test_a_torsion_of_butane_turns_with_dftb3(tmp_path):
     assert angles[0] == pytest.approx(180.0, abs=10.0)
     assert angles[-1] < 165.0
     assert np.abs(np.diff(angles)).max() < 10.0  # no jump at 180°
+
+
+BAD = {
+    "words": (
+        'kind = "colvars"\ntext = "colvar {\\n  name d\\n  distance {\\n  }\\n}\\n"',
+        "",
+        "Colvars has to accept",
+    ),
+    "no-such-atom": ('kind = "steered"\nto = 2.0\nforce_constant = 9.0', "distance = [0, 99]", "counted from 0 to 7"),
+    "far": ('kind = "steered"\nfrom = 9.0\nto = 2.0\nforce_constant = 9.0', "distance = [0, 1]", "the centre 9"),
+    "hills": ('kind = "metadynamics"', "distance = [0, 1]", "hill_height_ev: this key is required"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_event_ends_with_a_sentence_and_exit_code_2(alflow, tiny_file, name):
+    bias, variable, words = BAD[name]
+    variables = f'[[sampling.variables]]\nname = "d"\n{variable}\n' if variable else ""
+    tiny_file.write_text(f"{tiny_file.read_text()}\n{variables}[sampling.bias]\n{bias}\n")
+    code, out, err = alflow("run", tiny_file, "--site", "local")
+    told = " ".join((out + err).split())
+    assert code == 2, told
+    assert words in told
+    assert "Traceback" not in told
+    assert not any("parsl" in path.name for path in tiny_file.parent.rglob("*"))
 
 
 def test_settings_of_an_event_are_written_and_read_again(tmp_path):
