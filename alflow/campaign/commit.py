@@ -23,7 +23,7 @@ from alflow.files.whole import write_atomically
 from alflow.runs.audits import load_audits, save_audit
 from alflow.runs.events import read_events
 from alflow.runs.records import AuditRecord, BarrierCorrection, IterationRecord
-from alflow.runs.xyz import write_selected
+from alflow.runs.xyz import COORDINATE, DISTANCE, write_selected
 
 
 def commit(campaign: Campaign, references: References, iteration: int, ensemble: Trained, pulled: Pulled) -> None:
@@ -36,7 +36,8 @@ def commit(campaign: Campaign, references: References, iteration: int, ensemble:
     by_energy = chosen.spread_of == "energy" and chosen.threshold != "calibrated"
     name = "spread_ev" if by_energy else "spread_ev_per_angstrom"
     picked = [(pull.spec.steering.molecule, pull.selected) for pull in pulled.pulls]
-    write_selected(campaign.run.iteration(iteration) / "selected.xyz", picked, name)
+    along = DISTANCE if campaign.settings.sampling.bias is None else COORDINATE
+    write_selected(campaign.run.iteration(iteration) / "selected.xyz", picked, name, along)
     record = _record(campaign, references, iteration, ensemble, pulled)
     campaign.run.commit(record)
     campaign.view.records = list(campaign.run.records())

@@ -27,6 +27,7 @@ Values = tuple[float, ...]
 
 INPUT_FILES = re.compile(r"^(\s*)(\w*File|inputPrefix)(\s+)(\S+)(.*)$", re.IGNORECASE)
 OUTPUT_FILES = re.compile(r"^\s*(\w*outputFile\w*|replicasRegistry|scriptedColvarForces)\b", re.IGNORECASE)
+NO_GRIDS = re.compile(r"^\s*useGrids\s+(off|no|false)\b", re.IGNORECASE)
 ATOM_NUMBERS = re.compile(r"\batomNumbers\s+\{?([\d\s]+)", re.IGNORECASE)
 ATOM_RANGES = re.compile(r"\batomNumbersRange\s+(\d+)-(\d+)", re.IGNORECASE)
 
@@ -294,15 +295,20 @@ def with_absolute_paths(text: str, folder: Path) -> str:
     """Return a configuration of Colvars whose files are named from the root.
 
     Raises:
-        ValueError: it would write or read elsewhere than a trajectory may.
+        ValueError: it would write elsewhere than a trajectory may, or could not be cut.
     """
     lines = []
     for number, line in enumerate(text.splitlines(), 1):
         output = OUTPUT_FILES.match(line)
         if output:
             raise ValueError(
-                f"line {number} of the configuration of Colvars: {output[1]} is for files or scripts outside of the run "
-                "directory; leave it out: variables, bias and work are recorded"
+                f"line {number} of the configuration of Colvars: {output[1]} is for files or scripts outside of the "
+                "run directory; leave it out: variables, bias and work are recorded"
+            )
+        if NO_GRIDS.match(line):
+            raise ValueError(
+                f"line {number} of the configuration of Colvars: a metadynamics without grids loses its hills where a "
+                "trajectory is cut into segments; leave useGrids out"
             )
         found = INPUT_FILES.match(line)
         if found and not line.lstrip().startswith("#"):

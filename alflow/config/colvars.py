@@ -29,7 +29,7 @@ class ByColvarsSettings(Settings):
 
     variables: tuple[VariableSettings, ...] = ()
     """Collective variables; none where the bias has a configuration of Colvars."""
-    bias: Annotated[SerializeAsAny[BiasSettings], OneOfTheBiases()]
+    bias: Annotated[SerializeAsAny[BiasSettings], OneOfTheBiases()] = BiasSettings(kind="none")
     """What acts on them."""
     window: int = 0
     """Which of the windows of an umbrella bias."""
@@ -113,7 +113,7 @@ def with_steps_of_bias(sampling: Mapping[str, Any]) -> Mapping[str, Any]:
     bias = sampling.get("bias")
     if bias is None:
         return sampling
-    given = {"coordinate": BY_COLVARS, "coordinate_settings": {"bias": bias}, **sampling}
+    given = {"coordinate": BY_COLVARS, **sampling}
     steps = bias.get("steps") if isinstance(bias, Mapping) else getattr(bias, "steps", None)
     pull = sampling.get("pull", {})
     if steps is None or not isinstance(pull, Mapping):

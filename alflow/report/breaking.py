@@ -10,7 +10,7 @@ from ase.formula import Formula
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from alflow.structures import LOOSE_BOND_FACTOR, bonds, heavy_bonds
+from alflow.structures import BOND_FACTOR, LOOSE_BOND_FACTOR, bonds, heavy_bonds
 from alflow.types import FloatArray, IntArray
 
 
@@ -38,6 +38,14 @@ def first_break(numbers: IntArray, positions: FloatArray) -> Break | None:
         return None
     left, right = pairs[columns[0]].tolist()
     return Break(int(rows[0]), (left, right))
+
+
+def bonds_formed(numbers: IntArray, positions: FloatArray) -> tuple[tuple[int, int], ...]:
+    """Return the pairs that are bonded in the last frame of a trajectory, (F, A, 3) Å, and were apart in the first."""
+    loose = {tuple(pair) for pair in bonds(numbers, positions[0]).tolist()}
+    return tuple(
+        (one, other) for one, other in bonds(numbers, positions[-1], BOND_FACTOR).tolist() if (one, other) not in loose
+    )
 
 
 def fragments(numbers: IntArray, positions: FloatArray) -> tuple[str, ...]:

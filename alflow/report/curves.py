@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from alflow.campaign.plan import Plan, make_plan
-from alflow.report.figures import SpreadCurve, WorkCurve, work_figure
+from alflow.config.campaign import CampaignSettings
+from alflow.config.colvars import ByColvarsSettings
+from alflow.report.figures import SPRING, WORK, SpreadCurve, WorkCurve, work_figure
 from alflow.runs.directory import RunDirectory, load_segment, stored_array
 from alflow.runs.records import Estimate, IterationRecord
 from alflow.types import FloatArray, Segment
 
-_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\bdistance_angstrom=(\S+) .*\bspread_ev\w*=(\S+)")
+_CHOSEN = re.compile(r"\bpull=(\d+) step=(\d+) .*\b(?:distance_angstrom|coordinate)=(\S+) .*\bspread_ev\w*=(\S+)")
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:
@@ -58,24 +60,40 @@ def number_of(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def work_curve(folder: Path, label: str) -> WorkCurve:
-    """Return the work of the spring against its target distance."""
+def axis_of(settings: CampaignSettings) -> str:
+    """Return what the coordinate of a campaign is called on an axis, with its unit."""
+    by_colvars = settings.sampling.coordinate_settings
+    if isinstance(by_colvars, ByColvarsSettings):
+        return f"{by_colvars.names[0]} ({by_colvars.unit})"
+    return SPRING
+
+
+def work_curve(folder: Path, label: str, along: str = SPRING) -> WorkCurve:
+    """Return the work of what steers against its target; the energy of a bias that does none, against its variable."""
     ends = in_order(folder.glob("segment-*.npz"))[-1:]
     stopped = "".join(load_segment(path).stopped for path in ends)
-    return WorkCurve(label, column(folder, "target"), column(folder, "work"), stopped)
+    target, work = column(folder, "target"), column(folder, "work")
+    if len(work) and not np.isfinite(work).any():
+        energy = column(folder, "bias_energy")
+        return WorkCurve(label, column(folder, "coordinate"), energy, stopped, along, "energy of the bias (eV)")
+    what = WORK if along == SPRING else "work of the restraints (eV)"
+    place = target if np.isfinite(target).any() or not len(target) else column(folder, "coordinate")
+    return WorkCurve(label, place, work, stopped, along, what)
 
 
 def work_curves(run: RunDirectory, pull: int = 0) -> list[WorkCurve]:
     """Return the work curves of one pull of the plan, an iteration each."""
+    along = axis_of(run.settings())
     return [
-        work_curve(pull_folder(run, record.iteration, pull), f"iteration {record.iteration}")
+        work_curve(pull_folder(run, record.iteration, pull), f"iteration {record.iteration}", along)
         for record in run.records()
     ]
 
 
 def reference_curves(run: RunDirectory, pull: int = 0, label: str = "reference") -> list[WorkCurve]:
     """Return the work curve of the reference of one pull of the plan; empty if there is none yet."""
-    curves = [work_curve(folder, label) for folder in reference_folders(run) if number_of(folder) == pull][:1]
+    along = axis_of(run.settings())
+    curves = [work_curve(folder, label, along) for folder in reference_folders(run) if number_of(folder) == pull][:1]
     return [curve for curve in curves if len(curve.work)]
 
 
@@ -102,10 +120,12 @@ def chosen_frames(run: RunDirectory, iteration: int) -> list[Chosen]:
 def spread_curve(run: RunDirectory, iteration: int, threshold: float, pull: int = 0) -> SpreadCurve:
     """Return the spread of the energy along one pull of an iteration, and the frames chosen from it."""
     folder = pull_folder(run, iteration, pull)
-    steps, distance, spread = (column(folder, name) for name in ("steps", "target", "spread"))
+    along = axis_of(run.settings())
+    place = "target" if along == SPRING else "coordinate"
+    steps, distance, spread = (column(folder, name) for name in ("steps", place, "spread"))
     rows = np.searchsorted(steps, [frame.step for frame in chosen_frames(run, iteration) if frame.pull == pull])
     rows = rows[rows < len(steps)]
-    return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows])
+    return SpreadCurve(f"iteration {iteration}", distance, spread, threshold, distance[rows], spread[rows], along)
 
 
 def by_pull(plan: Plan, records: Sequence[IterationRecord], estimates: Sequence[Estimate | None]) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from alflow.structures import bonds
 from alflow.types import FloatArray, IntArray
 from alflow.units import KCAL_PER_MOL_IN_EV
 
+SPRING, WORK = "spring distance (Å)", "work of the spring (eV)"
 LEGEND = {"fontsize": 8, "frameon": False}
 POINTS = 500
 """Points that a curve is drawn with at most."""
@@ -34,11 +35,15 @@ class WorkCurve:
 
     label: str
     distance: FloatArray
-    """(F,) Å between the pulled atoms, or the spring's target."""
+    """(F,) Å between the pulled atoms, or the spring's target; of a bias, its centre or the variable."""
     work: FloatArray
     """(F,) eV."""
     stopped: str = ""
     """Why the pull was cut short, if it was."""
+    along: str = SPRING
+    """What the distance is, with its unit."""
+    what: str = WORK
+    """What the work is, with its unit."""
 
     @property
     def barrier(self) -> float:
@@ -61,6 +66,12 @@ class SpreadCurve:
     """(S,) Å."""
     chosen_spread: FloatArray
     """(S,) eV."""
+    along: str = SPRING
+    """What the distance is, with its unit."""
+
+
+def _first(words: Iterable[str], otherwise: str) -> str:
+    return next(iter(words), otherwise)
 
 
 def thinned(array: FloatArray) -> FloatArray:
@@ -84,8 +95,8 @@ def draw_work_curves(axes: Axes, curves: Sequence[WorkCurve], references: Sequen
     for reference in references:
         distance, work = thinned(reference.distance), thinned(reference.work)
         axes.plot(distance, work, color="black", lw=width, ls="--", zorder=1.5 if crowd else 2.0, label=reference.label)
-    axes.set_xlabel("spring distance (Å)")
-    axes.set_ylabel("work of the spring (eV)")
+    axes.set_xlabel(_first((curve.along for curve in (*curves, *references)), SPRING))
+    axes.set_ylabel(_first((curve.what for curve in (*curves, *references)), WORK))
     if crowd:
         words = f"{len(curves)} pulls, {len(references)} references"
         axes.legend(handles=[], title=words, title_fontsize=8, loc="upper left", **LEGEND)
@@ -184,7 +195,7 @@ def draw_spreads(axes: Axes, curves: Sequence[SpreadCurve]) -> None:
         axes.plot(curve.chosen_distance, curve.chosen_spread, "o", ms=4, mec="black", mew=0.4, color=colour)
     if any((curve.spread > 0).any() for curve in curves):
         axes.set_yscale("log")
-    axes.set_xlabel("spring distance (Å)")
+    axes.set_xlabel(_first((curve.along for curve in curves), SPRING))
     axes.set_ylabel("spread of the members (eV)")
     axes.legend(**LEGEND)
 

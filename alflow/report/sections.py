@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from alflow.report import curves as summary
 from alflow.report import figures, page
-from alflow.report.breaking import first_break, fragments, telling_rows
+from alflow.report.breaking import bonds_formed, first_break, fragments, telling_rows
 from alflow.report.rundata import RunData
 from alflow.runs.records import IterationRecord, estimate_text
 from alflow.types import FloatArray, IntArray
@@ -181,14 +181,18 @@ def work(data: RunData) -> str:
         for right in rest:
             folders = [summary.pull_folder(data.run, data.last.iteration, spec.index) for spec in data.pulls]
             named = zip(folders, data.pulls, strict=True)
-            curves = [summary.work_curve(folder, spec.name) for folder, spec in named]
+            along = summary.axis_of(data.settings)
+            curves = [summary.work_curve(folder, spec.name, along) for folder, spec in named]
             references = [one for spec in data.pulls for one in summary.reference_curves(data.run, spec.index, "")]
             figures.draw_work_curves(right, curves, references)
             right.set_title(f"all pulls of iteration {data.last.iteration}, references dashed", fontsize=9)
 
-    return page.figure(
-        draw, "Work done by the spring against its rest length, light to dark in time; reference in black."
-    )
+    bias = data.settings.sampling.bias
+    words = "Work done by the spring against its rest length"
+    if bias is not None:
+        words = "Work done by the restraints against the first one's centre"
+        words = words if bias.does_work else "Energy of the bias along its first variable"
+    return page.figure(draw, f"{words}, light to dark in time; reference in black.")
 
 
 def snapshots(data: RunData) -> str:
@@ -204,7 +208,7 @@ def snapshots(data: RunData) -> str:
 
     def draw(figure: Figure) -> None:
         for axes, row in zip(figure.subplots(2, -(-len(rows) // 2)).ravel(), rows, strict=False):
-            title = f"step {steps[row]:.0f}, {distance[row]:.2f} Å apart"
+            title = f"step {steps[row]:.0f}, {_place(data, distance[row])}"
             figures.draw_molecule(axes, molecule.numbers, positions[row], molecule.steered, title)
         for axes in figure.axes[len(rows) :]:
             axes.set_axis_off()
@@ -212,9 +216,18 @@ def snapshots(data: RunData) -> str:
     return page.figure(draw, _breaking_words(molecule.numbers, positions, steps, data), (10.0, 3.6))
 
 
+def _place(data: RunData, value: float) -> str:
+    """Return where a frame is on its way, for people."""
+    name, unit = data.pulls[0].molecule.variable
+    return f"{value:.2f} Å apart" if data.settings.sampling.bias is None else f"{name} {value:.2f} {unit}"
+
+
 def _breaking_words(numbers: IntArray, positions: FloatArray, steps: FloatArray, data: RunData) -> str:
     name, broken = data.pulls[0].name, first_break(numbers, positions)
     left = " + ".join(fragments(numbers, positions[-1]))
+    formed = bonds_formed(numbers, positions)
+    if formed:
+        left += f" (bonds formed: {', '.join(f'{one} and {other}' for one, other in formed)})"
     where = f"{name}, iteration {data.last.iteration}"
     if broken is None:
         return f"{where}: no bond between heavy atoms broke. At the end: {left}."
@@ -284,7 +297,7 @@ def selection(data: RunData) -> str:
     else:
         words = (
             f"A frame counts as new when the spread of the {chosen.spread_of} is above a threshold: {rule}. It is kept "
-            f"when distance and energy differ from the last one kept by more than "
+            f"when {data.pulls[0].molecule.variable[0]} and energy differ from the last one kept by more than "
             f"{chosen.similarity_distance_angstrom:g} Å and "
             f"{chosen.similarity_energy_ev:.3g} eV, and when no atom is far from all others or on top of another. At "
             f"most {chosen.cap} frames an iteration: {ORDERS[chosen.cap_order]}."
@@ -337,7 +350,10 @@ def _chosen(data: RunData, unit: str) -> str:
         rows.append((frame.pull, frame.step, f"{frame.coordinate:.3f}", f"{frame.spread:.2g}", ratio))
     more = f" The first {LISTED_FRAMES} of {len(frames)}." if len(frames) > LISTED_FRAMES else ""
     words = page.paragraph(f"Selected in iteration {last.iteration}.{more}")
-    return words + page.table(("pull", "step", "distance (Å)", f"spread ({unit})", "of the threshold"), rows)
+    return words + page.table(
+        ("pull", "step", "{} ({})".format(*data.pulls[0].molecule.variable), f"spread ({unit})", "of the threshold"),
+        rows,
+    )
 
 
 def _or_nan(value: float | None) -> float:

@@ -12,6 +12,8 @@ from alflow.files.targets import replacing
 from alflow.structures.extxyz import extxyz_frame
 from alflow.types import Frames, Segment, SelectedFrame
 
+DISTANCE, COORDINATE = "distance_angstrom", "coordinate"
+"""What the coordinate is called in files: of two atoms pulled apart, and of variables, whose unit the settings say."""
 TRAJECTORY_STRIDE = 10
 """Recorded frames per frame written; all of them are in the segments' ``.npz`` files."""
 
@@ -26,11 +28,15 @@ def write_trajectory(path: Path, segments: Sequence[Segment], stride: int = TRAJ
 
 
 def _frame(segment: Segment, row: int) -> str:
+    along = {"target_distance_angstrom": segment.target[row], DISTANCE: segment.coordinate[row]}
+    if segment.variables is not None and segment.bias_energy is not None:
+        along = {"target": segment.target[row], COORDINATE: segment.coordinate[row]}
+        along |= {f"variable_{number}": value for number, value in enumerate(segment.variables[row])}
+        along["bias_energy_ev"] = segment.bias_energy[row]
     info = {
         "step": int(segment.steps[row]),
         "time_fs": float(segment.time[row]),
-        "target_distance_angstrom": float(segment.target[row]),
-        "distance_angstrom": float(segment.coordinate[row]),
+        **{name: float(value) for name, value in along.items()},
         "potential_energy_ev": float(segment.energy[row]),
         "work_ev": float(segment.work[row]),
         "spread_ev": float(segment.spread[row]),
@@ -41,7 +47,10 @@ def _frame(segment: Segment, row: int) -> str:
 
 
 def write_selected(
-    path: Path, picked: Iterable[tuple[Frames, Sequence[SelectedFrame]]], spread: str = "spread_ev"
+    path: Path,
+    picked: Iterable[tuple[Frames, Sequence[SelectedFrame]]],
+    spread: str = "spread_ev",
+    coordinate: str = DISTANCE,
 ) -> None:
     """Write the frames that were selected in an iteration, and why: their spread, under a name that says its unit.
 
@@ -49,16 +58,17 @@ def write_selected(
         path: of the file.
         picked: the molecule (any frames of it) and the selected frames of each pull.
         spread: name of the spread.
+        coordinate: name of the coordinate.
     """
-    _write(path, [_selected(molecule, frame, spread) for molecule, frames in picked for frame in frames])
+    _write(path, [_selected(molecule, frame, spread, coordinate) for molecule, frames in picked for frame in frames])
 
 
-def _selected(molecule: Frames, frame: SelectedFrame, spread: str) -> str:
+def _selected(molecule: Frames, frame: SelectedFrame, spread: str, coordinate: str) -> str:
     info = {
         "pull": frame.pull,
         "step": frame.step,
         "potential_energy_ev": frame.energy,
-        "distance_angstrom": frame.coordinate,
+        coordinate: frame.coordinate,
         spread: frame.spread,
         "charge": molecule.charge,
     }

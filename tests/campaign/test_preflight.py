@@ -19,18 +19,21 @@ def plan_of(order):
     return make_plan(validate_campaign(settings, "tiny"))
 
 
-def falling(plan):
-    """Return the plan with a coordinate that falls in the place of its own."""
-    steering = SimpleNamespace(bind=lambda _: SimpleNamespace(planned_change=lambda _: -2.0))
+def changing(plan, by):
+    """Return the plan with a coordinate that changes by so much in the place of its own."""
+    steering = SimpleNamespace(kind="angle", settings=None)
+    steering.bind = lambda _: SimpleNamespace(planned_change=lambda _: by, unit="°")
+    steering.in_window = lambda _: steering
     pulls = tuple(replace(spec, molecule=replace(spec.molecule, steering=steering)) for spec in plan.pulls)
     return replace(plan, pulls=pulls)
 
 
-def test_progress_is_of_coordinates_that_grow():
+def test_progress_is_of_coordinates_that_are_taken_somewhere():
     assert check_campaign(plan_of("progress")).theory
-    with pytest.raises(ConfigError, match="'progress' is for coordinates that grow; that of C2 replica 0"):
-        check_campaign(falling(plan_of("progress")))
-    assert check_campaign(falling(plan_of("spread"))).theory
+    assert check_campaign(changing(plan_of("progress"), -2.0)).theory
+    with pytest.raises(ConfigError, match="'progress' is for coordinates that are taken from one place to another; th"):
+        check_campaign(changing(plan_of("progress"), 0.0))
+    assert check_campaign(changing(plan_of("spread"), 0.0)).theory
 
 
 def test_a_start_that_cannot_be_labelled_is_named():

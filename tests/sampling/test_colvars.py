@@ -1,11 +1,14 @@
 """Variables and biases by Colvars: cut without a seam, equal to the pull by `fix smd`, and recorded in full."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from alflow.config.campaign import SamplingSettings
 from alflow.config.plugins import COORDINATES, find_installed
 from alflow.config.sampling import PullSettings
+from alflow.labeling import make_engine
 from alflow.sampling.coordinates.colvars import next_to, ticks_per_fs
 from alflow.sampling.coordinates.distance import Distance
 from alflow.sampling.lammps import Simulation
@@ -85,6 +88,14 @@ OTHERS = {
             "bias_temperature_k": 3000.0, **GRID,
         },
     },
+    "hills-beside-the-grid": {
+        "variables": BOND,
+        "bias": {
+            "kind": "metadynamics", "hill_height_ev": 0.05, "hill_width": 0.1, "hill_every": 10,
+            "lower": 1.45, "upper": 1.55, "spacing": 0.05,
+        },
+        "pull": HOT,
+    },
 }  # fmt: skip
 
 
@@ -156,6 +167,26 @@ def test_the_pull_of_a_distance_is_that_of_the_spring():
     np.testing.assert_allclose(by_colvars.coordinate, by_smd.coordinate, atol=1e-12)
     np.testing.assert_allclose(by_colvars.work, by_smd.work, atol=1e-9)
     np.testing.assert_allclose(by_colvars.target + spring.growth * (by_colvars.steps < 0), by_colvars.target)
+
+
+def test_with_dftb3_the_pull_of_a_distance_is_that_of_the_spring_too():
+    """The work at the end, which is the barrier, within 1 meV: it is equal to 1e-7 eV."""
+    engine = make_engine("dftb3", {})
+    pull = PullSettings(steps=60, rate_angstrom_per_ps=40.0)
+    begin = initial_state(ETHANE, 10.0, np.random.default_rng(1))
+    spring = Distance(ETHANE.numbers, (0, 1), pull)
+    ended = []
+    for steering in (spring, None):
+        to = float(spring.value(START[None])[0]) + spring.planned_change(60)
+        settings = settings_of({"variables": BOND, "bias": {"kind": "steered", "to": to, "force_constant": 10.0}})
+        acting = steering or steering_of(settings)
+        model = partial(engine.compute, ETHANE.composition)
+        state = start_pull(begin, acting)
+        ended.append(pull_segment(model, ETHANE.composition, state, acting, settings.pull, steps=60))
+    one, other = ended
+    assert one.work[-1] > 0.5
+    np.testing.assert_allclose(other.work, one.work, atol=1e-7)
+    np.testing.assert_allclose(other.forces, one.forces, atol=1e-6)
 
 
 def test_the_work_is_that_of_colvars_own_sum():

@@ -24,7 +24,8 @@ from alflow.types import FloatArray
 
 SILENT = "colvarsTrajFrequency 0\ncolvarsRestartFrequency 0\n"
 """Of what Colvars would write by itself, nothing is needed."""
-OWN_TIMES = ("extendedTimeConstant", "extendedLangevinDamping")
+KEPT = "keepHills on"
+"""Otherwise the state of a metadynamics loses the hills that are on no grid."""
 DEFAULT_TIME_CONSTANT_FS = 200.0
 
 
@@ -147,7 +148,7 @@ def _restraints(
 def _metadynamics(names: Sequence[str], bias: MetadynamicsSettings) -> list[str]:
     sigmas = " ".join(repr(width) for width in bias.hill_width)
     own = ["name metadynamics", "colvars " + " ".join(names), f"hillWeight {bias.hill_height_ev!r}"]
-    own += [f"gaussianSigmas {sigmas}", f"newHillFrequency {bias.hill_every}"]
+    own += [f"gaussianSigmas {sigmas}", f"newHillFrequency {bias.hill_every}", KEPT]
     if bias.bias_temperature_k is not None:
         own += ["wellTempered on", f"biasTemperature {bias.bias_temperature_k!r}"]
     return block("metadynamics", own)
@@ -165,7 +166,7 @@ def _walls(names: Sequence[str], bias: MetadynamicsSettings | EabfSettings) -> l
 
 
 def own_text(bias: ColvarsSettings, clock: float) -> str:
-    """Return a user's configuration with the times of extended variables in Colvars' own time.
+    """Return a user's configuration with the times of extended variables in Colvars' own time, and all hills kept.
 
     Args:
         bias: its settings.
@@ -173,12 +174,15 @@ def own_text(bias: ColvarsSettings, clock: float) -> str:
     """
     lines = []
     given = re.search(r"^\s*extendedTimeConstant\s", bias.text, re.IGNORECASE | re.MULTILINE)
+    kept = re.search(r"^\s*keepHills\s", bias.text, re.IGNORECASE | re.MULTILINE)
     for line in bias.text.splitlines():
         found = re.match(r"^(\s*)(extendedTimeConstant|extendedLangevinDamping)\s+(\S+)\s*$", line, re.IGNORECASE)
         if found:
             factor = clock if found[2].lower() == "extendedtimeconstant" else 1.0 / clock
             line = f"{found[1]}{found[2]} {float(found[3]) * factor!r}"  # noqa: PLW2901 - the line as Colvars reads it
         lines.append(line)
+        if re.match(r"^\s*metadynamics\s*\{\s*$", line, re.IGNORECASE) and not kept:
+            lines.append(KEPT)
         if not given and re.match(r"^\s*extendedLagrangian\s+(on|yes|true)\s*$", line, re.IGNORECASE):
             lines.append(f"extendedTimeConstant {DEFAULT_TIME_CONSTANT_FS * clock!r}")
     return joined(lines)
