@@ -208,6 +208,7 @@ def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) 
     thread.start()
     ended = {one.request.name: one for one in together(tmp_path, names[:1])}
     thread.join(PATIENCE)
+    assert list(directory.runs()) == ["long", "late"]
     assert ended["late"].state == "finished"
     assert ended["long"].state == "withdrawn"
     assert said == [
@@ -224,6 +225,7 @@ def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) 
     assert long.state == "finished"
     assert content(tmp_path / "runs" / "long")[1][:2] == expected[1]
     assert not list(directory.spool.iterdir())
+    assert list(directory.runs()) == ["long"]
 
 
 def test_what_is_wrong_with_one_keeps_all_from_starting(tmp_path, monkeypatch) -> None:
