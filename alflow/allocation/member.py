@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from alflow.allocation.requests import Request
@@ -221,8 +222,8 @@ class _Relay:
         self.view: View | None = None
 
     def update(self, view: View) -> None:
-        """Remember what there is to show."""
-        self.view = view
+        """Remember what there is to show, as it is now: the campaign goes on to change it."""
+        self.view = replace(view)
 
     def note(self, message: str) -> None:
         """Show a sentence with the campaign's name."""

@@ -88,9 +88,7 @@ def _forecast(console: Console, requests: Sequence[Request], site: str, options:
         console.print(sum_table(found, capacity))
 
 
-def _plan(
-    console: Console, settings: CampaignSettings, capacity: Mapping[str, Capacity], target: Path
-) -> Forecast:
+def _plan(console: Console, settings: CampaignSettings, capacity: Mapping[str, Capacity], target: Path) -> Forecast:
     """Print the plan of a campaign, that of its base before it, and their costs; return its own forecast."""
     from alflow.campaign.beginning import find_beginning
     from alflow.campaign.budget import budget_words

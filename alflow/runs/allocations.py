@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -138,7 +139,15 @@ class AllocationDirectory:
         for left in self.spool.iterdir():
             if left.is_file():
                 left.unlink(missing_ok=True)
-        content = {"site": site, "runs": dict(runs)}
+        self._write({"site": site, "runs": dict(runs)})
+
+    def note_runs(self, runs: Mapping[str, str]) -> None:
+        """Write down the campaigns, of which one was added; a disk that takes no more costs a line in the report."""
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads((self.path / "allocation.json").read_text(encoding="utf-8"))
+            self._write({**before, "runs": dict(runs)})
+
+    def _write(self, content: Mapping[str, Any]) -> None:
         write_atomically(self.path / "allocation.json", json.dumps(content, indent=1).encode())
 
     def runs(self) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tinycampaign import TINY
 
+from alflow import run_several
 from alflow.allocation import member as member_module
 from alflow.allocation.allocation import run_allocation
 from alflow.allocation.requests import check_apart, make_requests, parse_weights, with_weights
@@ -124,10 +125,15 @@ def test_who_used_what_adds_up(three) -> None:
     assert all(f">{name}<" in page for name in "abc")
 
 
-def test_the_command_again_does_nothing_more(three) -> None:
+def test_the_same_from_python_does_nothing_more(three) -> None:
     folder, names, _ = three
     before = (folder / "runs" / "c" / "iterations.jsonl").read_text()
-    ended = together(folder, names)
+    for weights in ({"a": 0.0}, {"d": 1.0}):
+        with pytest.raises(ConfigError, match="A weight must"):
+            run_several(names, "local", THREADS, folder / "runs", weights)
+    ended = run_several(names, "local", THREADS, folder / "runs", {"a": 2.0})
+    status = AllocationDirectory(folder / "runs" / "allocation").status()
+    assert [line.weight for line in status.campaigns] == [2.0, 1.0, 1.0]
     assert [one.message for one in ended] == ["all 2 iterations are done"] * 3
     assert (folder / "runs" / "c" / "iterations.jsonl").read_text() == before
 
@@ -202,6 +208,7 @@ def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) 
     thread.start()
     ended = {one.request.name: one for one in together(tmp_path, names[:1])}
     thread.join(PATIENCE)
+    assert list(directory.runs()) == ["long", "late"]
     assert ended["late"].state == "finished"
     assert ended["long"].state == "withdrawn"
     assert said == [
@@ -218,6 +225,7 @@ def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) 
     assert long.state == "finished"
     assert content(tmp_path / "runs" / "long")[1][:2] == expected[1]
     assert not list(directory.spool.iterdir())
+    assert list(directory.runs()) == ["long"]
 
 
 def test_what_is_wrong_with_one_keeps_all_from_starting(tmp_path, monkeypatch) -> None:
