@@ -6,7 +6,7 @@ export TORCHANI_NO_WARN_EXTENSIONS = 1
 export NO_MKDOCS_2_WARNING = 1
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint format types pytest docs faults bench wheel clean
+.PHONY: help demo test lint format types pytest docs faults long bench wheel clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
@@ -28,13 +28,16 @@ types: $(VENV)/.installed  ## check types
 	$(BIN)/mypy
 
 pytest: $(VENV)/.installed  ## run the tests, two at a time; PYTEST_ARGS chooses
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults and not bench and not wheel" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults and not long and not bench and not wheel" $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed  ## build the documentation in build/site; a warning is an error
 	$(BIN)/mkdocs build --strict --quiet
 
 faults: $(VENV)/.installed  ## strike campaigns while they run
-	$(BIN)/pytest tests/faults/test_campaign_faults.py $(PYTEST_ARGS)
+	$(BIN)/pytest tests/faults/test_campaign_faults.py tests/faults/test_several_faults.py $(PYTEST_ARGS)
+
+long: $(VENV)/.installed  ## run further cases of what the tests try already
+	$(BIN)/pytest -n 2 --dist loadgroup -m long $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed  ## run the benchmarks, quick
 	$(BIN)/pytest tests/test_benchmarks.py -k quick -s $(PYTEST_ARGS)

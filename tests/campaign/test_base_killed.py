@@ -29,7 +29,7 @@ OWN = {
 }
 
 
-@pytest.fixture(params=["transfer", pytest.param("delta", marks=pytest.mark.slow)])
+@pytest.fixture(params=["transfer", pytest.param("delta", marks=pytest.mark.long)])
 def campaign(request, tmp_path):
     """Write the campaign file; return its folder."""
     settings = settings_with(base={**OWN, "use": request.param}, labels__settings=EXPENSIVE, labels__frames_per_task=2)

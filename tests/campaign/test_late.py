@@ -237,7 +237,7 @@ its labels."""
 MORE = [5, 20, 38, 42, 50, 54, 64, 70, 76, 82, 94, 100, 110]
 
 
-@pytest.mark.parametrize("moment", [*MOMENTS, *(pytest.param(moment, marks=pytest.mark.slow) for moment in MORE)])
+@pytest.mark.parametrize("moment", [*MOMENTS, *(pytest.param(moment, marks=pytest.mark.long) for moment in MORE)])
 def test_killed_at_any_instant_it_trains_on_what_was_decided(slow, monkeypatch, tmp_path, moment):
     settings = settings_with()
     run = RunDirectory(tmp_path / "run")

@@ -366,7 +366,7 @@ main()
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize(
-    "site", [(), pytest.param(("--site", "local", "-O", "workers=1"), marks=pytest.mark.slow)], ids=["here", "site"]
+    "site", [(), pytest.param(("--site", "local", "-O", "workers=1"), marks=pytest.mark.long)], ids=["here", "site"]
 )
 def test_guest_signal_says_what_is_kept_and_the_same_command_goes_on(tmp_path, number, site):
     write(tmp_path / "in.xyz", methanes(12))
@@ -469,7 +469,7 @@ def test_guest_output_at_any_place_is_whole(alflow, tmp_path, kind):
     assert not list(tmp_path.rglob("*.part*"))
 
 
-@pytest.mark.parametrize("free", [8, 16, 32, 36])
+@pytest.mark.parametrize("free", [pytest.param(8, marks=pytest.mark.long), 16, 32, pytest.param(36, marks=pytest.mark.long)])
 def test_round_trip_over_a_disk_that_fills_up_loses_no_label(tmp_path, free):
     if not can_mount(tmp_path / "try"):
         pytest.skip("file systems are mounted by root")

@@ -19,7 +19,7 @@ MOMENTS = {"decided": "iteration-000/late.json", "training": "iteration-001/data
 LONGEST_SECONDS = 240.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_with_late_labels_it_trains_on_what_was_decided(tmp_path, moment) -> None:

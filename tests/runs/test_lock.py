@@ -223,7 +223,7 @@ def test_the_lock_names_its_holder(tmp_path):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+@pytest.mark.parametrize("number", [errno.ENOLCK, pytest.param(errno.ENOSYS, marks=pytest.mark.long)])
 def test_outsider_a_campaign_on_a_file_system_without_locks(tmp_path, number):
     """The whole of it, SQLite's locks included, by a library that refuses them; then on one with locks, and back."""
     (tmp_path / "build").mkdir()

@@ -115,7 +115,13 @@ def worker(place):
 
 @pytest.mark.parametrize(
     ("victim", "changes"),
-    [("worker", {}), ("driver", {}), ("worker", TWO_NODES), ("driver", TWO_NODES), ("job", TWO_NODES)],
+    [
+        ("worker", {}),
+        pytest.param("driver", {}, marks=pytest.mark.long),
+        pytest.param("worker", TWO_NODES, marks=pytest.mark.long),
+        ("driver", TWO_NODES),
+        pytest.param("job", TWO_NODES, marks=pytest.mark.long),
+    ],
 )
 def test_nothing_is_left_of_a_label_that_ends_in_the_middle(place, victim, changes):
     (place / "for-ever").touch()
