@@ -469,7 +469,10 @@ def test_guest_output_at_any_place_is_whole(alflow, tmp_path, kind):
     assert not list(tmp_path.rglob("*.part*"))
 
 
-@pytest.mark.parametrize("free", [pytest.param(8, marks=pytest.mark.long), 16, 32, pytest.param(36, marks=pytest.mark.long)])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("free", [pytest.param(8, marks=LONG), 16, 32, pytest.param(36, marks=LONG)])
 def test_round_trip_over_a_disk_that_fills_up_loses_no_label(tmp_path, free):
     if not can_mount(tmp_path / "try"):
         pytest.skip("file systems are mounted by root")

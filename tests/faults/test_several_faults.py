@@ -26,8 +26,7 @@ from smalldisk import can_mount, small_disk
 NAMES = ("one", "two", "bad")
 VICTIMS = ("driver", "worker", "interchange", "term", "manager", "table", "disk")
 CASES = [
-    pytest.param(victim, marks=pytest.mark.slow if victim == "driver" else pytest.mark.faults)
-    for victim in VICTIMS
+    pytest.param(victim, marks=pytest.mark.slow if victim == "driver" else pytest.mark.faults) for victim in VICTIMS
 ]
 
 
