@@ -15,6 +15,7 @@ import pytest
 from ase import Atoms
 from docpages import ROOT, blocks
 
+from alflow.config.load import load_campaign
 from alflow.errors import LabelError
 from alflow.labeling.engines.calculators import load
 from alflow.labeling.guard import GuardedEngine
@@ -229,6 +230,15 @@ def require_slope(engine: GuardedEngine, composition: Composition, positions: np
         sides.append(engine.compute(composition, moved).energy)
     slope = (sides[0] - sides[1]) / (2 * STEP_ANGSTROM)
     assert forces[-1, 2] == pytest.approx(-slope, abs=0.03 + 0.01 * abs(slope))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_recipe_is_a_part_of_a_campaign(tmp_path, name):
+    text = next(b.text for b in blocks(ROOT / "docs" / "programs.md") if b.language == "toml" and f'"{name}"' in b.text)
+    (tmp_path / "campaign.toml").write_text('name = "recipe"\n' + text)
+    labels = load_campaign(tmp_path / "campaign.toml").labels
+    assert labels.engine == "ase"
+    assert labels.settings.model_dump(mode="json", exclude_unset=True) == WRITTEN[name]
 
 
 def test_every_recipe_is_run_or_stands_among_those_that_are_not():
