@@ -2,10 +2,28 @@
 
 TYPE_CHECKING = False  # type checkers take this name for true; importing typing would be an import
 if TYPE_CHECKING:
-    from alflow.api import label_file, label_frames, load_campaign, load_ensemble, make_engine, read_ledger, run
+    from alflow.api import (
+        label_file,
+        label_frames,
+        load_campaign,
+        load_ensemble,
+        make_engine,
+        read_ledger,
+        run,
+        run_several,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["label_file", "label_frames", "load_campaign", "load_ensemble", "make_engine", "read_ledger", "run"]
+__all__ = [
+    "label_file",
+    "label_frames",
+    "load_campaign",
+    "load_ensemble",
+    "make_engine",
+    "read_ledger",
+    "run",
+    "run_several",
+]
 
 
 def __getattr__(name: str) -> object:

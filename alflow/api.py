@@ -5,15 +5,18 @@ Each name is also one of `alflow` itself, where it is imported when it is first 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alflow import labeling
+from alflow.allocation.allocation import Ended, run_allocation
+from alflow.allocation.requests import Request, parse_weights, with_weights
 from alflow.campaign.launch import launch
 from alflow.campaign.loop import Finished
 from alflow.config import load
 from alflow.config.campaign import CampaignSettings
+from alflow.display.several import SilentSeveral
 from alflow.display.view import Display, Silent
 from alflow.errors import RunError
 from alflow.farm.file import label_file
@@ -25,7 +28,16 @@ from alflow.potentials import Ensemble, load_potential
 from alflow.report.report import refresh_report
 from alflow.runs.directory import RunDirectory
 
-__all__ = ["label_file", "label_frames", "load_campaign", "load_ensemble", "make_engine", "read_ledger", "run"]
+__all__ = [
+    "label_file",
+    "label_frames",
+    "load_campaign",
+    "load_ensemble",
+    "make_engine",
+    "read_ledger",
+    "run",
+    "run_several",
+]
 
 
 def run(
@@ -57,6 +69,38 @@ def run(
     return launch(
         settings, site, texts, Path(run_dir or Path("runs") / settings.name), display or Silent(), refresh_report
     )
+
+
+def run_several(
+    campaigns: Sequence[CampaignSettings | Mapping[str, Any] | Path | str],
+    site: str = "local",
+    options: Mapping[str, object] | None = None,
+    folder: Path | str = "runs",
+    weights: Mapping[str, float] | None = None,
+) -> tuple[Ended, ...]:
+    """Run several campaigns, or go on with them, side by side on the same workers; each gives what it gives alone.
+
+    Args:
+        campaigns: each as `run` takes it; their names differ.
+        site: name of a site, or a Python file.
+        options: of the site file, by name.
+        folder: the run directories are ``folder/NAME``; what they share is in ``folder/allocation``.
+        weights: shares of campaigns beside others, by name; 1 where none is given.
+
+    Returns:
+        How each campaign ended: one that failed says so here, and does not keep the others from their ends.
+
+    Raises:
+        InputError: a campaign, the site or its options break a rule; nothing was submitted.
+        RunError: another driver has the folder.
+        CampaignError: the workers could not be started.
+    """
+    where, found = Path(folder), [_settings(campaign) for campaign in campaigns]
+    requests = [Request(settings, (where / settings.name).resolve(), settings.name) for settings in found]
+    checked = parse_weights(f"{name}={weight}" for name, weight in (weights or {}).items())
+    texts = {name: _text(value) for name, value in (options or {}).items()}
+    shares = with_weights(requests, checked)
+    return run_allocation(shares, site, texts, where / "allocation", SilentSeveral(), refresh_report)
 
 
 def load_campaign(campaign: Path | str, overrides: Iterable[str] = ()) -> CampaignSettings:

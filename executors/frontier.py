@@ -11,11 +11,14 @@ from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 from parsl.jobs.error_handlers import windowed_error_handler
-from parsl.launchers import SrunLauncher
+from parsl.launchers import SimpleLauncher, SrunLauncher
 from parsl.providers import SlurmProvider
 
+from alflow.execution.sites.labels import HOSTS_OF_SLURM, label_share
+
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
-FREE_CORES = ":".join(str(core) for core in range(64) if core % 8)  # core 0 of each group of 8 serves the system
+FREE_CORES = [core for core in range(64) if core % 8]  # core 0 of each group of 8 serves the system
+GPUS = ("4", "5", "2", "3", "6", "7", "0", "1")  # next to the cores 0-7, 8-15, ...
 UNPACK = """ON_EACH="srun --nodes=$SLURM_JOB_NUM_NODES --ntasks-per-node=1"
 $ON_EACH bash -c 'mkdir -p $COPY && tar -xf $COPY.tar -C $COPY' || exit 1
 export PATH=$COPY/bin:$PATH
@@ -33,6 +36,11 @@ def make_config(
     qos: Name | None = None,
     nodes_per_block: Count = 1,
     max_blocks: Count = 3,
+    cores_per_label: Count | None = None,
+    ranks_per_label: Count = 1,
+    nodes_per_label: Count = 1,
+    gpus_per_label: int = 0,
+    launcher: str = "srun",
     gpus: int = 8,
     gpu_max_blocks: Count = 1,
     gpu_min_blocks: int = 0,
@@ -61,8 +69,14 @@ def make_config(
         account: project that is charged.
         partition: batch or extended.
         qos: quality of service, if not the default.
-        nodes_per_block: nodes a label job asks for, 56 label workers each.
+        nodes_per_block: nodes a label job asks for, 56 label workers each with one core a label.
         max_blocks: label jobs at a time.
+        cores_per_label: cores of one label, on all its nodes; one a rank, 7 a GPU, or whole nodes, when not given.
+        ranks_per_label: MPI ranks of one label, on all its nodes.
+        nodes_per_label: nodes of one label; `nodes_per_block` is a multiple of it.
+        gpus_per_label: GPUs that one label sees (ROCR_VISIBLE_DEVICES, set for the label engine alone).
+        launcher: what starts ranks: srun, or a command with {ranks}, {ranks_per_node}, {cores} (of a rank), {nodes}
+            and {hosts}.
         gpus: GPUs used of a node, one worker each (the whole node is charged).
         gpu_max_blocks: GPU jobs (one node each) at a time.
         gpu_min_blocks: GPU jobs that are kept, once they run, while only labels do.
@@ -74,32 +88,48 @@ def make_config(
     """
     if not 1 <= gpus <= 8:
         raise ValueError(f"a node of Frontier shows 8 GPUs; got gpus={gpus}")
+    share = label_share(
+        "a node of Frontier",
+        FREE_CORES,
+        cores_per_label=cores_per_label,
+        cores_per_gpu=7,
+        ranks_per_label=ranks_per_label,
+        nodes_per_label=nodes_per_label,
+        gpus_per_label=gpus_per_label,
+        gpus=GPUS,
+        nodes_per_block=nodes_per_block,
+    )
+    labels = share.exports(launcher, HOSTS_OF_SLURM)
+    if share.accelerators and not share.on_first_node:
+        labels.append(f"export ALFLOW_GPUS={':'.join(share.accelerators)} ALFLOW_GPU_VARIABLE=ROCR_VISIBLE_DEVICES")
     start = [worker_init, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
     if environment is not None:
         copy = f"sbcast -pf {shlex.quote(environment)} $COPY.tar || exit 1"
         start += ["export COPY=/mnt/bb/$USER/alflow", copy, UNPACK]
 
-    def executor(label: str, workers: int, threads: int, affinity: str, srun: str) -> HighThroughputExecutor:
+    def executor(label: str, workers: int, cores: int, affinity: str, srun: str) -> HighThroughputExecutor:
+        one_pool = label == "cpu" and share.on_first_node
+        threads = labels if label == "cpu" else [THREADS.format(cores)]
         provider = SlurmProvider(
             partition=partition,
             account=account,
             qos=qos,
             constraint="nvme" if environment is not None else None,
-            gpus_per_node=8 if label == "gpu" else None,
+            gpus_per_node=8 if label == "gpu" or gpus_per_label else None,
             nodes_per_block=nodes_per_block if label == "cpu" else 1,
             init_blocks=0,
             min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
-            worker_init="\n".join([*start, THREADS.format(threads)]),
-            launcher=SrunLauncher(overrides=srun),
+            worker_init="\n".join([*start, *threads]),
+            launcher=SimpleLauncher() if one_pool else SrunLauncher(overrides=srun),
         )
         return HighThroughputExecutor(
             label=label,
             provider=provider,
             max_workers_per_node=workers,
-            cores_per_worker=threads,
+            cores_per_worker=1e-6 if one_pool else cores,
             cpu_affinity=affinity,
             launch_cmd=ONE_WORKER_A_TASK if label == "gpu" else None,
             heartbeat_period=15,
@@ -111,7 +141,7 @@ def make_config(
     pinned = f"--ntasks={gpus} --ntasks-per-node={gpus} -c 7 --gpus-per-task=1 --gpu-bind=closest"
     return Config(
         executors=[
-            executor("cpu", 56, 1, f"list:{FREE_CORES}", "--ntasks-per-node=1 -c 56 --cpu-bind=none"),
+            executor("cpu", share.workers, share.cores, share.affinity, "--ntasks-per-node=1 -c 56 --cpu-bind=none"),
             executor("gpu", gpus, 7, "none", pinned),
         ],
         run_dir=str(run_dir / "parsl"),

@@ -10,8 +10,10 @@ from typing import Annotated
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
-from parsl.launchers import SrunLauncher
+from parsl.launchers import SimpleLauncher, SrunLauncher
 from parsl.providers import SlurmProvider
+
+from alflow.execution.sites.labels import HOSTS_OF_SLURM, label_share
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 Name = Annotated[str, "name"]
@@ -27,6 +29,12 @@ def make_config(
     gpu_partition: Name,
     gpu_cores_per_node: Cores,
     gpus_per_node: int,
+    cores_per_label: Cores | None = None,
+    ranks_per_label: Count = 1,
+    nodes_per_label: Count = 1,
+    gpus_per_label: int = 0,
+    label_gpus_per_node: int = 0,
+    launcher: str = "srun",
     threads_per_core: Annotated[int, ">= 1, <= 16"] = 1,
     cpu_account: Name | None = None,
     gpu_account: Name | None = None,
@@ -50,7 +58,7 @@ def make_config(
     Args:
         run_dir: the campaign's run directory, on a file system that all nodes see.
         cpu_partition: where label workers run.
-        cores_per_node: physical cores of a node of that partition; one label worker a core.
+        cores_per_node: physical cores of a node of that partition; one label worker for each `cores_per_label`.
         gpu_partition: where training and pulls run.
         gpu_cores_per_node: cores of a node of that partition.
         gpus_per_node: GPUs of such a node, one worker each, pinned.
@@ -61,6 +69,13 @@ def make_config(
         gpu_worker_init: shell lines that run before the GPU workers start, for example "module load cuda".
         cpu_walltime_minutes: of label jobs.
         gpu_walltime_minutes: of GPU jobs.
+        cores_per_label: cores of one label, on all its nodes; one a rank, or whole nodes, when not given.
+        ranks_per_label: MPI ranks of one label, on all its nodes.
+        nodes_per_label: nodes of one label; `nodes_per_block` is a multiple of it.
+        gpus_per_label: GPUs that one label sees, of those of the label nodes.
+        label_gpus_per_node: GPUs of a node of `cpu_partition`, for `gpus_per_label`.
+        launcher: what starts ranks: srun, mpich, openmpi, pals, or a command with {ranks}, {ranks_per_node}, {cores}
+            (of a rank), {nodes} and {hosts}.
         nodes_per_block: nodes a label job asks for.
         max_blocks: label jobs at a time.
         gpu_max_blocks: GPU jobs (one node each) at a time.
@@ -75,13 +90,28 @@ def make_config(
         raise ValueError(
             f"a GPU worker has a core at least; got gpus_per_node={gpus_per_node} and {gpu_cores_per_node} cores"
         )
+    share = label_share(
+        f"a node of partition {cpu_partition!r}",
+        range(cores_per_node),
+        cores_per_label=cores_per_label,
+        ranks_per_label=ranks_per_label,
+        nodes_per_label=nodes_per_label,
+        gpus_per_label=gpus_per_label,
+        gpus=[str(gpu) for gpu in range(label_gpus_per_node)],
+        nodes_per_block=nodes_per_block,
+    )
+    labels = share.exports(launcher, HOSTS_OF_SLURM)
     start = [
         f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH",
         "export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER",
     ]
 
     def executor(label: str, where: str, account: str | None, init: str, minutes: int) -> HighThroughputExecutor:
-        cores, workers = (gpu_cores_per_node, gpus_per_node) if label == "gpu" else (cores_per_node, cores_per_node)
+        cores, workers = (gpu_cores_per_node, gpus_per_node) if label == "gpu" else (cores_per_node, share.workers)
+        one_pool = label == "cpu" and share.on_first_node
+        threads = labels if label == "cpu" else [THREADS.format(cores // workers)]
+        affinity = "block" if threads_per_core == 1 and (label == "gpu" or share.cores == 1) else "list"
+        label_gpus = label_gpus_per_node if gpus_per_label else None
         # The system numbers the first threads of all cores from 0 on, then the second ones.
         each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
         provider = SlurmProvider(
@@ -89,13 +119,15 @@ def make_config(
             account=account,
             nodes_per_block=nodes_per_block if label == "cpu" else 1,
             cores_per_node=cores * threads_per_core,
-            gpus_per_node=gpus_per_node if label == "gpu" else None,
+            gpus_per_node=gpus_per_node if label == "gpu" else label_gpus,
             init_blocks=0,
             min_blocks=gpu_min_blocks if label == "gpu" else 0,
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{minutes // 60:02d}:{minutes % 60:02d}:00",
-            worker_init="\n".join([init, *start, THREADS.format(cores // workers)]),
-            launcher=SrunLauncher(
+            worker_init="\n".join([init, *start, *threads]),
+            launcher=SimpleLauncher()
+            if one_pool
+            else SrunLauncher(
                 overrides=f"--ntasks-per-node=1 --cpus-per-task={cores * threads_per_core} --cpu-bind=none"
             ),
         )
@@ -104,9 +136,9 @@ def make_config(
             provider=provider,
             address=address,
             max_workers_per_node=workers,
-            cores_per_worker=cores / workers,
-            cpu_affinity="block" if threads_per_core == 1 else f"list:{each}",
-            available_accelerators=gpus_per_node if label == "gpu" else 0,
+            cores_per_worker=1e-6 if one_pool else cores / workers,
+            cpu_affinity=affinity if affinity == "block" else share.affinity if label == "cpu" else f"list:{each}",
+            available_accelerators=gpus_per_node if label == "gpu" else list(share.accelerators),
             heartbeat_period=10,
             heartbeat_threshold=60,
             drain_period=round(60 * (minutes - drain_minutes)),

@@ -13,6 +13,8 @@ from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import MpiExecLauncher, MpiRunLauncher, SimpleLauncher
 from parsl.providers import PBSProProvider
 
+from alflow.execution.sites.labels import HOSTS_OF_PBS, label_share
+
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 # The scheduler's mpiexec, not the one that came with this Python environment.
 MPIEXEC = """MPIEXEC=$(type -aP {command} | grep -vFm1 {scripts}/ || type -P {command})
@@ -30,6 +32,12 @@ def make_config(
     gpu_queue: Name | None = None,
     gpu_cores_per_node: Cores | None = None,
     gpus_per_node: int = 0,
+    cores_per_label: Cores | None = None,
+    ranks_per_label: Count = 1,
+    nodes_per_label: Count = 1,
+    gpus_per_label: int = 0,
+    label_gpus_per_node: int = 0,
+    launcher: str | None = None,
     threads_per_core: Annotated[int, ">= 1, <= 16"] = 1,
     account: Name | None = None,
     nodes_per_block: Count = 1,
@@ -53,10 +61,17 @@ def make_config(
     Args:
         run_dir: the campaign's run directory, on a file system that all nodes see.
         queue: where label workers run.
-        cores_per_node: physical cores of a node of that queue; one label worker a core.
+        cores_per_node: physical cores of a node of that queue; one label worker for each `cores_per_label`.
         gpu_queue: where training and pulls run; `queue` when not given.
         gpu_cores_per_node: cores of a node of the GPU queue; `cores_per_node` when not given.
         gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
+        cores_per_label: cores of one label, on all its nodes; one a rank, or whole nodes, when not given.
+        ranks_per_label: MPI ranks of one label, on all its nodes.
+        nodes_per_label: nodes of one label; `nodes_per_block` is a multiple of it.
+        gpus_per_label: GPUs that one label sees, of those of the label nodes.
+        label_gpus_per_node: GPUs of a node of `queue`, for `gpus_per_label`.
+        launcher: what starts ranks, if not what `mpi` names: mpich, openmpi, pals, or a command with {ranks},
+            {ranks_per_node}, {cores} (of a rank), {nodes} and {hosts}.
         threads_per_core: threads that the system shows of a core, 2 with hyper-threading; one of each core is used.
         account: what is charged.
         nodes_per_block: nodes a label job asks for; with more than one, `mpiexec` starts a worker pool on each.
@@ -77,6 +92,17 @@ def make_config(
     strange = [line for line in scheduler_options.splitlines() if line.strip() and not line.startswith("#PBS ")]
     if strange:
         raise ValueError(f"scheduler_options are lines that begin with '#PBS '; got {strange[0]!r}")
+    share = label_share(
+        f"a node of queue {queue!r}",
+        range(cores_per_node),
+        cores_per_label=cores_per_label,
+        ranks_per_label=ranks_per_label,
+        nodes_per_label=nodes_per_label,
+        gpus_per_label=gpus_per_label,
+        gpus=[str(gpu) for gpu in range(label_gpus_per_node)],
+        nodes_per_block=nodes_per_block,
+        from_first_node=True,
+    )
     scripts = shlex.quote(sysconfig.get_path("scripts"))
     start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
@@ -88,7 +114,16 @@ def make_config(
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, nodes: int) -> HighThroughputExecutor:
         # The system numbers the first threads of all cores from 0 on, then the second ones.
         each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
-        init = [*start, MPIEXEC.format(command=command, scripts=scripts)] if nodes > 1 else start
+        labels, one_pool = label == "cpu", label == "cpu" and share.on_first_node
+        init = [*start, THREADS.format(cores // workers)]
+        if labels:
+            init = [*start, *share.exports(launcher or mpi, HOSTS_OF_PBS)]
+        if nodes > 1 or (labels and share.launched):
+            init.insert(len(start), MPIEXEC.format(command=command, scripts=scripts))
+        if labels and share.launched:
+            init.append('export ALFLOW_MPIEXEC="$MPIEXEC"')
+        listed = share.affinity if labels else f"list:{each}"
+        block = threads_per_core == 1 and not (labels and share.cores > 1)
         provider = PBSProProvider(
             account=account,
             queue=where,
@@ -100,17 +135,17 @@ def make_config(
             max_blocks=max_blocks if label == "cpu" else gpu_max_blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             scheduler_options=scheduler_options,
-            worker_init="\n".join([*init, THREADS.format(cores // workers)]),
-            launcher=many_nodes if nodes > 1 else SimpleLauncher(),
+            worker_init="\n".join(init),
+            launcher=many_nodes if nodes > 1 and not one_pool else SimpleLauncher(),
         )
         return HighThroughputExecutor(
             label=label,
             provider=provider,
             address=address,
             max_workers_per_node=workers,
-            cores_per_worker=cores / workers,
-            cpu_affinity="block" if threads_per_core == 1 else f"list:{each}",
-            available_accelerators=gpus,
+            cores_per_worker=1e-6 if one_pool else cores / workers,
+            cpu_affinity="block" if block else listed,
+            available_accelerators=list(share.accelerators) if labels else gpus,
             heartbeat_period=10,
             heartbeat_threshold=60,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
@@ -119,7 +154,14 @@ def make_config(
 
     return Config(
         executors=[
-            executor("cpu", queue, cores_per_node, cores_per_node, 0, nodes_per_block),
+            executor(
+                "cpu",
+                queue,
+                cores_per_node,
+                share.workers,
+                label_gpus_per_node if gpus_per_label else 0,
+                nodes_per_block,
+            ),
             executor("gpu", gpu_queue or queue, gpu_cores, max(gpus_per_node, 1), gpus_per_node, 1),
         ],
         run_dir=str(run_dir / "parsl"),

@@ -10,14 +10,16 @@ from typing import Annotated
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
-from parsl.launchers import MpiExecLauncher
+from parsl.launchers import MpiExecLauncher, SimpleLauncher
+from parsl.launchers.base import Launcher
 from parsl.providers import PBSProProvider
+
+from alflow.execution.sites.labels import HOSTS_OF_PBS, label_share
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 # The centre's mpiexec, not the one that came with this Python environment.
 MPIEXEC = """MPIEXEC=$(type -aP mpiexec | grep -vFm1 {scripts}/ || type -P mpiexec)
 mpiexec() {{ "$MPIEXEC" "$@"; }}"""
-CORES = [str(core) for core in range(32)]
 GPUS = ["0", "1", "2", "3"]
 GPU_CORES = ["24-31", "16-23", "8-15", "0-7"]  # the cores next to GPU 0, 1, 2, 3
 Name = Annotated[str, "name"]
@@ -33,6 +35,11 @@ def make_config(
     filesystems: Name = "home:eagle",
     nodes_per_block: Count = 10,
     max_blocks: Count = 1,
+    cores_per_label: Count | None = None,
+    ranks_per_label: Count = 1,
+    nodes_per_label: Count = 1,
+    gpus_per_label: int = 0,
+    launcher: str = "pals",
     gpus: int = 4,
     gpu_nodes_per_block: Count = 1,
     gpu_max_blocks: Count = 1,
@@ -57,8 +64,14 @@ def make_config(
         queue: queue of the label jobs.
         gpu_queue: queue of the GPU jobs.
         filesystems: file systems the jobs need, joined by ":".
-        nodes_per_block: nodes a label job asks for, 32 label workers each; queues set a least number.
+        nodes_per_block: nodes a label job asks for, 32 label workers each (one core each); queues set a least number.
         max_blocks: label jobs at a time.
+        cores_per_label: cores of one label, on all its nodes; one a rank, 8 a GPU, or whole nodes, when not given.
+        ranks_per_label: MPI ranks of one label, on all its nodes.
+        nodes_per_label: nodes of one label; `nodes_per_block` is a multiple of it.
+        gpus_per_label: GPUs that one label sees.
+        launcher: what starts ranks: pals, or a command with {ranks}, {ranks_per_node}, {cores} (of a rank), {nodes}
+            and {hosts}.
         gpus: GPUs used of a node, one worker each (the whole node is charged).
         gpu_nodes_per_block: nodes a GPU job asks for.
         gpu_max_blocks: GPU jobs at a time.
@@ -70,31 +83,50 @@ def make_config(
     """
     if not 1 <= gpus <= len(GPUS):
         raise ValueError(f"a node of Polaris shows {len(GPUS)} GPUs; got gpus={gpus}")
+    share = label_share(
+        "a node of Polaris",
+        range(32),
+        cores_per_label=cores_per_label,
+        cores_per_gpu=8,
+        ranks_per_label=ranks_per_label,
+        nodes_per_label=nodes_per_label,
+        gpus_per_label=gpus_per_label,
+        gpus=GPUS[::-1],
+        nodes_per_block=nodes_per_block,
+        from_first_node=True,
+    )
+    labels = share.exports(launcher, HOSTS_OF_PBS)
+    if share.launched:
+        labels.append('export ALFLOW_MPIEXEC="$MPIEXEC"')
+    one_pool = share.on_first_node
     scripts = shlex.quote(sysconfig.get_path("scripts"))
     start = [worker_init, f"cd {run_dir}", f"export PATH={scripts}:$PATH", MPIEXEC.format(scripts=scripts)]
     start += ["export NUMBA_CACHE_DIR=/dev/shm/alflow-numba-$USER"]
 
-    def executor(label: str, where: str, cores: list[str], threads: int, names: list[str]) -> HighThroughputExecutor:
+    def executor(
+        label: str, where: str, workers: int, cores: float, affinity: str, names: list[str], launcher: Launcher
+    ) -> HighThroughputExecutor:
+        threads = labels if label == "cpu" else [THREADS.format(cores)]
         provider = PBSProProvider(
             account=account,
             queue=where,
             cpus_per_node=64,
             select_options="system=polaris:ngpus=4",
-            nodes_per_block=gpu_nodes_per_block if names else nodes_per_block,
+            nodes_per_block=gpu_nodes_per_block if label == "gpu" else nodes_per_block,
             init_blocks=0,
             min_blocks=gpu_min_blocks if label == "gpu" else 0,
-            max_blocks=gpu_max_blocks if names else max_blocks,
+            max_blocks=gpu_max_blocks if label == "gpu" else max_blocks,
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             scheduler_options=f"#PBS -l filesystems={filesystems}\n#PBS -l place=scatter",
-            worker_init="\n".join([*start, THREADS.format(threads)]),
-            launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--depth=64 --ppn 1"),
+            worker_init="\n".join([*start, *threads]),
+            launcher=launcher,
         )
         return HighThroughputExecutor(
             label=label,
             provider=provider,
-            max_workers_per_node=len(cores),
-            cores_per_worker=threads,
-            cpu_affinity="list:" + ":".join(cores),
+            max_workers_per_node=workers,
+            cores_per_worker=cores,
+            cpu_affinity=affinity,
             available_accelerators=names,
             heartbeat_period=15,
             heartbeat_threshold=90,
@@ -102,10 +134,19 @@ def make_config(
             block_error_handler=windowed_error_handler,
         )
 
+    on_each = MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--depth=64 --ppn 1")
     return Config(
         executors=[
-            executor("cpu", queue, CORES, 1, []),
-            executor("gpu", gpu_queue, GPU_CORES[:gpus], 8, GPUS[:gpus]),
+            executor(
+                "cpu",
+                queue,
+                share.workers,
+                1e-6 if one_pool else share.cores,
+                share.affinity,
+                list(share.accelerators),
+                SimpleLauncher() if one_pool else on_each,
+            ),
+            executor("gpu", gpu_queue, gpus, 8, "list:" + ":".join(GPU_CORES[:gpus]), GPUS[:gpus], on_each),
         ],
         run_dir=str(run_dir / "parsl"),
         strategy="simple",  # "htex_auto_scale" cancels blocks that still wait in the queue

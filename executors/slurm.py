@@ -10,8 +10,10 @@ from typing import Annotated
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.jobs.error_handlers import windowed_error_handler
-from parsl.launchers import SrunLauncher
+from parsl.launchers import SimpleLauncher, SrunLauncher
 from parsl.providers import SlurmProvider
+
+from alflow.execution.sites.labels import HOSTS_OF_SLURM, label_share
 
 THREADS = "export OMP_NUM_THREADS={0} MKL_NUM_THREADS={0} OPENBLAS_NUM_THREADS={0} NUMBA_NUM_THREADS={0}"
 AFFINITIES = ("block", "block-reverse", "alternating", "none")
@@ -33,6 +35,12 @@ def make_config(
     gpu_partition: Name | None = None,
     gpu_cores_per_node: Cores | None = None,
     gpus_per_node: int = 0,
+    cores_per_label: Cores | None = None,
+    ranks_per_label: Count = 1,
+    nodes_per_label: Count = 1,
+    gpus_per_label: int = 0,
+    label_gpus_per_node: int = 0,
+    launcher: str = "srun",
     account: Name | None = None,
     qos: Name | None = None,
     constraint: Annotated[str, "word"] | None = None,
@@ -62,10 +70,17 @@ def make_config(
     Args:
         run_dir: the campaign's run directory, on a file system that all nodes see.
         partition: where label workers run.
-        cores_per_node: physical cores of a node of that partition; one label worker a core.
+        cores_per_node: physical cores of a node of that partition; one label worker for each `cores_per_label`.
         gpu_partition: where training and pulls run; `partition` when not given.
         gpu_cores_per_node: cores of a node of the GPU partition; `cores_per_node` when not given.
         gpus_per_node: GPUs of such a node, one worker each, pinned; 0: training and pulls run on one CPU worker a node.
+        cores_per_label: cores of one label, on all its nodes; one a rank, or whole nodes, when not given.
+        ranks_per_label: MPI ranks of one label, on all its nodes.
+        nodes_per_label: nodes of one label; `nodes_per_block` is a multiple of it.
+        gpus_per_label: GPUs that one label sees, of those of the label nodes.
+        label_gpus_per_node: GPUs of a node of `partition`, for `gpus_per_label`.
+        launcher: what starts ranks: srun, mpich, openmpi, pals, or a command with {ranks}, {ranks_per_node}, {cores}
+            (of a rank), {nodes} and {hosts}.
         account: what is charged.
         qos: quality of service.
         constraint: node features, for both kinds of node.
@@ -94,6 +109,19 @@ def make_config(
     strange = [line for line in scheduler_options.splitlines() if line.strip() and not line.startswith("#SBATCH ")]
     if strange:
         raise ValueError(f"scheduler_options are lines that begin with '#SBATCH '; got {strange[0]!r}")
+    share = label_share(
+        f"a node of partition {partition!r}",
+        range(cores_per_node),
+        cores_per_label=cores_per_label,
+        ranks_per_label=ranks_per_label,
+        nodes_per_label=nodes_per_label,
+        gpus_per_label=gpus_per_label,
+        gpus=[str(gpu) for gpu in range(label_gpus_per_node)],
+        nodes_per_block=nodes_per_block,
+    )
+    chosen = cpu_affinity == "none" or cpu_affinity.startswith("list:")
+    affinity = cpu_affinity if chosen or (share.cores == threads_per_core == 1) else share.affinity
+    labels = share.exports(launcher, HOSTS_OF_SLURM, bound=not chosen)
     start = [worker_init, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]
     start += ["export NUMBA_CACHE_DIR=${TMPDIR:-/tmp}/alflow-numba-$USER"]
     if environment is not None:
@@ -103,6 +131,8 @@ def make_config(
     def executor(label: str, where: str, cores: int, workers: int, gpus: int, blocks: int) -> HighThroughputExecutor:
         # The system numbers the first threads of all cores from 0 on, then the second ones.
         each = ":".join(f"{cores * w // workers}-{cores * (w + 1) // workers - 1}" for w in range(workers))
+        bound = cpu_affinity if threads_per_core == 1 else f"list:{each}"
+        one_pool = label == "cpu" and share.on_first_node
         provider = SlurmProvider(
             partition=where,
             account=account,
@@ -117,8 +147,10 @@ def make_config(
             walltime=f"{walltime_minutes // 60:02d}:{walltime_minutes % 60:02d}:00",
             exclusive=exclusive,
             scheduler_options=scheduler_options,
-            worker_init="\n".join([*start, THREADS.format(cores // workers)]),
-            launcher=SrunLauncher(
+            worker_init="\n".join([*start, *(labels if label == "cpu" else [THREADS.format(cores // workers)])]),
+            launcher=SimpleLauncher()
+            if one_pool
+            else SrunLauncher(
                 overrides=f"--ntasks-per-node=1 --cpus-per-task={cores * threads_per_core} --cpu-bind=none"
             ),
         )
@@ -127,9 +159,9 @@ def make_config(
             provider=provider,
             address=address,
             max_workers_per_node=workers,
-            cores_per_worker=cores / workers,
-            cpu_affinity=cpu_affinity if threads_per_core == 1 else f"list:{each}",
-            available_accelerators=gpus,
+            cores_per_worker=1e-6 if one_pool else cores / workers,
+            cpu_affinity=("none" if one_pool else affinity) if label == "cpu" else bound,
+            available_accelerators=list(share.accelerators) if label == "cpu" else gpus,
             heartbeat_period=heartbeat_seconds,
             heartbeat_threshold=heartbeat_limit_seconds,
             drain_period=round(60 * (walltime_minutes - drain_minutes)),
@@ -138,7 +170,14 @@ def make_config(
 
     return Config(
         executors=[
-            executor("cpu", partition, cores_per_node, cores_per_node, 0, max_blocks),
+            executor(
+                "cpu",
+                partition,
+                cores_per_node,
+                share.workers,
+                label_gpus_per_node if gpus_per_label else 0,
+                max_blocks,
+            ),
             executor(
                 "gpu", gpu_partition or partition, gpu_cores, max(gpus_per_node, 1), gpus_per_node, gpu_max_blocks
             ),

@@ -26,6 +26,7 @@ ROOMS = (
     ("farm",),
     ("display",),
     ("campaign",),
+    ("allocation",),
     ("report",),
     ("bench",),
     ("sitecheck",),

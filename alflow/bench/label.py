@@ -75,20 +75,20 @@ def bench_label(
         make_engine(workload.labels.engine, workload.labels.settings)
     run_dir.mkdir(parents=True, exist_ok=True)
     config = load_site(find_site(site), run_dir, options)
-    with _graph(config, run_dir) as graph:
+    with graph_of(config, run_dir) as graph:
         say("Starting workers ...")
-        first, everyone, workers = _warm_up(graph, workload, warm_up, limit_s)
-        label_seconds = _probe(graph, workload)
+        first, everyone, workers = warm_up_workers(graph, workload, warm_up, limit_s)
+        label_seconds = probe(graph, workload)
         say(f"{workers} workers after {everyone:.1f} s; a label takes {1e3 * label_seconds:.3g} ms")
         half = max(1, min(count, int(BASELINE_SECONDS / 2 / label_seconds)))
         alone = BenchCase(workers=1)
-        baseline = [_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0]]
+        baseline = [run_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0]]
         measured = []
         for case in cases:
             used = min(case.workers or workers, workers)
             say(f"{count} labels, {used} workers, {case.frames_per_task or 'guided'} frames a task")
-            measured.append((case, *_case(graph, workload, case, count, workers, label_seconds, task_seconds)))
-        baseline.append(_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0])
+            measured.append((case, *run_case(graph, workload, case, count, workers, label_seconds, task_seconds)))
+        baseline.append(run_case(graph, workload, alone, half, workers, label_seconds, task_seconds)[0])
     one = sum(part.labels for part in baseline) / sum(part.wall_s for part in baseline)
     cost = sum(part.processor_s for part in baseline) / sum(part.labels for part in baseline)
     rows = [
@@ -105,7 +105,8 @@ def bench_label(
 
 
 @contextmanager
-def _graph(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
+def graph_of(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
+    """Start the executors of a site; end them."""
     events = EventLog(run_dir / "events.jsonl")
     graph = TaskGraph(config, events)
     try:
@@ -115,7 +116,9 @@ def _graph(config: Any, run_dir: Path) -> Iterator[TaskGraph]:
         events.close()
 
 
-def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None, limit_s: float) -> tuple[float, float, int]:
+def warm_up_workers(
+    graph: TaskGraph, workload: Workload, expected: int | None, limit_s: float
+) -> tuple[float, float, int]:
     """Give every worker a label until each has returned one; return the first and last one's times, and how many."""
     began = time.monotonic()
     seen: dict[str, float] = {}
@@ -145,10 +148,10 @@ def _warm_up(graph: TaskGraph, workload: Workload, expected: int | None, limit_s
     return times[0], times[-1], max(len(seen), graph.workers("cpu"))
 
 
-def _probe(graph: TaskGraph, workload: Workload) -> float:
+def probe(graph: TaskGraph, workload: Workload, tries: int = 5) -> float:
     """Return the time of one label on a warm worker, s: the least of a few."""
     times = []
-    for first in range(5):
+    for first in range(tries):
         run = _Run()
         graph.submit(workload.call(first, 1), partial(_take, run, labels=1))
         graph.run_until(lambda: graph.pending() == 0)
@@ -157,7 +160,7 @@ def _probe(graph: TaskGraph, workload: Workload) -> float:
     return max(min(times), 1e-5)
 
 
-def _case(
+def run_case(
     graph: TaskGraph,
     workload: Workload,
     case: BenchCase,

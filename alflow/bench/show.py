@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alflow.bench.measure import Account
 from alflow.bench.report import BenchReport
+from alflow.bench.splits import SplitReport
 from alflow.display.tables import Sheet
 from alflow.files.targets import writing
 
@@ -46,7 +47,59 @@ def bench_table(report: BenchReport) -> Sheet:
     return table
 
 
-def save_bench(report: BenchReport, path: Path) -> None:
+def split_table(report: SplitReport) -> Sheet:
+    """Return one line a split."""
+    best = report.recommended
+    failed = sum(row.failed for row in report.rows)
+    table = Sheet(
+        (),
+        ("labels × cores", "labels/s", "s a label", "efficiency", "failed", ""),
+        title=f"splits of a node of {report.site}: {report.workload}, cores of a label as {report.into}",
+        caption=(
+            f"{sum(row.account.labels for row in report.rows)} labels, {failed} failed. efficiency: of a label, with "
+            f"the fewest cores 1. Recommended: {best.split.text}, {report.setting}"
+        ),
+    )
+    for row in report.rows:
+        table.add(
+            row.split.text,
+            f"{row.account.labels_per_second:.4g}",
+            f"{row.seconds_per_label:.4g}",
+            f"{row.efficiency:.1%}",
+            str(row.failed),
+            "recommended" if row is best else "",
+        )
+    return table
+
+
+def draw_splits(report: SplitReport, path: Path) -> Path:
+    """Draw labels a second, the time of a label and its parallel efficiency over the cores of a label."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - drawing alone needs it
+
+    from alflow.report.saving import save_figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(9, 3.0), layout="constrained")
+    rows = sorted(report.rows, key=lambda row: row.split.cores)
+    cores = [row.split.cores for row in rows]
+    best = report.recommended
+    lines = {
+        "labels / s": [row.account.labels_per_second for row in rows],
+        "seconds a label": [row.seconds_per_label for row in rows],
+        "parallel efficiency": [row.efficiency for row in rows],
+    }
+    for axes, (name, values) in zip(figure.subplots(1, 3), lines.items(), strict=True):
+        axes.plot(cores, values, "o-")
+        axes.axvline(best.split.cores, color="grey", linestyle=":", label=f"recommended: {best.split.text}")
+        axes.set(xlabel=f"{report.into} of a label", ylabel=name, ylim=(0, None))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(cores, [str(count) for count in cores])
+        axes.minorticks_off()
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    save_figure(figure, path)
+    return path
+
+
+def save_bench(report: BenchReport | SplitReport, path: Path) -> None:
     """Write the numbers as JSON."""
     with writing(path, "The numbers") as part:
         part.write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")

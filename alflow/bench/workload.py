@@ -9,6 +9,7 @@ import numpy as np
 
 from alflow.acquisition.augmentation import jitter
 from alflow.config.campaign import LabelSettings
+from alflow.config.plugins import ENGINES, find_installed
 from alflow.types import Frames
 from alflow.workers.probes import SLEEP, TIMED_LABEL
 from alflow.workers.result import Call
@@ -49,11 +50,16 @@ class EngineWorkload:
         return cls(labels, Frames(structure.composition, positions))
 
     def call(self, first: int, count: int) -> Call[dict[str, Any]]:
-        """Return a task as a campaign's, which also says how much processor time it took."""
+        """Return a task as a campaign's, which also says how much processor time it took.
+
+        An engine that writes files labels in a child process, which alone has a folder of its own.
+        """
+        guarded = find_installed(ENGINES, self.labels.engine).writes_files
         rows = np.arange(first, first + count) % len(self.frames)
         settings = self.labels.settings.model_dump(mode="json")
         frames = self.frames
-        return TIMED_LABEL(self.labels.engine, settings, frames.composition, frames.positions[rows])
+        timeout_s = self.labels.timeout_s if guarded else 0.0
+        return TIMED_LABEL(self.labels.engine, settings, frames.composition, frames.positions[rows], timeout_s)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,8 +57,7 @@ class Assessor:
     def known(self) -> dict[Composition, FloatArray]:
         """Features (T, N) of what was learnt from, by composition."""
         parts = [group.frames for group in self._dataset.groups]
-        found = self._run(parts)
-        return {part.composition: one.features for part, one in zip(parts, found, strict=True)}
+        return {part.composition: one for part, one in zip(parts, self.features(parts), strict=True)}
 
     @cached_property
     def _started(self) -> dict[Composition, Assessment]:
@@ -74,7 +73,7 @@ class Assessor:
 
     def features(self, parts: Sequence[Frames]) -> list[FloatArray]:
         """Return the features (F, N) of the frames of each part; see `assess`."""
-        return [one.features for one in self._run(parts)]
+        return [one.features for one in self._run(parts, replace(self._model, base=None))]
 
     def _assessed(self, frames: Frames, found: Assessment) -> Assessed:
         known = self.known[frames.composition] if found.linear else found.features
@@ -89,8 +88,9 @@ class Assessor:
         found: FloatArray = predicted.mean(axis=0) if driver == "mean" else predicted[driver]
         return found
 
-    def _run(self, parts: Sequence[Frames]) -> list[Assessment]:
+    def _run(self, parts: Sequence[Frames], model: EnsembleModel | None = None) -> list[Assessment]:
         """Assess parts, those of one composition together, in tasks of `FRAMES_PER_TASK`."""
+        model = model or self._model
         of_composition: dict[Composition, list[int]] = {}
         for number, part in enumerate(parts):
             of_composition.setdefault(part.composition, []).append(number)
@@ -99,7 +99,7 @@ class Assessor:
         for composition, numbers in of_composition.items():
             positions = np.concatenate([parts[number].positions for number in numbers])
             for start in range(0, len(positions), FRAMES_PER_TASK):
-                self._submit(Frames(composition, positions[start : start + FRAMES_PER_TASK]), results, start)
+                self._submit(model, Frames(composition, positions[start : start + FRAMES_PER_TASK]), results, start)
                 wanted += 1
         self._campaign.graph.run_until(lambda: len(results) == wanted)
         found: dict[int, Assessment] = {}
@@ -113,6 +113,7 @@ class Assessor:
 
     def _submit(
         self,
+        model: EnsembleModel,
         frames: Frames,
         results: dict[tuple[Composition, int], Outcome[Assessment] | BaseException],
         start: int,
@@ -120,7 +121,7 @@ class Assessor:
         def handle(result: Outcome[Assessment] | BaseException) -> None:
             results[frames.composition, start] = result
 
-        call = ASSESS(self._model, frames.composition, np.ascontiguousarray(frames.positions))
+        call = ASSESS(model, frames.composition, np.ascontiguousarray(frames.positions))
         self._campaign.graph.submit(call, handle, iteration=self._iteration, frames=len(frames))
 
     def _value(self, result: Outcome[Assessment] | BaseException) -> Assessment:

@@ -38,6 +38,9 @@ class Base:
     start_seconds: float = field(default=0.0, compare=False)
     """What the first starting structure took it, s."""
 
+    adds: bool = False
+    """Whether its engine is added in every step, as the ensemble learns the difference."""
+
     @property
     def plan(self) -> Plan:
         """What its campaign does."""
@@ -73,14 +76,15 @@ def find_base(plan: Plan, run: RunDirectory) -> Base | None:
     given = plan.settings.base
     if given is None:
         return None
-    taken = StartFolder.of(run).base_structures.exists()
+    adds, folder = given.use == "delta", StartFolder.of(run)
     if given.engine is not None:
-        base = Base(_same_structure(plan.settings.of_base(), plan.settings), RunDirectory(run.path / FOLDER), True)
-    elif taken:  # what was taken lies in the run; the base may have gone
-        settings = load_campaign(StartFolder.of(run).base_settings)
-        return Base(settings, RunDirectory(Path(str(given.run))), explores=False)
+        settings = _same_structure(plan.settings.of_base(), plan.settings)
+        base = Base(settings, RunDirectory(run.path / FOLDER), explores=True, adds=adds)
+    elif folder.base_structures.exists():  # what was taken lies in the run; the base may have gone
+        settings = load_campaign(folder.base_settings)
+        return Base(settings, RunDirectory(Path(str(given.run))), explores=False, adds=adds)
     else:
-        base = _finished(Path(str(given.run)))
+        base = _finished(Path(str(given.run)), adds=adds)
     _check_use(plan, base)
     return base
 
@@ -91,11 +95,11 @@ def _same_structure(settings: CampaignSettings, of: CampaignSettings) -> Campaig
     return settings.model_copy(update={"system": system})
 
 
-def _finished(path: Path) -> Base:
+def _finished(path: Path, *, adds: bool) -> Base:
     """Return the base of a run directory."""
     run = RunDirectory(path)
     try:
-        base = Base(run.settings(), run, explores=False)
+        base = Base(run.settings(), run, explores=False, adds=adds)
     except RunError as error:
         raise ConfigError(f"base.run: {error}") from error
     if not base.ensemble.exists():
@@ -124,7 +128,7 @@ def _check_use(plan: Plan, base: Base) -> None:
                 f"{own.sampling.coordinate!r} by atoms {list(molecule.steered)}, and there along "
                 f"{base.settings.sampling.coordinate!r} by {list(found.steered)}."
             )
-    if own.base.use == "structures":
+    if own.base.use != "transfer":
         return
     if base.settings.potential.kind != own.potential.kind:
         raise ConfigError(

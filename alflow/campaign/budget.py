@@ -41,19 +41,29 @@ class Allotment:
     """Whether nothing is left of the budget for another iteration to learn from."""
 
     @classmethod
-    def whole(cls, settings: CampaignSettings) -> Allotment:
-        """Return what the settings ask for where there is no budget."""
+    def whole(cls, settings: CampaignSettings, replicas: int) -> Allotment:
+        """Return what an iteration with so many replicas asks for where there is no budget."""
         chosen = settings.selection
         labels = chosen.cap * (1 + settings.augmentation.copies)
-        return cls(chosen.cap, round(chosen.audit * labels), settings.stop.audited_pulls)
+        return cls(chosen.cap, round(chosen.audit * labels), min(settings.stop.audited_pulls, replicas))
+
+    @classmethod
+    def closing(cls, settings: CampaignSettings) -> Allotment:
+        """Return what audits all that was learnt: the last iteration of a budget pulls all replicas."""
+        return replace(cls.whole(settings, settings.sampling.replicas.certify), cap=0)
+
+    def audits(self, settings: CampaignSettings) -> bool:
+        """Say whether the ensemble of the iteration is audited, or has frames assessed that are audited with it."""
+        return bool(self.audit or self.audited_pulls or (self.cap and settings.selection.audit))
 
     def labels(self, plan: Plan, iteration: int) -> int:
         """Return how many labels that is at most."""
-        settings = plan.settings
-        picked = self.cap * (1 + settings.augmentation.copies)
+        return self.cap * (1 + plan.settings.augmentation.copies) + self.of_audit(plan, iteration)
+
+    def of_audit(self, plan: Plan, iteration: int) -> int:
+        """Return how many of them are the audit's."""
         around = self.audited_pulls * AROUND_THE_BREAK * len(plan.systems)
-        audited = bool(self.audit or around)
-        return picked + self.audit + around + audited * starts(plan, iteration)
+        return self.audit + around + self.audits(plan.settings) * starts(plan, iteration)
 
 
 def starts(plan: Plan, iteration: int) -> int:
@@ -65,11 +75,11 @@ def starts(plan: Plan, iteration: int) -> int:
     return 0 if once else len(plan.molecules)
 
 
-def first_labels(plan: Plan) -> int:
-    """Return the labels of the first data, those of files of one's own left out."""
-    base, md = plan.settings.base, plan.settings.first_data.md
+def first_labels(plan: Plan, structures: int = 0) -> int:
+    """Return the labels of the first data: of the structures of files and of a base, or of molecular dynamics."""
     if not plan.settings.starts_from_dynamics:
-        return base.structures if base is not None else 0
+        return structures
+    md = plan.settings.first_data.md
     first, last = md.equilibration_steps, md.equilibration_steps + md.steps
     return len(plan.molecules) * (last // md.stride - -(-first // md.stride) + 1)
 
@@ -84,16 +94,15 @@ def allot(plan: Plan, spent: int, iteration: int, replicas: int) -> Allotment:
         replicas: pulls of each molecule and rate that it makes, unless it is the last.
     """
     settings = plan.settings
-    whole_of_it, budget = Allotment.whole(settings), settings.labels.budget
+    full, budget = Allotment.whole(settings, replicas), settings.labels.budget
     if budget is None:
-        return whole_of_it
-    left = max(budget - spent, 0)
-    closing = replace(whole_of_it, cap=0)
-    own = replace(closing, audited_pulls=min(closing.audited_pulls, replicas)).labels(plan, iteration)
+        return full
+    left, closing = max(budget - spent, 0), Allotment.closing(settings)
+    own = full.of_audit(plan, iteration)
     kept = closing.labels(plan, iteration + 1) if iteration + 1 < settings.iterations else 0
     places = (left - own - kept) // (1 + settings.augmentation.copies)
     if places >= 1:
-        return replace(whole_of_it, cap=min(whole_of_it.cap, places))
+        return replace(full, cap=min(full.cap, places))
     return _closing(plan, closing, left - starts(plan, iteration))
 
 
@@ -105,18 +114,17 @@ def _closing(plan: Plan, wanted: Allotment, left: int) -> Allotment:
     return Allotment(cap=0, audit=audit, audited_pulls=pulls, last=True)
 
 
-def check_budget(plan: Plan) -> None:
+def check_budget(plan: Plan, structures: int = 0) -> None:
     """Refuse a budget that does not pay for one batch.
 
     Raises:
         ConfigError: it is smaller than the first data, one iteration, and the audit of what was learnt.
     """
-    settings = plan.settings
-    budget, whole_of_it = settings.labels.budget, Allotment.whole(settings)
+    budget, iterations = plan.settings.labels.budget, plan.settings.iterations
     if budget is None:
         return
-    first, one = first_labels(plan), whole_of_it.labels(plan, 0)
-    audit = replace(whole_of_it, cap=0).labels(plan, 1) if settings.iterations > 1 else 0
+    first, one = first_labels(plan, structures), Allotment.whole(plan.settings, _replicas(plan, 0)).labels(plan, 0)
+    audit = Allotment.closing(plan.settings).labels(plan, 1) if iterations > 1 else 0
     if budget < first + one + audit:
         raise ConfigError(
             f"labels.budget must pay for one batch, {first + one + audit} labels here: {first} of first data, {one} of "
@@ -125,23 +133,29 @@ def check_budget(plan: Plan) -> None:
         )
 
 
-def planned(plan: Plan) -> list[Allotment]:
+def _replicas(plan: Plan, iteration: int) -> int:
+    """Return how many replicas an iteration pulls, as far as the plan tells."""
+    replicas = plan.settings.sampling.replicas
+    return replicas.certify if iteration == plan.settings.iterations - 1 else replicas.search
+
+
+def planned(plan: Plan, structures: int = 0) -> list[Allotment]:
     """Return what the iterations of a campaign ask for where each finds all that it may ask for."""
-    spent, found = first_labels(plan), list[Allotment]()
+    spent, found = first_labels(plan, structures), list[Allotment]()
     for iteration in range(plan.settings.iterations):
-        found.append(allot(plan, spent, iteration, plan.settings.sampling.replicas.search))
+        found.append(allot(plan, spent, iteration, _replicas(plan, iteration)))
         spent += found[-1].labels(plan, iteration)
         if found[-1].last:
             break
     return found
 
 
-def budget_words(plan: Plan) -> str:
+def budget_words(plan: Plan, structures: int = 0) -> str:
     """Say how a budget will be spent; empty where there is none."""
     budget = plan.settings.labels.budget
     if budget is None:
         return ""
-    first, found = first_labels(plan), planned(plan)
+    first, found = first_labels(plan, structures), planned(plan, structures)
     each = [one.labels(plan, iteration) for iteration, one in enumerate(found)]
     return (
         f"Budget: {first + sum(each)} of {budget} labels, {first} of them first data, then at most "
@@ -157,18 +171,14 @@ def spent_before(campaign: Campaign, iteration: int) -> int:
 
 def allotment(campaign: Campaign, iteration: int, records: tuple[IterationRecord, ...]) -> Allotment:
     """Return what an iteration may ask for; one that has begun keeps what it was given, whatever the budget is now."""
+    replicas = replicas_to_pull(records, campaign.settings)
     if campaign.settings.labels.budget is None:
-        return Allotment.whole(campaign.settings)
+        return Allotment.whole(campaign.settings, replicas)
     path = campaign.run.iteration(iteration) / NAME
     if path.exists():
         with whole(path, CURE):
             return Allotment(**json.loads(path.read_text(encoding="utf-8")))
-    return allot(
-        campaign.plan,
-        spent_before(campaign, iteration),
-        iteration,
-        replicas_to_pull(records, campaign.settings),
-    )
+    return allot(campaign.plan, spent_before(campaign, iteration), iteration, replicas)
 
 
 def keep_allotment(campaign: Campaign, iteration: int, given: Allotment) -> None:

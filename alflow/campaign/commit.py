@@ -12,6 +12,7 @@ from alflow.acquisition.audit import AuditRow, calibrate
 from alflow.campaign.budget import spent_before
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.correcting import corrections
+from alflow.campaign.difference import added_labels
 from alflow.campaign.forecast import Start, forecast_from_first_iteration
 from alflow.campaign.judging import Judge
 from alflow.campaign.pulling import Pulled
@@ -40,6 +41,7 @@ def commit(campaign: Campaign, references: References, iteration: int, ensemble:
     record = _record(campaign, references, iteration, ensemble, pulled)
     campaign.run.commit(record)
     campaign.view.records = list(campaign.run.records())
+    campaign.view.labels_spent = record.labels_spent or 0
     campaign.seconds, campaign.counted = {}, campaign.graph.counts.copy()
     if iteration == 0:
         _write_forecast(campaign, record)
@@ -61,7 +63,7 @@ def _record(
         barriers,
         alike=len(campaign.plan.systems) == 1,
         replicas=len(pulls) // len(campaign.plan.systems),
-        unseen=judge.unseen_errors(references.segments(specs)) if barriers else (None, None),
+        unseen=judge.unseen_errors(references.segments(specs), added_labels(campaign)) if barriers else (None, None),
         audit=_audit(campaign, iteration, pulled),
         corrections=_corrections(campaign, pulled),
         new_labels=pulled.came.labels,

@@ -38,7 +38,8 @@ def explore(campaign: Campaign, ticker: Ticker, committed: Callable[[RunDirector
     campaign.say(f"{base.settings.labels.engine} explores first, in {base.run.path}.")
     with RunLock(base.run.path, campaign.say):
         structure = base.settings.system.structure
-        base.run.open(base.settings, {"theory": base.theory}, Path(structure) if structure else None)
+        identity = {"theory": base.theory, "molecule": base.plan.fingerprint}
+        base.run.open(base.settings, identity, Path(structure) if structure else None)
         with _events(base) as events, Ledger.open(base.run.ledger) as ledger:
             base.run.check_labels()
             records = list(base.run.records())
@@ -66,13 +67,9 @@ def _events(base: Base) -> Iterator[EventLog]:
 
 @contextmanager
 def _shown(ticker: Ticker, view: View, farm: LabelFarm, run: RunDirectory) -> Iterator[None]:
-    """Have a ticker show another campaign, and write its status into its folder too."""
+    """Have a ticker show another campaign, and write its status into its folder too; after an error, to the end."""
     before = ticker.view, ticker.farm, ticker.exploring
     ticker.view, ticker.farm, ticker.exploring = view, farm, run
-    state = "failed"
-    try:
-        yield
-        state = "finished"
-    finally:
-        ticker.write_status(state)
-        ticker.view, ticker.farm, ticker.exploring = before
+    yield
+    ticker.write_status("finished")
+    ticker.view, ticker.farm, ticker.exploring = before

@@ -45,6 +45,22 @@ def _label(campaign: Campaign) -> None:
     campaign.ledger.commit()
     if not campaign.run.records():
         campaign.farm.check_failures(0)
+        check_labelled(campaign)
+
+
+def check_labelled(campaign: Campaign) -> None:
+    """Raise a CampaignError where a molecule that is pulled has no label to learn from."""
+    ledger, theory = campaign.ledger, campaign.farm.theory
+    dataset, _ = ledger.dataset(theory, 0, kinds=("import", "first-data"))
+    found = {group.frames.composition for group in dataset.groups}
+    for molecule in campaign.plan.molecules:
+        if molecule.composition not in found:
+            reasons = ledger.failures_by_reason(theory, 0)
+            said = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there is none"
+            raise CampaignError(
+                f"First data hold labels of every molecule that is pulled; none of {molecule.name} could be had: "
+                f"{said}."
+            )
 
 
 def _dynamics(campaign: Campaign) -> None:

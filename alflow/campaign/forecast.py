@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alflow.campaign.basetheory import Base
+from alflow.campaign.budget import planned
 from alflow.campaign.plan import Plan, segment_lengths
 from alflow.campaign.probe import probe_labels, probe_training
 from alflow.campaign.startdata import GivenData
@@ -29,6 +30,8 @@ class Start:
     """That are there."""
     relax_step_seconds: float = 0.0
     """Of a relaxation by the engine of the base."""
+    pull_step_seconds: float = 0.0
+    """Of that engine in a pull, where it is added to the ensemble."""
 
     @classmethod
     def of(cls, settings: CampaignSettings, given: GivenData, base: Base | None) -> Start:
@@ -36,7 +39,8 @@ class Start:
         chosen = settings.base.structures if settings.base is not None else 0
         read = given.labels.structures if given.labels is not None else ()
         labels = sum(one.energy is not None for one in read)
-        return cls(given.frames + chosen, labels, base.start_seconds if base is not None else 0.0)
+        seconds = base.start_seconds if base is not None else 0.0
+        return cls(given.frames + chosen, labels, seconds, seconds if base is not None and base.adds else 0.0)
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,10 @@ def forecast(
     if measured_label_seconds is not None:
         label_seconds, slowest = (each * measured_label_seconds / times[0] for each in (label_seconds, slowest))
     frame_epoch_seconds, step_seconds = probe_training(settings, probes)
+    step_seconds += start.pull_step_seconds
     return Forecast(
         settings.name,
-        settings.iterations,
+        len(_labels(plan, start)),
         _stages(plan, start, label_seconds, step_seconds, frame_epoch_seconds, slowest / label_seconds),
         label_seconds,
         step_seconds,
@@ -138,7 +143,7 @@ def forecast_from_first_iteration(
     frame_epoch = seconds["train"] / (epochs * first.labels * settings.split.train_fraction)
     step = pulls / (len(first.stopped) * settings.sampling.pull.steps)
     stages = _stages(plan, start, label_seconds, step, frame_epoch)
-    return Forecast(settings.name, settings.iterations, stages, label_seconds, step, frame_epoch)
+    return Forecast(settings.name, len(_labels(plan, start)), stages, label_seconds, step, frame_epoch)
 
 
 def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
@@ -148,8 +153,9 @@ def _epochs(settings: CampaignSettings, *, carried_over: bool) -> int:
 
 
 def _transfers(settings: CampaignSettings) -> bool:
-    """Say whether the first training starts from the weights of a base."""
-    return settings.base is not None and settings.base.use == "transfer"
+    """Say whether the first training starts from weights of another theory."""
+    transfers = settings.base is not None and settings.base.use == "transfer"
+    return transfers or settings.training.weights is not None
 
 
 def _first_data(plan: Plan, label_seconds: float, slowest: float) -> Stage:
@@ -182,22 +188,22 @@ def _stages(
     relax = settings.sampling.relax.langevin_steps + settings.sampling.relax.berendsen_steps
     steps = settings.sampling.pull.steps
     segments = len(segment_lengths(steps, settings.sampling.pull.segment_steps))
-    new = settings.selection.cap * (1 + settings.augmentation.copies)
-    iterations = settings.iterations
-    chunks, at_first = (
-        chunk_sizes(number, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
-        for number in (new, start.structures)
-    )
+    new = _labels(plan, start)
+    iterations = len(new)
+    chunks = [
+        chunk_sizes(each, 8, label_seconds, settings.labels.task_seconds, settings.labels.frames_per_task)
+        for each in (start.structures, *new)
+    ]
     carried = settings.training.start == "carried-over"
     trained = sum(
         _epochs(settings, carried_over=(carried and iteration > 0) or _transfers(settings))
-        * (first + iteration * new)
+        * (first + sum(new[:iteration]))
         * settings.split.train_fraction
         for iteration in range(iterations)
     )
     # The ensemble relaxes the molecule in a task of its own before each pull, unless an engine did.
     before = relax if settings.sampling.relax_with == "potential" else 0
-    pulls = _pulls(plan)
+    pulls = _pulls(plan, iterations)
     pull_tasks, pull_steps = pulls * (segments + bool(before)), pulls * (steps + before)
     groups = -(-settings.split.members // (settings.training.members_per_task or settings.split.members))
     training = trained * frame_epoch_seconds
@@ -215,10 +221,10 @@ def _stages(
         Stage(
             "labels",
             "cpu",
-            len(chunks) * iterations + len(at_first),
-            new * iterations + start.structures,
-            (new * iterations + start.structures) * label_seconds,
-            (iterations * max(chunks, default=0) + max(at_first, default=0)) * label_seconds,
+            sum(map(len, chunks)),
+            sum(new) + start.structures,
+            (sum(new) + start.structures) * label_seconds,
+            sum(max(each, default=0) for each in chunks) * label_seconds,
         ),
     ]
     if settings.sampling.relax_with == "base":
@@ -241,10 +247,17 @@ def _stages(
     return tuple(stages)
 
 
-def _pulls(plan: Plan) -> int:
+def _labels(plan: Plan, start: Start) -> list[int]:
+    """Return the labels that each iteration asks for; a budget may end a campaign before its last planned one."""
+    if plan.settings.labels.budget is None:
+        return [plan.settings.selection.cap * (1 + plan.settings.augmentation.copies)] * plan.settings.iterations
+    return [given.labels(plan, iteration) for iteration, given in enumerate(planned(plan, start.structures))]
+
+
+def _pulls(plan: Plan, iterations: int) -> int:
     """Return the pulls of all iterations, of which as few certify as the goal takes, the last ones."""
     settings, replicas = plan.settings, plan.settings.sampling.replicas
     needed = {"never": 1, "change": settings.stop.iterations + 1}.get(settings.stop.stop_when, settings.stop.iterations)
-    certifying = min(needed, settings.iterations)
-    each = certifying * replicas.certify + (settings.iterations - certifying) * replicas.search
+    certifying = min(needed, iterations)
+    each = certifying * replicas.certify + (iterations - certifying) * replicas.search
     return each * len(plan.systems)

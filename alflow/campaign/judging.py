@@ -17,7 +17,7 @@ from alflow.campaign.plan import PullSpec
 from alflow.campaign.way import bonds_that_break, plausibility_of, way_of
 from alflow.config.campaign import CampaignSettings
 from alflow.potentials import Ensemble, load_potential
-from alflow.types import Dataset, FloatArray, Group, Member, Segment
+from alflow.types import Dataset, FloatArray, Frames, Group, IntArray, Labels, Member, Segment
 
 UNSEEN_STRIDE = 10
 """Recorded frames of a reference pull per frame that errors are taken on, at least."""
@@ -111,10 +111,16 @@ class Judge:
             return segment
         return replace(segment, spread=force_spread(self._potential.evaluate(segment.frames)[1]))
 
-    def unseen_errors(self, pulls: list[list[Segment]]) -> tuple[float | None, float | None]:
+    def unseen_errors(
+        self, pulls: list[list[Segment]], added: Callable[[Frames], tuple[IntArray, Labels]] | None = None
+    ) -> tuple[float | None, float | None]:
         """Return the errors of the ensemble's mean along the reference pulls: frames it was never shown.
 
         Energies are relative to the first frame of each pull, as a barrier is.
+
+        Args:
+            pulls: segments of each.
+            added: gives the rows and the labels of frames that the ensemble's own are added to.
 
         Returns:
             Mean absolute error of the relative energy in eV, and of the force components in eV/Å.
@@ -128,7 +134,15 @@ class Judge:
                 continue
             frames = replace(found[0].frames, positions=np.concatenate([s.frames.positions for s in found]))
             rows = np.arange(0, len(frames), stride)
+            base: Labels | None = None
+            if added is not None:
+                there, base = added(frames.take(rows))
+                rows = rows[there]
+            if not len(rows):
+                continue
             energy, force = self._potential.evaluate(frames.take(rows))
+            if base is not None:
+                energy, force = energy + base.energies, force + base.forces
             predicted, labelled = energy.mean(axis=0), np.concatenate([s.energy for s in found])[rows]
             energy_errors.append(np.abs((predicted - predicted[0]) - (labelled - labelled[0])))
             labelled_forces = np.concatenate([s.forces for s in found if s.forces is not None])[rows]

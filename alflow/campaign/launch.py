@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -15,28 +16,32 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from alflow.campaign.basetheory import find_base, identity_of
+from alflow.campaign.beginning import find_beginning
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.exploring import explore
+from alflow.campaign.fits import check_fits, label_seconds
 from alflow.campaign.loop import Finished, run_campaign
-from alflow.campaign.plan import make_plan
-from alflow.campaign.preflight import check_base, check_campaign, engine_model
-from alflow.campaign.startdata import read_given, take_labels
+from alflow.campaign.place import OwnSite, Place
+from alflow.campaign.plan import Plan, make_plan
+from alflow.campaign.preflight import check_campaign, engine_model
+from alflow.campaign.startdata import take_labels
 from alflow.campaign.startfile import started_from
 from alflow.campaign.ticker import Ticker
-from alflow.config.campaign import CampaignSettings
+from alflow.config.campaign import CampaignSettings, LabelSettings
 from alflow.config.plugins import ENGINES, find
 from alflow.display.view import Display, View
 from alflow.errors import RunError
 from alflow.execution.cleanup import clean_up
 from alflow.execution.graph import TaskGraph
-from alflow.execution.sites import find_site, load_site
+from alflow.execution.sites import find_site
 from alflow.farm.farm import LabelFarm
 from alflow.ledger import Ledger
 from alflow.ledger.schema import is_damage, unusable
 from alflow.runs.directory import RunDirectory
 from alflow.runs.events import EventLog
 from alflow.runs.lock import RunLock
+from alflow.workers.models import EngineModel
+from alflow.workers.selftest import Canary
 
 LIMITS = ("timeout_s", "memory_gb", "guard")
 """Settings of labels: where they have changed, the iteration that is not committed asks again for what they ended."""
@@ -49,6 +54,7 @@ def launch(
     run_dir: Path,
     display: Display,
     committed: Callable[[RunDirectory], str] = lambda _: "",
+    place: Place | None = None,
 ) -> Finished:
     """Run, or go on with, a campaign on a site.
 
@@ -59,6 +65,7 @@ def launch(
         run_dir: run directory.
         display: shows what goes on.
         committed: called after each iteration; what it returns is shown.
+        place: in an allocation of several campaigns; None for a site of its own.
 
     Raises:
         InputError: the settings, the site or its options break a rule; nothing was submitted.
@@ -71,41 +78,41 @@ def launch(
     display.note(f"Labelling the starting structures with {settings.labels.engine} ...{when}")
     run = RunDirectory(run_dir.resolve())
     site_file = find_site(site)
-    config = load_site(site_file, run.path, options)
+    place = place or OwnSite(site_file, run.path, options, display.note)
     asked, settings = settings, started_from(run, settings, display.note)
     plan = make_plan(settings)
     for note in plan.notes:
         display.note(f"Note: {note}")
-    engine = check_campaign(plan)
-    model, canary = engine_model(plan.settings.labels, plan.molecules[0], engine)
-    theory, given = canary.theory, read_given(plan, run, canary.theory)
-    for note in given.notes:
+    model, canary = place.once(_kind_of(plan), lambda: _engine_model(plan))
+    theory = canary.theory
+    begun = find_beginning(plan, run, theory)
+    for note in begun.given.notes:
         display.note(f"Note: {note}")
-    base = find_base(plan, run)
-    base = None if base is None else check_base(plan, base)
-    with _writable(run.path), RunLock(run.path, display.note) as lock:
+    check_fits(plan, place.config.executors, label_seconds(model), site_file.stem)
+    place.checked()
+    with writable(run.path), RunLock(run.path, display.note) as lock:
         before = run.settings().labels if (run.path / "campaign.toml").exists() else settings.labels
         structure = settings.system.structure
-        identity = {"theory": theory, "molecule": plan.fingerprint, **given.identity, **identity_of(base)}
+        identity = {"theory": theory, "molecule": plan.fingerprint, **begun.identity}
         run.open(asked, identity, Path(structure) if structure else None)
+        place.opened()
         kept = run.with_kept_structure(settings)
         plan = plan if kept == settings else make_plan(kept)  # of the run's own copy, under the name that it began with
-        view = View(campaign=settings.name, iterations=settings.iterations, records=list(run.records()))
+        view = View(settings.name, iterations=settings.iterations, records=list(run.records()))
+        view.labels_budget = settings.labels.budget or 0
+        view.labels_spent = next((one.labels_spent or 0 for one in reversed(view.records)), 0)
         ticker = Ticker(view, display, run, lock)
-        clean_up(run.path, run.events, config.executors, Path(config.run_dir))
+        clean_up(run.path, run.events, place.config.executors, place.parsl)
         events = EventLog(run.events)
-        events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site)
-        run.check_labels()
-        ledger = Ledger.open(run.ledger)
-        if any(getattr(before, name) != getattr(settings.labels, name) for name in LIMITS):
-            ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
-        take_labels(plan, run, ledger, given, theory, canary.energy)
+        events.write("driver", state="start", host=socket.gethostname(), pid=os.getpid(), site=site, **place.marks)
+        ledger = _ledger(run, theory, before, settings.labels)
+        begun.weights.keep(run)
+        take_labels(plan, run, ledger, begun.given, theory, canary.energy)
         with _terminated_by_signal(ticker):
-            display.note(f"Starting workers on site {site_file.stem!r} ...")
-            graph = TaskGraph(config, events, ticker, display.note, silence_s=settings.task_silence_s)
+            graph = place.graph(events, ticker, settings.task_silence_s)
             ticker.graph = graph
             ticker.farm = LabelFarm(graph, ledger, model, settings.labels, theory)
-            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, given, base, display.note)
+            campaign = Campaign(plan, run, graph, ledger, ticker.farm, view, begun.given, begun.base, display.note)
             state, message = "failed", ""
             try:
                 explore(campaign, ticker, lambda base_run: _tell(display, committed(base_run)))
@@ -119,13 +126,33 @@ def launch(
     return finished
 
 
+def _ledger(run: RunDirectory, theory: str, before: LabelSettings, now: LabelSettings) -> Ledger:
+    """Open the ledger of a run; forget failures of the iteration that goes on whose limits have changed."""
+    run.check_labels()
+    ledger = Ledger.open(run.ledger)
+    if any(getattr(before, name) != getattr(now, name) for name in LIMITS):
+        ledger.forget_failures(theory, ("timeout", "out-of-memory", "engine-crash"), len(run.records()))
+    return ledger
+
+
+def _kind_of(plan: Plan) -> str:
+    """Return what the checks of a campaign depend on: two that differ by their seeds alone need one check."""
+    settings = plan.settings.model_dump(mode="json", exclude={"name", "seed", "iterations"})
+    return json.dumps([settings, plan.fingerprint], sort_keys=True)
+
+
+def _engine_model(plan: Plan) -> tuple[EngineModel, Canary]:
+    """Check a campaign; return what workers need to make its label engine, and the label by which they verify it."""
+    return engine_model(plan.settings.labels, plan.molecules[0], check_campaign(plan))
+
+
 def _tell(display: Display, sentence: str) -> None:
     if sentence:
         display.note(sentence)
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def writable(path: Path) -> Iterator[None]:
     """Raise a RunError with a sentence for a disk that takes no more, and for a ledger that is damaged."""
     try:
         yield

@@ -15,7 +15,7 @@ from alflow.config.colvars import ByColvarsSettings
 from alflow.config.sampling import PullSettings
 from alflow.errors import ConfigError, StructureError
 from alflow.sampling.steering import SteeringReference
-from alflow.structures import BOND_FACTOR, alkane, bonds, read_structure
+from alflow.structures import BOND_FACTOR, Structure, alkane, bonds, check_structure, read_structure, read_structures
 from alflow.types import Composition, FloatArray, Frames, IntArray
 
 
@@ -148,9 +148,47 @@ def _molecules(settings: CampaignSettings) -> tuple[tuple[Molecule, ...], tuple[
     if system.structure is None:
         built = [(f"C{n}", _charged(alkane(n), system, f"C{n}")) for n in system.carbons]
         return tuple(_molecule(settings, name, frames) for name, frames in built), ()
-    path = Path(system.structure)
-    frames, notes = read_structure(path)
-    return (_molecule(settings, path.stem, _charged(frames, system, str(path))),), notes
+    return _molecules_of_file(settings, Path(system.structure))
+
+
+def _molecules_of_file(settings: CampaignSettings, path: Path) -> tuple[tuple[Molecule, ...], tuple[str, ...]]:
+    """Return the starting structures of a file: its first frame, or, each with its number in its name, all of them."""
+    if settings.system.frames == "first":
+        frames, notes = read_structure(path)
+        return (_molecule(settings, path.stem, _charged(frames, settings.system, str(path))),), notes
+    found = read_structures(path)
+    molecules = []
+    for row, one in enumerate(found.structures):
+        frames = Frames(one.composition, np.ascontiguousarray(one.atoms.positions[None], dtype=np.float64))
+        check_structure(frames, place=found.place(row))
+        charged = _charged(frames, settings.system, found.place(row))
+        pair = _pulled_atoms(one, found.place(row))
+        molecules.append(_molecule(settings, f"{path.stem}-{row}", charged, pair))
+    charges = {molecule.composition.charge for molecule in molecules}
+    if len(charges) > 1:
+        raise ConfigError(
+            f"system.structure: a potential knows no charge, so all starting structures have the same; those of {path} "
+            f"have {', '.join(f'{charge:+d}' for charge in sorted(charges))}."
+        )
+    return tuple(molecules), found.notes
+
+
+def _pulled_atoms(one: Structure, place: str) -> tuple[int, int] | None:
+    """Return the pair of atoms that a frame says are pulled apart; None where it says nothing.
+
+    Raises:
+        ConfigError: it says something else.
+    """
+    given = one.atoms.info.get("pulled_atoms")
+    if given is None:
+        return None
+    values = np.asarray(given).ravel()
+    if values.dtype.kind not in "iu" or len(values) != 2 or values.min() < 0 or values[0] == values[1]:
+        raise ConfigError(
+            f"system.structure: the entry pulled_atoms is two different atoms, counted from 0; that of {place} is "
+            f"{given!r}."
+        )
+    return int(values[0]), int(values[1])
 
 
 def _charged(frames: Frames, system: SystemSettings, place: str) -> Frames:
@@ -177,10 +215,13 @@ def _charged(frames: Frames, system: SystemSettings, place: str) -> Frames:
         raise ConfigError(f"system.multiplicity: {error}") from error
 
 
-def _molecule(settings: CampaignSettings, name: str, frames: Frames) -> Molecule:
+def _molecule(
+    settings: CampaignSettings, name: str, frames: Frames, pulled_atoms: tuple[int, int] | None = None
+) -> Molecule:
+    """Return a starting structure; `pulled_atoms`: those of the frame, where the settings name none."""
     system, sampling = settings.system, settings.sampling
-    start = frames.take(slice(1))
-    steering = SteeringReference(sampling.coordinate, sampling.coordinate_settings, start, system.pulled_atoms)
+    start, pair = frames.take(slice(1)), system.pulled_atoms or pulled_atoms
+    steering = SteeringReference(sampling.coordinate, sampling.coordinate_settings, start, pair)
     try:
         steered = steering.bind(sampling.pull).atoms
     except StructureError as error:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from alflow.campaign.basetheory import Base
-from alflow.campaign.budget import check_budget
 from alflow.campaign.plan import Molecule, Plan
 from alflow.campaign.way import way_of
 from alflow.config.campaign import LabelSettings
@@ -37,7 +36,6 @@ def check_campaign(plan: Plan) -> LabelEngine:
     find_installed(COORDINATES, plan.settings.sampling.coordinate)
     _check_variables(plan)
     _check_progress(plan)
-    check_budget(plan)
     return check_engine(labels, plan.molecules)
 
 
@@ -71,7 +69,7 @@ def check_base(plan: Plan, base: Base) -> Base:
     """
     if base.explores:
         engine = check_campaign(base.plan)
-    elif plan.settings.sampling.relax_with == "base":
+    elif plan.settings.sampling.relax_with == "base" or base.adds:
         engine = check_engine(base.settings.labels, plan.molecules)
     else:
         return base

@@ -24,6 +24,7 @@ from alflow.campaign.budget import Allotment
 from alflow.campaign.campaign import Campaign
 from alflow.campaign.chain import JointChains, SegmentChain, StoredState
 from alflow.campaign.correcting import AroundTheBreak, draw_around_the_break
+from alflow.campaign.difference import added_engine
 from alflow.campaign.judging import Judge
 from alflow.campaign.late import Came, wait_for_labels
 from alflow.campaign.plan import PullSpec
@@ -117,7 +118,7 @@ class _Pulling:
         driver: int | Literal["mean"] = "mean"
         if self._settings.potential.driver == "best-member":
             driver = ensemble.members.index(ensemble.best)
-        self._model = EnsembleModel(str(ensemble.path), driver)
+        self._model = EnsembleModel(str(ensemble.path), driver, added_engine(campaign))
         self._together = self._settings.selection.threshold == "calibrated"
         self._assessor = Assessor(campaign, iteration, self._model, ensemble.dataset)
 
@@ -144,7 +145,7 @@ class _Pulling:
         The audits come first: where time or budget ends, they are what is not to be missed.
         """
         chosen, given = self._settings.selection, self._given
-        if not (chosen.audit and given.cap) and not given.audit and not given.audited_pulls:
+        if not given.audits(self._settings):
             return [], [], {}
         ended = [EndedPull.of(one.spec, one.chain.segments, plausibility_of(chosen, one.spec)) for one in pulls]
         self._assessor.starts = self._starts(ended)

@@ -58,6 +58,8 @@ class Ticker:
             self.display.update(self.view)
         if now - self.written > STATUS_SECONDS:
             self.written = now
+            if self.view.labels_budget:
+                self.view.labels_spent = self.farm.spent()
             self.write_status("running")
 
     def _read(self) -> None:
@@ -93,6 +95,10 @@ class Ticker:
                 "done": view.labels_done,
                 "failed": view.labels_failed,
                 "per_second": view.labels_per_second,
+                "oldest_seconds": 0.0 if self.farm is None else self.farm.oldest_seconds(),
+                "label_seconds": 0.0 if self.farm is None else self.farm.label_seconds(),
+                "spent": view.labels_spent,
+                "budget": view.labels_budget,
             },
             pull={"steps_done": view.steps_done, "steps_wanted": view.steps_wanted, "work_ev": view.work_ev},
             reference={"steps_done": view.reference_done, "steps_wanted": view.reference_wanted},

@@ -13,6 +13,7 @@ import numpy as np
 from alflow.acquisition.seeds import generator
 from alflow.acquisition.splits import inherited_split_of_rows, random_split
 from alflow.campaign.campaign import Campaign
+from alflow.campaign.difference import to_be_learnt
 from alflow.campaign.late import late_keys
 from alflow.campaign.plan import seed_words
 from alflow.errors import CampaignError, InputError
@@ -58,7 +59,7 @@ def train(campaign: Campaign, iteration: int) -> Trained:
     started = time.monotonic()
     folder = campaign.run.iteration(iteration)
     folder.mkdir(exist_ok=True)
-    dataset = _dataset(campaign, iteration)
+    dataset = to_be_learnt(campaign, iteration, _dataset(campaign, iteration))
     target, report = folder / "ensemble.pt", folder / "members.json"
     if not (target.exists() and report.exists()):
         _start_anew_where_changed(folder, dataset)
@@ -114,15 +115,18 @@ def _train_members(campaign: Campaign, iteration: int, dataset: Dataset, folder:
 
 
 def _weights_to_start_from(campaign: Campaign, iteration: int, dataset: Dataset, folder: Path) -> Path | None:
-    """Return the ensemble that members start from: of the iteration before, or of the base; None for fresh weights."""
+    """Return the ensemble that members start from: of the iteration before, of a file or of the base; None: fresh."""
     if iteration and campaign.settings.training.start == "carried-over":
         return campaign.run.iteration(iteration - 1) / "ensemble.pt"
-    base = campaign.settings.base
-    if base is None or base.use != "transfer":
+    base, start, target = campaign.settings.base, StartFolder.of(campaign.run), folder / "base.pt"
+    if campaign.settings.training.weights is not None:
+        source = start.weights
+    elif base is not None and base.use == "transfer":
+        source = start.base_ensemble
+    else:
         return None
-    target = folder / "base.pt"
     if not target.exists():
-        _move_to_labels(StartFolder.of(campaign.run).base_ensemble, dataset, campaign.settings.split.members, target)
+        _move_to_labels(source, dataset, campaign.settings.split.members, target)
     return target
 
 

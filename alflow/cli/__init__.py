@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from alflow.cli import bench, campaign, config, evaluate, label, ledger, plugins, report, site, status
+from alflow.cli import allocation, bench, campaign, config, evaluate, label, ledger, plugins, report, site, status
 from alflow.cli.ending import Ending, SentenceGroup, sentences, tolerant_streams
 from alflow.files.caches import settle_caches
 from alflow.files.home import settle_home
@@ -27,6 +27,7 @@ app = typer.Typer(
 config.add_to(app)
 plugins.add_to(app)
 campaign.add_to(app)
+allocation.add_to(app)
 status.add_to(app)
 label.add_to(app)
 evaluate.add_to(app)

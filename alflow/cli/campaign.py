@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alflow.cli.config import CampaignFile, Overrides
+from alflow.cli.allocation import FOLDER, AllocationFolder, CampaignsOrRuns, Sweeps, Weights, requests_of, run_several
+from alflow.cli.config import Overrides
 from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import terminal
 from alflow.files.resources import find_campaign
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
+    from alflow.allocation.requests import Request
+    from alflow.campaign.forecast import Forecast
     from alflow.config.campaign import CampaignSettings
     from alflow.display.view import Display
+    from alflow.execution.sites import Capacity
     from alflow.runs.directory import RunDirectory
 
 
@@ -26,55 +32,88 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    campaign: CampaignFile,
+    campaigns: CampaignsOrRuns,
     site: SiteName = "local",
     options: SiteOptions = None,
     run_dir: Annotated[
-        Path | None, typer.Option("--run-dir", "-d", help="Run directory; runs/NAME if not given.")
+        Path | None,
+        typer.Option("--run-dir", "-d", help="Run directory, runs/NAME if not given; of several, their folder."),
     ] = None,
     overrides: Overrides = None,
+    sweeps: Sweeps = None,
+    weights: Weights = None,
+    allocation: AllocationFolder = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost; submit nothing.")
     ] = False,
     old_options: OldSiteOptions = None,
 ) -> None:
-    """Run a campaign, or go on with it: the same command continues where the last one ended."""
+    """Run a campaign, or several side by side, or go on: the same command continues where the last one ended."""
+    console, chosen = terminal(), site_options(options, old_options)
+    folder = allocation or (run_dir or Path("runs")) / FOLDER
+    several = len(campaigns) > 1 or bool(sweeps or weights or allocation)
+    if several:
+        requests = requests_of(campaigns, overrides, sweeps, weights, run_dir, folder)
+    else:
+        requests = [_single(campaigns[0], overrides, run_dir)]
+    if dry_run:
+        _forecast(console, requests, site, chosen)
+    elif several:
+        run_several(console, requests, site, chosen, folder)
+    else:
+        _launch(console, requests[0].settings, site, chosen, requests[0].run)
+
+
+def _single(campaign: str, overrides: Sequence[str] | None, run_dir: Path | None) -> Request:
+    """Return the campaign of a file, or of a run directory, with its own run directory."""
+    from alflow.allocation.requests import Request
     from alflow.config.load import load_campaign
 
-    console, chosen = terminal(), site_options(options, old_options)
-    settings = load_campaign(find_campaign(campaign), overrides or ())
-    target = run_dir or Path("runs") / settings.name
-    if dry_run:
-        _plan(console, settings, site, chosen, target)
-        return
-    _launch(console, settings, site, chosen, target)
+    begun = Path(campaign) / "campaign.toml"
+    settings = load_campaign(begun if begun.is_file() else find_campaign(campaign), overrides or ())
+    target = Path(campaign) if begun.is_file() else Path("runs") / settings.name
+    return Request(settings, run_dir or target, settings.name)
 
 
-def _plan(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
-    """Print the plan of a campaign, that of its base before it, and their costs."""
-    from alflow.campaign.basetheory import find_base
+def _forecast(console: Console, requests: Sequence[Request], site: str, options: dict[str, str]) -> None:
+    """Print the plan of each campaign and its estimated cost, and those of all together."""
+    from alflow.cli.forecasts import sum_table
+    from alflow.execution.sites import find_site, load_site, site_capacity
+
+    site_file, found = find_site(site), []
+    for request in requests:
+        capacity = site_capacity(load_site(site_file, request.run, options))
+        found.append(_plan(console, request.settings, capacity, request.run))
+    if len(found) > 1:
+        console.print(sum_table(found, capacity))
+
+
+def _plan(console: Console, settings: CampaignSettings, capacity: Mapping[str, Capacity], target: Path) -> Forecast:
+    """Print the plan of a campaign, that of its base before it, and their costs; return its own forecast."""
+    from alflow.campaign.beginning import find_beginning
+    from alflow.campaign.budget import budget_words
     from alflow.campaign.forecast import Start, forecast
     from alflow.campaign.plan import make_plan
-    from alflow.campaign.preflight import check_base, check_campaign
-    from alflow.campaign.startdata import read_given
+    from alflow.campaign.preflight import check_campaign
     from alflow.campaign.startfile import started_from
     from alflow.cli.forecasts import forecast_table
-    from alflow.execution.sites import find_site, load_site, site_capacity
     from alflow.runs.directory import RunDirectory
 
     run = RunDirectory(target.resolve())
     plan = make_plan(started_from(run, settings, console.print))
     theory = check_campaign(plan).theory
-    given = read_given(plan, run, theory)
-    for note in (*plan.notes, *given.notes):
+    begun = find_beginning(plan, run, theory)
+    for note in (*plan.notes, *begun.given.notes):
         console.print(f"Note: {note}")
-    base = find_base(plan, run)
-    base = None if base is None else check_base(plan, base)
-    capacity = site_capacity(load_site(find_site(site), target, options))
+    base = begun.base
     if base is not None and base.explores:
         console.print(forecast_table(forecast(base.plan, say=console.print), capacity))
-    start = Start.of(settings, given, base)
-    console.print(forecast_table(forecast(plan, say=console.print, start=start), capacity))
+    start = Start.of(settings, begun.given, base)
+    found = forecast(plan, say=console.print, start=start)
+    console.print(forecast_table(found, capacity))
+    if words := budget_words(plan, start.structures):
+        console.print(words)
+    return found
 
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:

@@ -25,7 +25,7 @@ def label(
         Path,
         typer.Option("-o", "--output", help="Extended XYZ file to write: .xyz or .xyz.gz.", show_default=False),
     ],
-    engine: Annotated[str, typer.Option(help="Label engine: dftb3, dftbplus, gfn2-xtb or ase.")] = "dftb3",
+    engine: Annotated[str, typer.Option(help="Label engine: dftb3, dftbplus, gfn2-xtb, pyscf or ase.")] = "dftb3",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Setting of the engine: --set electronic_temperature_k=300. May be repeated."),

@@ -24,13 +24,20 @@ def report(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the report of a run, finished or not: one HTML page that opens offline."""
+    """Write the report of a run, or of several in one allocation, finished or not: a HTML page that opens offline."""
     from alflow.files.targets import check_new
+    from alflow.report.allocation import write_allocation_report
     from alflow.report.report import write_report
+    from alflow.runs.allocations import AllocationDirectory
     from alflow.runs.directory import RunDirectory
 
     if output is not None:
         check_new(output, overwrite=overwrite)
+    if AllocationDirectory(run).is_one():
+        with busy(f"Writing the report of {run}"):
+            written = write_allocation_report(AllocationDirectory(run.resolve()), output)
+        typer.echo(str(written))
+        return
     with busy(f"Writing the report of {run}"):
         notes = list[str]()
         written = write_report(RunDirectory(run.resolve()), output, notes.append)

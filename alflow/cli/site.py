@@ -54,7 +54,11 @@ def show(name: SiteName) -> None:
 def check(
     name: SiteName,
     options: SiteOptions = None,
-    engine: Annotated[str, typer.Option(help="Label engine to check, with its default settings.")] = "dftb3",
+    engine: Annotated[str, typer.Option(help="Label engine to check.")] = "dftb3",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting of the engine: --set electronic_temperature_k=300. May be repeated."),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-d", help="Folder that workers see too; a new one if not given.")
     ] = None,
@@ -64,6 +68,7 @@ def check(
     old_options: OldSiteOptions = None,
 ) -> None:
     """Start one block of each executor, look at every worker, and say what is wrong. Exit code 1 if anything is."""
+    from alflow.cli.label import read_settings
     from alflow.config.campaign import LabelSettings
     from alflow.config.load import validate
     from alflow.files.targets import check_new, check_target
@@ -74,7 +79,8 @@ def check(
     check_new(json, overwrite=overwrite or json == USUAL_JSON)
     check_target(json, "The result")
     with working_folder(run_dir, "site-check-") as folder:
-        labels = validate(LabelSettings, {"engine": engine}, "--engine")
+        given = {"engine": engine, "settings": read_settings(settings or [])}
+        labels = validate(LabelSettings, given, "--engine")
         result = check_site(name, chosen, folder, labels, start_limit_s=60 * limit, say=console.print)
     for part in check_tables(result):
         console.print(part)

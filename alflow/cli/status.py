@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SIGNS = {"running": "running", "finished": "finished", "failed": "ended with an error", "gone": "its driver is gone"}
 
+STRAGGLES, LONG_SECONDS = 5.0, 30.0
+"""A label that has been out for so many times what one takes, and for so long, is told of, s."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -27,12 +30,16 @@ def status(
     run: RunDir,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew each second until the run ends.")] = False,
 ) -> None:
-    """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go."""
+    """Show what a run does now: iteration, stage, tasks, labels, workers, last error, time to go; or all of several."""
     from rich.live import Live
 
+    from alflow.runs.allocations import AllocationDirectory
     from alflow.runs.directory import RunDirectory
     from alflow.runs.status import read_status
 
+    if AllocationDirectory(run).is_one():
+        _status_of_several(run, watch=watch)
+        return
     console, now = terminal(), read_status(run)
     if not watch or not console.is_terminal:
         console.print(status_table(run, now))
@@ -45,6 +52,29 @@ def status(
             time.sleep(1.0)
             now = read_status(run)
             live.update(status_table(run, now), refresh=True)
+
+
+def _status_of_several(folder: Path, *, watch: bool) -> None:
+    """Show what the campaigns of an allocation do, and who used what."""
+    from rich.console import Group
+    from rich.live import Live
+
+    from alflow.display.several import allocation_head, allocation_table
+    from alflow.runs.allocations import AllocationDirectory
+
+    console, directory = terminal(), AllocationDirectory(folder)
+    now = directory.status()
+    if not watch or not console.is_terminal:
+        console.print(allocation_head(folder, now))
+        console.print(allocation_table(now))
+    if not watch:
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while now.state == "running":
+            live.update(Group(allocation_head(folder, now), allocation_table(now)), refresh=True)
+            time.sleep(1.0)
+            now = directory.status()
+        live.update(Group(allocation_head(folder, now), allocation_table(now)), refresh=True)
 
 
 def status_table(run: Path, now: RunStatus) -> Sheet:
@@ -75,12 +105,21 @@ def _lines(now: RunStatus) -> list[tuple[str, str]]:
         ("training", f"epoch {now.epochs[0]} of {now.epochs[1]}" if now.epochs[1] else ""),
         ("pull", f"step {now.pull_steps[0]} of {now.pull_steps[1]}" if now.pull_steps[1] else ""),
         ("reference", f"step {done} of {wanted}" if done < wanted else ""),
-        ("labels", labels),
+        ("labels", labels + _straggler(*now.oldest_label)),
+        ("budget", f"{now.label_budget[0]} of {now.label_budget[1]} labels" if now.label_budget[1] else ""),
         ("workers", ", ".join(f"{label} {count}" for label, count in now.workers.items())),
         *((f"{what} tasks", _tasks(counts)) for what, counts in now.tasks.items()),
         ("last error", now.last_error or "none"),
         ("time to go", "" if now.seconds_to_go is None else f"about {duration(now.seconds_to_go)}"),
     ]
+
+
+def _straggler(oldest: float, usual: float) -> str:
+    """Tell of a label that has been out for much longer than one takes; both in s."""
+    if not oldest > max(STRAGGLES * usual, LONG_SECONDS) or not usual > 0.0:
+        return ""
+    takes = duration(usual) if usual >= 10.0 else f"{usual:.2g} s"
+    return f", the oldest asked for {duration(oldest)} ago (a label takes {takes})"
 
 
 def _tasks(counts: object) -> str:

@@ -53,8 +53,11 @@ class SystemSettings(Settings):
     structure: str | None = None
     """A structure file that ASE reads, instead of built alkanes; relative to the working directory. The run keeps a
     copy."""
+    frames: Literal["first", "all"] = "first"
+    """Whether the first frame of that file is the starting structure, or each frame is one: all train one ensemble."""
     pulled_atoms: tuple[int, int] | None = None
-    """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given."""
+    """Indices (from 0) of the two atoms that the spring pulls apart; the end carbons if not given. Where each frame of
+    a file is a start, one may name its own, in an entry `pulled_atoms`."""
     multiplicity: int | None = Field(default=None, ge=1)
     """2S + 1; that of the structure file, or the lowest that the electrons allow, if not given."""
     charge: int | None = None
@@ -87,6 +90,8 @@ class SystemSettings(Settings):
                 raise ValueError(f"pulled_atoms must be two different indices from 0; got {list(self.pulled_atoms)}")
             if self.structure is None and len(self.carbons) > 1:
                 raise ValueError("pulled_atoms cannot be given for several chain lengths: each has its own end carbons")
+        if self.structure is None and self.frames == "all":
+            raise ValueError("frames are those of a structure file: give structure, or leave frames out")
         if self.structure is not None and "carbons" in self.model_fields_set:
             raise ValueError("either carbons or structure is given, not both")
         return self
@@ -174,9 +179,18 @@ class TrainingSettings(Settings):
 
     start: Literal["fresh", "carried-over"] | None = None
     """Whether a later iteration starts from the weights of the one before; not given: what suits the kind's preset."""
+    weights: str | None = None
+    """A file of weights that the first iteration starts from, with self-energies moved to the labels: an `ensemble.pt`
+    of another run, or for ANI the state dictionary of ANI-1x, ANI-1ccx or ANI-2x as TorchANI keeps it; relative to the
+    working directory. The run keeps a copy."""
     members_per_task: int = Field(default=1, ge=0)
     """Members trained by one task, side by side on as many workers as there are; 0: all in one task, as one batched
     product, which is quicker where there is one GPU for all."""
+
+    @field_validator("weights")
+    @classmethod
+    def _from_anywhere(cls, weights: str | None) -> str | None:
+        return None if weights is None else absolute_path(weights)
 
 
 class SamplingSettings(Settings):
@@ -332,6 +346,21 @@ class CampaignSettings(Settings):
         return {**given, "sampling": {"relax_with": "base", "reference": False, **sampling}}
 
     @model_validator(mode="after")
+    def _one_set_of_weights(self) -> Self:
+        if self.training.weights is None:
+            return self
+        if not find(POTENTIALS, self.potential.kind).transfers:
+            raise ValueError(
+                f"training.weights: the potential {self.potential.kind!r} cannot start from weights of another theory"
+            )
+        if self.base is not None and self.base.use != "structures":
+            raise ValueError(
+                f"training.weights and base.use {self.base.use!r} both say what the ensemble starts from: set "
+                "base.use = 'structures', or leave training.weights out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _base_can_be_used(self) -> Self:
         base = self.base
         if base is None:
@@ -345,6 +374,11 @@ class CampaignSettings(Settings):
             raise ValueError(
                 f"base.use 'transfer' starts from the weights of the base, and the potential {self.potential.kind!r} "
                 "cannot: set base.use = 'structures'"
+            )
+        if base.use == "delta" and self.sampling.batch != "off":
+            raise ValueError(
+                "sampling.batch pulls with an ensemble alone, and base.use 'delta' adds an engine in every step: set "
+                "sampling.batch = 'off', or base.use = 'transfer'"
             )
         if base.engine is not None:
             self.of_base()

@@ -34,6 +34,7 @@ _LABELS_MAY_CHANGE = (
     "settings.kept_failures",
     "settings.kept_megabytes",
     "settings.failures_dir",
+    "settings.unconverged_texts",
     "settings.reuse",
     "settings.reuse_tolerance",
 )
@@ -46,6 +47,7 @@ _JUDGED_BY_CONTENT = (
     "first_data.structures",
     "first_data.labels",
     "base.run",
+    "training.weights",
 )
 """A project may be moved, and a charge be written elsewhere: the fingerprints of molecules and theory, which a run
 keeps, tell whether these are the same."""

@@ -58,9 +58,10 @@ class BaseTheorySettings(Settings):
     """Settings of that engine."""
     campaign: dict[str, Any] = Field(default_factory=dict)
     """Settings of that engine's campaign, as in a campaign file, where they are not those of this one."""
-    use: Literal["transfer", "structures"] = "transfer"
+    use: Literal["transfer", "delta", "structures"] = "transfer"
     """What is taken beside structures and starts: `transfer`, the weights of the base, from which the ensemble learns
-    on; or nothing (`structures`)."""
+    on; `delta`, its engine, whose difference to the labels is learnt and which is added in every step of a pull; or
+    nothing (`structures`)."""
     structures: int = Field(default=60, ge=4)
     """Structures of the base that are labelled as first data, those that differ most over the progress of its pulls."""
 
@@ -100,7 +101,14 @@ def base_campaign(base: BaseTheorySettings, of: Mapping[str, Any]) -> dict[str, 
         of: the campaign of the expensive theory, as a mapping.
     """
     labels = {name: of["labels"][name] for name in ("guard", "timeout_s")}
-    sampling = {**of["sampling"], "relax_with": "label-engine", "reference": False, "replicas": BASE_REPLICAS}
+    replicas = of["sampling"]["replicas"]
+    most = replicas["certify"] if isinstance(replicas, Mapping) else replicas
+    sampling = {
+        **of["sampling"],
+        "relax_with": "label-engine",
+        "reference": False,
+        "replicas": min(most, BASE_REPLICAS),
+    }
     selection = {**of["selection"], "cap": max(of["selection"]["cap"], BASE_CAP)}
     first_data = {name: of["first_data"][name] for name in ("md", "segment_steps")}
     settings = {} if base.settings is None else base.settings.model_dump(mode="json", exclude_none=True)
@@ -110,6 +118,7 @@ def base_campaign(base: BaseTheorySettings, of: Mapping[str, Any]) -> dict[str, 
         "iterations": BASE_ITERATIONS,
         "labels": {**labels, "engine": base.engine, "settings": settings},
         "first_data": first_data,
+        "training": {name: value for name, value in of["training"].items() if name != "weights"},
         "sampling": sampling,
         "selection": selection,
     }

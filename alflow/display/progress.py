@@ -85,6 +85,8 @@ class LiveDisplay:
         work = f"steps, work {view.work_ev:.2f} eV"
         self._show("pull", view.steps_done, view.steps_wanted, work)
         rate = f"{per_second(view.labels_per_second)}, {view.labels_failed} failed, {view.label_tasks} tasks open"
+        if view.labels_budget:
+            rate += f", {view.labels_spent} of a budget of {view.labels_budget} spent"
         self._show("reference", view.reference_done, view.reference_wanted, "steps with the label engine")
         self._show("labels", view.labels_done, view.labels_wanted, rate)
         shown = [iteration_table(view.records[-SHOWN:])] if view.records else []
@@ -120,6 +122,8 @@ def sentence(view: View) -> str:
         parts.append(f"reference step {view.reference_done}/{view.reference_wanted}")
     if view.labels_wanted:
         parts.append(f"labels {view.labels_done}/{view.labels_wanted} ({per_second(view.labels_per_second)})")
+    if view.labels_budget:
+        parts.append(f"{view.labels_spent} of a budget of {view.labels_budget} spent")
     if view.labels_failed:
         parts.append(f"{view.labels_failed} failed")
     return ", ".join(parts)

@@ -25,6 +25,9 @@ class View:
     labels_known: int = 0
     """Found in the ledger instead of being paid for."""
     labels_per_second: float = 0.0
+    labels_spent: int = 0
+    labels_budget: int = 0
+    """Labels that the campaign may ask for in all; 0: no budget."""
     steps_wanted: int = 0
     steps_done: int = 0
     """Of the pulls of this iteration."""

@@ -90,6 +90,16 @@ class ExecutorMonitor:
             return int(getattr(executor, "max_threads", 1))
         return sum(int(manager["worker_count"]) for manager in self._seen[label].managers if manager["active"])
 
+    def slots(self, label: str) -> int:
+        """Return the workers of all blocks that run or wait, and of one more if the executor may have it."""
+        executor = self._executors[label]
+        if not has_interchange(executor):
+            return self.workers(label)
+        provider = executor.provider
+        blocks = sum(not status.terminal for status in dict(executor.status_facade).values())
+        each = int(getattr(executor, "workers_per_node", 1)) * int(getattr(provider, "nodes_per_block", 1) or 1)
+        return each * min(blocks + 1, int(getattr(provider, "max_blocks", 1) or 1))
+
     def check(self) -> None:
         """Say what changed, and raise what cannot be healed.
 

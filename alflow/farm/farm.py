@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from alflow.config.campaign import LabelSettings
 from alflow.errors import CampaignError
 from alflow.execution.graph import TaskGraph
+from alflow.farm.exchange import SharedLabelQueue
 from alflow.farm.queue import Chunk, LabelQueue
 from alflow.labeling.outliers import refuse_outliers
 from alflow.ledger import Ledger, LedgerRow, Origin, label_rows, structure_keys
@@ -36,13 +39,20 @@ class Asked:
     origins: list[Origin]
     times: int = 1
     """How often it was asked for in this account."""
+    since: float = field(default_factory=time.monotonic)
 
 
 class LabelFarm:
     """Asks for the labels that the ledger does not hold, and writes what comes back into it."""
 
     def __init__(
-        self, graph: TaskGraph, ledger: Ledger, model: EngineModel, settings: LabelSettings, theory: str
+        self,
+        graph: TaskGraph,
+        ledger: Ledger,
+        model: EngineModel,
+        settings: LabelSettings,
+        theory: str,
+        detail: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Start with nothing asked for.
 
@@ -52,17 +62,19 @@ class LabelFarm:
             model: The label engine.
             settings: Of the labels.
             theory: Fingerprint of the engine.
+            detail: Of its tasks, for the event log.
         """
         self.model, self.theory = model, theory
         self._ledger, self._settings = ledger, settings
-        self._queue = LabelQueue(
+        kind = LabelQueue if graph.exchange is None else partial(SharedLabelQueue, ledger=ledger.path)
+        self._queue: LabelQueue[Origin] = kind(
             graph,
             model,
             self._take,
             theory=theory,
             task_seconds=settings.task_seconds,
             frames_per_task=settings.frames_per_task,
-            detail=_iteration,
+            detail=lambda chunk: {**_iteration(chunk), **detail},
         )
         self.wanted = self.done = self.failed = 0
         self.known = 0
@@ -103,6 +115,10 @@ class LabelFarm:
     def in_flight(self) -> dict[bytes, Asked]:
         """Return what has been asked for and has not come, by the keys of the structures."""
         return dict(self._in_flight)
+
+    def oldest_seconds(self) -> float:
+        """Return how long ago the label was asked for that is out longest, s; 0 where none is."""
+        return time.monotonic() - min((asked.since for asked in self._in_flight.values()), default=time.monotonic())
 
     def spent(self) -> int:
         """Return how many structures the campaign has had labelled so far, those in flight included."""

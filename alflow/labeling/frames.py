@@ -122,11 +122,11 @@ def sound(evaluation: Evaluation, numbers: IntArray) -> Evaluation:
     return replace(evaluation, energy=energy, forces=forces, diagnostics=_diagnostics(evaluation.diagnostics))
 
 
-def _diagnostics(given: Mapping[str, float]) -> dict[str, float]:
+def _diagnostics(given: object) -> dict[str, float]:
     """Return those that are finite numbers: what an engine tells besides never costs a label."""
     found = {}
-    for name, value in given.items():
-        with contextlib.suppress(TypeError, ValueError):
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             if np.isfinite(number := float(value)):
                 found[str(name)] = number
     return found

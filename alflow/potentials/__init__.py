@@ -57,6 +57,15 @@ def kind_of(path: Path) -> PotentialKind[Any]:
     raise InputError(" ".join([sentence, *broken]))
 
 
+def is_alflows(path: Path) -> bool:
+    """Say whether a file of weights is one that alflow wrote, of whatever kind.
+
+    Raises:
+        InputError: it cannot be read as one of anybody's.
+    """
+    return bool(_format(path))
+
+
 def _format(path: Path) -> str:
     import torch  # noqa: PLC0415
 

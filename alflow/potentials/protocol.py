@@ -118,6 +118,14 @@ class PotentialKind(Kind[SettingsT]):
         """
         raise NotImplementedError
 
+    def pretrained(self, path: Path, elements: Sequence[int]) -> Ensemble:  # noqa: ARG002 - for those that use it
+        """Read an ensemble that a campaign starts from, as it is needed for molecules of some elements.
+
+        Raises:
+            InputError: the file holds something else, or an ensemble that does not know one of them.
+        """
+        return self.load(path)
+
     def join(self, parts: Sequence[Ensemble]) -> Ensemble:
         """Return one ensemble of the members of several, in order.
 

@@ -16,12 +16,12 @@ SOFTWARE = (
 def citations(settings: CampaignSettings) -> tuple[str, ...]:
     """Return the references for the engine, the potential and the programs that a campaign uses."""
     labels, potential, sampling = settings.labels, settings.potential, settings.sampling
-    chosen = (
+    chosen = [
         (ENGINES, labels.engine, labels.settings),
         (POTENTIALS, potential.kind, potential.settings),
         (COORDINATES, sampling.coordinate, sampling.coordinate_settings),
-    )
+    ]
     if settings.base is not None and settings.base.engine is not None and settings.base.settings is not None:
-        chosen = (*chosen, (ENGINES, settings.base.engine, settings.base.settings))
+        chosen.append((ENGINES, settings.base.engine, settings.base.settings))
     kinds = [reference for group, name, own in chosen for reference in find(group, name).references(own)]
     return (METHOD, *kinds, *SOFTWARE)

@@ -42,7 +42,19 @@ def labels(data: RunData) -> str:
         text += page.table(("reason", "count"), list(reasons.items()))
     else:
         text += page.paragraph("No label failed.")
-    return text + page.paragraph(_rate_words(data.tasks("label"))) + _paid_words(again)
+    return text + page.paragraph(_rate_words(data.tasks("label"))) + _paid_words(again) + _late_words(data)
+
+
+def _late_words(data: RunData) -> str:
+    """Say which iterations went on without some of their labels; nothing where none did."""
+    late = [f"{record.late} (iteration {record.iteration})" for record in data.records if record.late]
+    if not late:
+        return ""
+    return page.paragraph(
+        f"Labels that iterations went on without, and that were learnt from later: {', '.join(late)}. late.json in the "
+        "folder of each iteration lists them.",
+        "soft",
+    )
 
 
 def _rate_words(tasks: Sequence[dict[str, Any]]) -> str:
@@ -117,8 +129,17 @@ def executors(data: RunData) -> str:
         "Workers that ran a task, and workers that were connected, over the whole run: the wait for the first task, "
         "the end, and all pauses between tasks count. Tasks that were lost count as idle time."
     )
+    caption += _shared_words(data)
     rows = [_used_row(found) for found in used]
     return page.figure(draw, caption, (10.0, 1.9 * len(used) + 0.4)) + page.table(headings, rows) + _task_table(data)
+
+
+def _shared_words(data: RunData) -> str:
+    """Say where workers were held for other campaigns, too."""
+    folders = dict.fromkeys(str(event["allocation"]) for event in data.events if "allocation" in event)
+    if not folders:
+        return ""
+    return f" They were shared with other campaigns, and what is busy is this one's part ({', '.join(folders)})."
 
 
 def _used_row(found: Utilisation) -> tuple[str, ...]:

@@ -69,8 +69,8 @@ class RunData:
         return self.records[-1]
 
     def tasks(self, what: str) -> list[dict[str, Any]]:
-        """Return the event lines of one kind of task."""
-        return [event for event in self.events if event["what"] == what and "task" in event]
+        """Return the event lines of one kind of task, without labels of a base, which are not the ledger's."""
+        return [event for event in self.events if event["what"] == what and "task" in event and "of" not in event]
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def overview(data: RunData) -> str:
     if data.records:
         last = data.last
         shown.append((f"{last.labels + last.new_labels}", "labels to learn from"))
+        if last.labels_spent is not None and data.settings.labels.budget is not None:
+            shown.append((f"{last.labels_spent} / {data.settings.labels.budget}", "labels of the budget spent"))
         if not math.isnan(last.barrier_ev.mean):
             shown.append((f"{estimate_text(last.barrier_ev)} eV", "barrier, last iteration"))
         if last.barrier_error_ev is not None and not math.isnan(last.barrier_error_ev.mean):

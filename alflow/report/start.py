@@ -8,6 +8,7 @@ from alflow.runs.startdata import BaseNote, StartFolder, load_structures
 
 BASE_USES = {
     "transfer": "The ensemble starts from the weights of the base, whose self-energies are moved to the labels.",
+    "delta": "The ensemble learns the difference from the base, whose engine is added in every step of a pull.",
     "structures": "Nothing of its potential is taken over.",
 }
 
@@ -33,6 +34,11 @@ def start(data: RunData) -> str:
     base = folder.base()
     if base is not None:
         items += _of_base(base, engine)
+    if settings.training.weights is not None:
+        items.append(
+            f"The ensemble starts from the weights of {settings.training.weights}, whose self-energies are moved to "
+            "the labels."
+        )
     if settings.sampling.relax_with == "base":
         items.append("Pulls start where the engine of the base relaxed the molecule.")
     return page.listing(items) if items else ""

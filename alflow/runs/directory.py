@@ -114,7 +114,8 @@ class RunDirectory:
         write_atomically(resolved, to_toml(settings).encode())
         write_atomically(self.path / "environment.json", json.dumps(environment(settings), indent=1).encode())
         if identity:
-            write_atomically(self.path / "identity.json", json.dumps(dict(identity), indent=1).encode())
+            known = {**self.identity(), **identity}  # of files that have gone since, what they were
+            write_atomically(self.path / "identity.json", json.dumps(known, indent=1).encode())
 
     def _keep(self, first: Path, started: Path) -> None:
         """Keep the structure file under the name of the first one: it is the molecule's."""

@@ -7,6 +7,7 @@
     base.npz          structures of a base, each of which is labelled
     base.json         which base, and what was taken from it
     base.toml base.pt settings of the base; its ensemble
+    weights.pt        weights that the first training starts from, of a file
 
 A run needs neither the file nor the base any more once these are there; ``base.npz`` is the last one written.
 """
@@ -101,6 +102,11 @@ class StartFolder:
     def base_ensemble(self) -> Path:
         """Ensemble of the base."""
         return self.path / "base.pt"
+
+    @property
+    def weights(self) -> Path:
+        """Weights of a file."""
+        return self.path / "weights.pt"
 
     @property
     def base_settings(self) -> Path:

@@ -43,7 +43,8 @@ class DriverStatus:
     iterations: int
     stage: str
     labels: dict[str, float] = field(default_factory=dict)
-    """wanted, done, failed, per_second."""
+    """wanted, done, failed, per_second; label_seconds and oldest_seconds (since the one was asked for that is out
+    longest); spent and budget, which is 0 where there is none."""
     pull: dict[str, float] = field(default_factory=dict)
     """steps_done and steps_wanted of the pulls of this iteration, work_ev of the last record."""
     reference: dict[str, float] = field(default_factory=dict)
@@ -133,6 +134,10 @@ class RunStatus:
     """The last task that failed or event that went wrong; empty if there is none."""
     seconds_to_go: float | None
     """From the iterations done so far; None before the first is done."""
+    label_budget: tuple[int, int] = (0, 0)
+    """Labels spent, and the budget; zeros where there is none."""
+    oldest_label: tuple[float, float] = (0.0, 0.0)
+    """How long ago the label was asked for that is out longest, and what a label takes, s."""
     done: tuple[float, ...] = field(default=())
     """Wall time of each committed iteration, s."""
 
@@ -176,6 +181,8 @@ def _status(path: Path, written: DriverStatus, now: float) -> RunStatus:
         labels_done=int(labels.get("done", 0)),
         labels_failed=int(labels.get("failed", 0)),
         labels_per_second=labels.get("per_second", 0.0),
+        oldest_label=(int(labels.get("oldest_seconds", 0)), labels.get("label_seconds", 0.0)),
+        label_budget=(int(labels.get("spent", 0)), int(labels.get("budget", 0))),
         pull_steps=_steps(written.pull),
         reference_steps=_steps(written.reference),
         epochs=(int(written.training.get("epoch", 0)), int(written.training.get("epochs", 0))),

@@ -178,7 +178,7 @@ def _take(seen: _Seen, label: str, shared: Path, sent: float, result: Outcome[di
     value: dict[str, Any] = dict(result.value)
     clock, received = float(value.pop("clock")), time.time()
     skew = min(0.0, clock - sent) + max(0.0, result.report.ended - received)
-    value |= {"cores": tuple(value["cores"]), "gpus": tuple(value["gpus"])}
+    value |= {name: tuple(found) for name, found in value.items() if isinstance(found, list)}
     value["wrote"] = (shared / f"{value['host']}-{value['pid']}").exists()
     value.setdefault("first_label_s", 0.0)
     report = WorkerReport(executor=label, skew_s=skew, **value)

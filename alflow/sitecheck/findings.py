@@ -46,6 +46,19 @@ class WorkerReport:
     """Time to make the engine and the first label (imports and compilation), s."""
     skew_s: float
     """How far its clock is off the driver's at least, s; 0 if within the time that the task took."""
+    ranks: int = 1
+    """MPI ranks of a label there."""
+    rank_threads: int = 0
+    """Threads of each of them; 0 where a label is one process."""
+    nodes: tuple[str, ...] = ()
+    """Nodes of a label, as the launcher knows them; none where a label is one process."""
+    started: int = 0
+    """Ranks that the launcher started."""
+    started_on: tuple[str, ...] = ()
+    """Nodes on which it did."""
+    worlds: tuple[int, ...] = ()
+    """Sizes of the MPI worlds that the launcher told its ranks of; 0 of none."""
+    launch_error: str = ""
 
     @property
     def name(self) -> str:
@@ -78,6 +91,7 @@ def find(reports: Sequence[WorkerReport], expected: Expected) -> tuple[Finding, 
     found = [
         *_wrong_versions(reports, expected),
         *_wrong_labels(reports, expected),
+        *_wrong_ranks(reports),
         *_shared_devices(reports),
         *_shared_cores(reports),
         *_no_shared_folder(reports, expected),
@@ -123,6 +137,30 @@ def _wrong_labels(reports: Sequence[WorkerReport], expected: Expected) -> list[F
     return found
 
 
+def _wrong_ranks(reports: Sequence[WorkerReport]) -> list[Finding]:
+    """Find launchers that do not start what a label was to get."""
+    found = []
+    for report in reports:
+        if report.executor != "cpu" or report.ranks < 2:
+            continue
+        asked = f"A label has {report.ranks} ranks on {', '.join(report.nodes)}; the launcher of {report.name}"
+        if report.launch_error or report.started != report.ranks:
+            found.append(
+                Finding("error", f"{asked} started {report.started}. {report.launch_error}".strip().rstrip(".") + ".")
+            )
+        elif len(report.started_on) != len(report.nodes):
+            found.append(Finding("error", f"{asked} started them on {', '.join(report.started_on)}."))
+        elif report.worlds not in ((report.ranks,), (-1,)):
+            found.append(
+                Finding(
+                    "error",
+                    f"{asked} started them without telling them of each other: each would be a program of its own. "
+                    "Under Slurm choose a kind of MPI (srun --mpi=list) by SLURM_MPI_TYPE in worker_init.",
+                )
+            )
+    return found
+
+
 def _shared_devices(reports: Sequence[WorkerReport]) -> list[Finding]:
     """Two workers of one host that see the same GPU first."""
     found = []
@@ -154,10 +192,10 @@ def _shared_cores(reports: Sequence[WorkerReport]) -> list[Finding]:
     found = []
     hosts: dict[tuple[str, str], list[WorkerReport]] = defaultdict(list)
     for report in reports:
-        hosts[report.executor, report.host].append(report)
+        hosts[report.executor, report.nodes[0] if report.nodes else report.host].append(report)
     for (executor, host), where in hosts.items():
         cores = len({core for report in where for core in report.cores}) or where[0].machine_cores
-        threads = sum(report.threads or where[0].machine_cores for report in where)
+        threads = sum(_threads_on_a_node(report) for report in where)
         if threads > cores:
             found.append(
                 Finding(
@@ -167,6 +205,13 @@ def _shared_cores(reports: Sequence[WorkerReport]) -> list[Finding]:
                 )
             )
     return found
+
+
+def _threads_on_a_node(report: WorkerReport) -> int:
+    """Return the threads of a worker, or of its label on each node of it."""
+    if report.nodes:
+        return report.ranks // len(report.nodes) * report.rank_threads
+    return report.threads or report.machine_cores
 
 
 def _no_shared_folder(reports: Sequence[WorkerReport], expected: Expected) -> list[Finding]:

@@ -30,7 +30,7 @@ def check_tables(check: SiteCheck) -> Iterator[RenderableType]:
 
 
 def _workers(check: SiteCheck) -> Sheet:
-    headings = ("executor", "host", "rank", "cores", "threads", "pinned to", "torch sees")
+    headings = ("executor", "host", "rank", "cores", "threads", "ranks of a label", "pinned to", "torch sees")
     table = Sheet(headings, title=f"workers of site {check.site}")
     for report in _ordered(check):
         pins = sorted(set(report.visible.values()))
@@ -39,7 +39,8 @@ def _workers(check: SiteCheck) -> Sheet:
             report.host,
             report.rank or "-",
             _ranges(report.cores),
-            str(report.threads or "all"),
+            str(report.rank_threads or report.threads or "all"),
+            f"{report.ranks} on {', '.join(report.nodes)}" if report.nodes else "-",
             ", ".join(pins) or "-",
             ", ".join(report.gpus) or "no GPU",
         )

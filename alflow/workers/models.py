@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from alflow.errors import EngineLostError, InputError, LabelError
-from alflow.labeling.frames import sound
+from alflow.labeling.frames import label_frames, sound
 from alflow.labeling.protocol import LabelEngine
-from alflow.types import Composition, Evaluation, FloatArray, ForceModel
+from alflow.types import Composition, Evaluation, FloatArray, ForceModel, Frames
 from alflow.workers import heartbeat
 from alflow.workers.selftest import Canary, self_test_error, verify
 
@@ -49,6 +49,8 @@ class EnsembleModel:
 
     path: str
     driver: int | Literal["mean"]
+    base: EngineModel | None = None
+    """A label engine whose difference to the labels the ensemble learnt: it is added."""
 
 
 ModelReference = EngineModel | EnsembleModel
@@ -125,11 +127,12 @@ def compute_with_retry(
 
 
 def _make_engine(model: EngineModel) -> LabelEngine:
-    from alflow.labeling import make_engine  # noqa: PLC0415
+    from alflow.labeling import launch, make_engine  # noqa: PLC0415
     from alflow.labeling.guard import GuardedEngine  # noqa: PLC0415
 
     if model.timeout_s:
         return GuardedEngine(model.engine, model.settings, model.timeout_s, model.memory_gb)
+    launch.settle()
     return make_engine(model.engine, model.settings)
 
 
@@ -156,17 +159,46 @@ def ensemble_of(model: EnsembleModel) -> Ensemble:
 def force_model(model: ModelReference, composition: Composition) -> ForceModel:
     """Return a function from positions to energy and forces that gives a sign of life at each call."""
     if isinstance(model, EngineModel):
-        engine = engine_of(model)
+        return _engine_forces(model, composition)
+    learnt = heartbeat.with_heartbeat(ensemble_of(model).force_model(composition, model.driver, threads=1))
+    return learnt if model.base is None else _sum_of(learnt, _engine_forces(model.base, composition))
 
-        def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
-            try:
-                return compute_with_retry(engine, composition, positions, start)
-            except EngineLostError:
-                verify_again(model)
-                raise
 
-        return forces
-    return heartbeat.with_heartbeat(ensemble_of(model).force_model(composition, model.driver, threads=1))
+def _engine_forces(model: EngineModel, composition: Composition) -> ForceModel:
+    engine = engine_of(model)
+
+    def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        try:
+            return compute_with_retry(engine, composition, positions, start)
+        except EngineLostError:
+            verify_again(model)
+            raise
+
+    return forces
+
+
+def _sum_of(learnt: ForceModel, base: ForceModel) -> ForceModel:
+    """Return the sum of an ensemble and an engine; it starts from what the engine starts from."""
+
+    def forces(positions: FloatArray, start: FloatArray | None = None) -> Evaluation:
+        own, more = base(positions, start), learnt(positions)
+        return replace(own, energy=own.energy + more.energy, forces=own.forces + more.forces, spread=more.spread)
+
+    return forces
+
+
+def with_base(model: EnsembleModel, frames: Frames, energies: FloatArray, forces: FloatArray) -> tuple[FloatArray, ...]:
+    """Return the members' energies (M, F) and forces (M, F, A, 3) with those of the engine that the ensemble adds to.
+
+    Raises:
+        LabelError: the engine has none of a frame.
+    """
+    if model.base is None:
+        return energies, forces
+    batch = label_frames(engine_of(model.base), frames)
+    for failure in batch.failures:
+        raise LabelError(failure.reason, failure.detail)
+    return energies + batch.labels.energies, forces + batch.labels.forces
 
 
 def batched_force_model(

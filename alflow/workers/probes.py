@@ -8,6 +8,9 @@ from typing import Any
 from alflow.workers import tasks
 from alflow.workers.result import App, reported
 
+GUARD = 4
+"""Position of `timeout_s` among the arguments of a label task."""
+
 
 @reported
 def nothing(payload: bytes = b"") -> int:
@@ -24,10 +27,14 @@ def sleep_frames(frames: int, label_seconds: float) -> dict[str, Any]:
 
 @reported
 def timed_label(*arguments: Any) -> dict[str, Any]:
-    """Label as a campaign does (see `alflow.workers.tasks.label`), and say how much processor time it took, s."""
+    """Label as a campaign does (see `alflow.workers.tasks.label`), and say how much processor time it took, s.
+
+    What other processes take, a guarded engine or the ranks of a label, is not known: 0.
+    """
     began = time.process_time()
     value: dict[str, Any] = tasks.label(*arguments).value
-    return value | {"processor_s": time.process_time() - began}
+    guarded = len(arguments) > GUARD and arguments[GUARD] > 0.0
+    return value | {"processor_s": 0.0 if guarded else time.process_time() - began}
 
 
 NOTHING = App("nothing", "cpu", nothing)

@@ -25,6 +25,7 @@ from alflow.workers.models import (
     ensemble_of,
     force_model,
     verify_again,
+    with_base,
 )
 from alflow.workers.reply import LabelReply
 from alflow.workers.result import App, Outcome, reported
@@ -291,7 +292,7 @@ def assess(model: EnsembleModel, composition: Composition, positions: FloatArray
     from alflow.types import Frames  # noqa: PLC0415
 
     ensemble, frames = ensemble_of(model), Frames(composition, positions)
-    energies, forces = ensemble.evaluate(frames, threads())
+    energies, forces = with_base(model, frames, *ensemble.evaluate(frames, threads()))
     heartbeat.beat()
     features = features_of(ensemble, frames)
     return Assessment(energies, forces, features.values, linear=features.linear)

@@ -1,11 +1,14 @@
 """Campaigns that start from a cheaper theory: what is taken from it, and that nothing expensive is sequential."""
 
+import json
 import shutil
 from pathlib import Path
 
 import basecampaigns
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
 from basecampaigns import CHEAP, EXPENSIVE, fail_at_call, run, settings_with
 
 from alflow.campaign.basetheory import find_base
@@ -15,7 +18,8 @@ from alflow.display.view import Silent
 from alflow.errors import CampaignError, ConfigError, InputError, RunError
 from alflow.ledger import LedgerReader
 from alflow.potentials import load_potential
-from alflow.runs.directory import RunDirectory, load_dataset
+from alflow.report.report import write_report
+from alflow.runs.directory import RunDirectory, load_dataset, load_segment
 from alflow.runs.events import read_events
 from alflow.runs.startdata import StartFolder, load_structures
 from alflow.runs.status import read_status
@@ -48,7 +52,7 @@ def cheap(tmp_path_factory):
 
 def changes(base, **more):
     """Return the changes of a campaign of the expensive theory over a base."""
-    return {"labels__settings": EXPENSIVE, "base": base, **more}
+    return {"labels__settings": EXPENSIVE, "base": base} | more
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,13 @@ def test_first_data_are_structures_of_the_bases_first_data_and_of_its_pulls(undi
     distances = np.linalg.norm(part.frames.positions[:, 0] - part.frames.positions[:, 1], axis=-1)
     assert distances.max() > distances.min() + 0.3  # along the way of the pull
     assert (note.engine, note.run) == ("ase", str(cheap))
+
+
+def test_the_report_says_what_the_campaign_started_from(undisturbed, tmp_path):
+    page = write_report(RunDirectory(undisturbed[0]), tmp_path / "report.html").read_text()
+    assert f"{STRUCTURES} structures of a base" in page
+    assert "starts from the weights of the base" in page
+    assert "could not be made" not in page
 
 
 def test_the_label_engine_drives_no_trajectory(undisturbed):
@@ -143,6 +154,60 @@ def test_structures_alone_leave_weights_fresh(undisturbed, cheap, tmp_path):
     found = run(tmp_path / "run", **changes(base, iterations=1))
     assert not (RunDirectory(tmp_path / "run").iteration(0) / "base.pt").exists()
     assert found[1][0] != undisturbed[1][1][0]
+
+
+@pytest.fixture(scope="module")
+def difference(cheap, tmp_path_factory):
+    path = tmp_path_factory.mktemp("difference") / "run"
+    base = {"run": str(cheap), "structures": STRUCTURES, "use": "delta"}
+    return path, run(path, **changes(base, sampling__reference=True))
+
+
+def test_a_difference_is_what_the_labels_are_above_those_of_the_base(difference):
+    run_directory = RunDirectory(difference[0])
+    for record in run_directory.records():
+        (group,) = load_dataset(run_directory.iteration(record.iteration) / "dataset.npz").groups
+        energies, forces = emt(group.frames)
+        np.testing.assert_allclose(group.labels.energies, 0.1 * energies - 100.0, atol=1e-9)
+        np.testing.assert_allclose(group.labels.forces, 0.1 * forces, atol=1e-9)
+
+
+def test_pulls_are_driven_by_the_difference_and_the_base_together(difference):
+    folder = RunDirectory(difference[0]).iteration(1)
+    segment = load_segment(folder / "pull-00" / "segment-001.npz")
+    learnt = load_potential(folder / "ensemble.pt").evaluate(segment.frames)[0]
+    np.testing.assert_allclose(segment.energy, learnt.mean(axis=0) + emt(segment.frames)[0], atol=1e-6)
+    np.testing.assert_allclose(segment.spread, learnt.std(axis=0), atol=1e-6)
+
+
+def test_audits_and_unseen_errors_of_a_difference_are_of_the_whole(difference):
+    run_directory = RunDirectory(difference[0])
+    (record,) = run_directory.records()[1:]
+    assert record.unseen_energy_mae_ev < 5.0
+    frames = load_segment(run_directory.iteration(1) / "pull-00" / "segment-000.npz").frames.take(np.array([0, 5]))
+    learnt = load_potential(run_directory.iteration(1) / "ensemble.pt").evaluate(frames)[0].mean(axis=0)
+    audits = json.loads((run_directory.iteration(1) / "audit.json").read_text())
+    assert abs(learnt[0] + 100.0) < 10.0  # what is learnt is far from the labels, 100 eV and more
+    assert audits
+    assert all(abs(row["energy_error"]) < 5.0 for row in audits)
+
+
+def test_a_difference_that_was_cut_off_ends_the_same(difference, cheap, tmp_path, monkeypatch):
+    base = {"run": str(cheap), "structures": STRUCTURES, "use": "delta"}
+    with monkeypatch.context() as patched:
+        fail_at_call(patched, "pull-segment", 2)
+        with pytest.raises(CampaignError, match="planted"):
+            run(tmp_path / "run", **changes(base, sampling__reference=True))
+    assert run(tmp_path / "run", workers=2, **changes(base, sampling__reference=True)) == difference[1]
+
+
+def emt(frames):
+    """Return energies and forces of the cheap theory."""
+    found = []
+    for positions in frames.positions:
+        atoms = Atoms(frames.numbers, positions, calculator=EMT())
+        found.append((atoms.get_potential_energy(), atoms.get_forces()))
+    return np.array([one for one, _ in found]), np.array([one for _, one in found])
 
 
 def test_another_number_of_structures_is_another_campaign(undisturbed, cheap):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinycampaign import TINY
 
+from alflow.campaign.budget import Allotment
 from alflow.campaign.forecast import forecast_from_first_iteration
 from alflow.campaign.goal import goal_reached, replicas_to_pull
 from alflow.campaign.launch import launch
@@ -161,7 +162,10 @@ def test_pulls_of_a_search_share_the_cap_and_the_windows_among_themselves():
     settings = settings_with(replicas={"search": 2, "certify": 30})
     specs = make_plan(settings).pulls
     stage = SimpleNamespace(
-        _settings=settings, _iteration=1, _judge=SimpleNamespace(rule=lambda spec, cap, turn: (spec.index, cap, turn))
+        _settings=settings,
+        _given=Allotment.whole(settings, 2),
+        _iteration=1,
+        _judge=SimpleNamespace(rule=lambda spec, cap, turn: (spec.index, cap, turn)),
     )
     assert _Pulling._rules(stage, specs[:2]) == [(0, 2, 1), (1, 2, 2)]
     assert _Pulling._rules(stage, specs)[:5] == [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 0), (4, 0, 1)]

@@ -1,5 +1,8 @@
 """First data of files: structures that are labelled side by side, labels of one's own; and what is refused."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import ase.io
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ from basecampaigns import fail_at_call, run, settings_with
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alflow.campaign.firstdata import check_labelled
 from alflow.campaign.plan import make_plan
 from alflow.campaign.startdata import read_given
 from alflow.errors import CampaignError, InputError, RunError
-from alflow.ledger import LedgerReader
+from alflow.ledger import Ledger, LedgerReader, LedgerRow, Origin
 from alflow.runs.directory import RunDirectory
 from alflow.runs.events import read_events
 from alflow.runs.startdata import StartFolder
@@ -175,3 +179,16 @@ def test_any_file_is_read_or_refused_with_a_sentence(tmp_path_factory, frames, k
         assert sound
         assert len(frames) >= 2
         assert found == (len(frames) if key == "structures" else 0)
+
+
+def test_first_structures_of_which_none_has_a_label_end_a_campaign_with_a_sentence(tmp_path):
+    plan = make_plan(settings_with())
+    composition = plan.molecules[0].composition
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        campaign = SimpleNamespace(plan=plan, ledger=ledger, farm=SimpleNamespace(theory="t"))
+        row = LedgerRow("t", composition, ETHANE.positions[0], Origin("first-data", 0), reason="not-converged")
+        ledger.add([row])
+        with pytest.raises(CampaignError, match=r"none of C2 could be had: 1 not-converged\.$"):
+            check_labelled(campaign)
+        ledger.add([replace(row, energy=-1.0, forces=np.zeros((8, 3)), reason=None)])
+        check_labelled(campaign)

@@ -38,10 +38,12 @@ def write_ethanes(path: Path, count: int) -> list[np.ndarray]:
     return [image.positions for image in ase.io.read(path, ":")]
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_outsider_program_that_writes_files_is_farmed_over_workers(alflow, calculators, tmp_path, kind) -> None:
+@pytest.mark.parametrize(("kind", "workers"), [("threads", 8), ("processes", 2), ("processes", 8)])
+def test_outsider_program_that_writes_files_is_farmed_over_workers(
+    alflow, calculators, tmp_path, kind, workers
+) -> None:
     structures = write_ethanes(tmp_path / "in.xyz", 16)
-    site = ("--site", "local", "--site-option", f"kind={kind}", "--site-option", "workers=4")
+    site = ("--site", "local", "--site-option", f"kind={kind}", "--site-option", f"workers={workers}")
     engine = ("--engine", "ase", "--set", "calculator=misbehaving.WritesFiles")
     code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", *engine, *site)
     assert code == 0, err
@@ -103,3 +105,43 @@ def test_outsider_settings_of_a_program_that_cannot_be_are_a_sentence(
     assert code == 2, said
     assert words in said
     assert "Traceback" not in said
+
+
+def test_outsider_ions_and_radicals_of_one_file_are_labelled_by_one_calculator(alflow, calculators, tmp_path) -> None:
+    images = [Atoms(ETHANE.numbers, ETHANE.positions[0]) for _ in range(4)]
+    states = [(0, 1), (1, 2), (0, 3), (-2, 1)]
+    for image, (charge, multiplicity) in zip(images, states, strict=True):
+        image.info |= {"charge": charge, "multiplicity": multiplicity}
+    ase.io.write(tmp_path / "in.xyz", images, format="extxyz")
+    engine = ("--engine", "ase", "--set", "calculator=ions.Ion")
+    names = ("--set", "charge_argument=charge", "--set", "multiplicity_argument=mult")
+    code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", *engine, *names)
+    assert code == 0, err
+    assert "4 labels, 0 failures" in out
+    labelled = ase.io.read(tmp_path / "out.xyz", ":")
+    plain = pair_model(ETHANE.numbers, labelled[0].positions)[0]
+    expected = [plain + charge + 0.1 * (multiplicity - 1) for charge, multiplicity in states]
+    assert [image.get_potential_energy() for image in labelled] == pytest.approx(expected, abs=1e-6)
+    assert [image.info["charge"] for image in labelled] == [charge for charge, _ in states]
+    assert labelled[2].info["multiplicity"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["charge_argument=charge", "arguments={charge=1}"], "cannot have one: it has the value 1 already"),
+        (["multiplicity_argument=dft.mult", "arguments={dft='b3lyp'}"], "and no table"),
+        (["version_command=['no-such-program']"], "no-such-program cannot be started"),
+        (["version_command=['false']"], "exit code 1"),
+        (["magmoms={Xx=1}"], "'Xx' is none"),
+        (["box_periodic=true"], "box_periodic needs box_angstrom"),
+    ],
+)
+def test_outsider_settings_that_cannot_be_end_with_a_sentence(alflow, calculators, tmp_path, words, message) -> None:
+    write_ethanes(tmp_path / "in.xyz", 1)
+    given = [word for setting in ["calculator=ions.Ion", *words] for word in ("--set", setting)]
+    code, out, err = alflow("label", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", "--engine", "ase", *given)
+    assert code == 2, out + err
+    assert message in " ".join((out + err).split())
+    assert "Traceback" not in out + err
+    assert not (tmp_path / "out.xyz").exists()

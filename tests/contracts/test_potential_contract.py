@@ -7,7 +7,8 @@ from guests import welcome
 from alflow.config.plugins import POTENTIALS, PluginError, find_installed, names
 from alflow.errors import StructureError
 from alflow.potentials import Training, join_files, kind_of, load_potential
-from alflow.types import Frames, Split
+from alflow.potentials.selfenergies import shifts_between
+from alflow.types import Dataset, Frames, Group, Labels, Split
 
 welcome()
 SPLITS = [Split(np.arange(0, 9), np.arange(9, 12)), Split(np.arange(3, 12), np.arange(0, 3))]
@@ -135,3 +136,46 @@ def test_weights_can_be_carried_over(kind, settings, trained, dataset, tmp_path)
     assert np.isfinite(after.evaluate(dataset.groups[0].frames)[0]).all()
     assert kind.epochs(settings, carried_over=True) >= 1
     assert kind.epochs(kind.with_epochs(settings, 1), carried_over=False) == 1
+
+
+def test_an_ensemble_that_can_be_moved_to_another_theory_has_other_energies_and_the_same_forces(
+    kind, trained, ethane, tmp_path
+):
+    ensemble, _ = trained
+    if not kind.transfers:
+        assert not hasattr(ensemble, "shifted")
+        return
+    shifts = {1: np.array([0.5, -1.0]), 6: np.array([-100.0, 30.0])}
+    moved = ensemble.shifted(shifts)
+    before, after = ensemble.evaluate(ethane), moved.evaluate(ethane)
+    more = np.array([6 * 0.5 - 2 * 100.0, -6 * 1.0 + 2 * 30.0])
+    np.testing.assert_allclose(after[0] - before[0], more[:, None] + np.zeros_like(before[0]), atol=1e-9)
+    np.testing.assert_array_equal(after[1], before[1])
+    moved.save(tmp_path / "moved.pt")
+    assert same(load_potential(tmp_path / "moved.pt"), moved, ethane)
+
+
+def test_an_ensemble_of_another_theory_is_learnt_on_from(kind, settings, trained, dataset, tmp_path):
+    """Labels that are those of before and a constant for each element need no more than the constants."""
+    if not kind.transfers:
+        return
+    ensemble, _ = trained
+    constants = {1: -3.0, 6: 20.0}
+    groups = []
+    for group in dataset.groups:
+        more = sum(constants[int(number)] for number in group.frames.numbers)
+        energies, forces = ensemble.evaluate(group.frames)
+        groups.append(Group(group.frames, Labels(energies.mean(axis=0) + more, forces.mean(axis=0))))
+    moved = Dataset(tuple(groups))
+    predicted = np.concatenate([ensemble.evaluate(group.frames)[0] for group in moved.groups], axis=1)
+    shifts = shifts_between(moved, predicted)
+    start = ensemble.shifted(shifts)
+    for group in moved.groups:
+        gaps = start.evaluate(group.frames)[0] - group.labels.energies
+        np.testing.assert_allclose(gaps.mean(axis=0), 0.0, atol=1.0)
+    start.save(tmp_path / "start.pt")
+    training = Training(seed=(7,), initial=tmp_path / "start.pt")
+    learnt, members = kind.train(moved, SPLITS, settings, training)
+    fresh = kind.train(moved, SPLITS, settings, Training(seed=(7,)))[1]
+    assert learnt.members == 2
+    assert members[0].all_errors.force_mae_ev_per_angstrom < fresh[0].all_errors.force_mae_ev_per_angstrom

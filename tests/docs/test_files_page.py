@@ -11,6 +11,7 @@ from docpages import ROOT
 
 from alflow.ledger.schema import VERSION
 from alflow.potentials.ani.ensemble import FORMAT as ANI
+from alflow.potentials.mace.kind import KIND as MACE
 from alflow.potentials.schnet.ensemble import FORMAT as SCHNET
 
 PAGE = (ROOT / "docs" / "files.md").read_text()
@@ -30,7 +31,14 @@ def test_a_finished_run_holds_the_files_of_the_page_and_no_others(desk):
     assert len(listed) > 15
     assert [name for name in files if not any(fnmatch(name, pattern) for pattern in listed)] == []
     absent = [pattern for pattern in listed if not any(fnmatch(name, pattern) for name in files)]
-    assert absent == ["structure/*"]  # the campaign builds its molecule
+    other_starts = ["structures.npz", "labels.json", "base.npz", "base.json", "base.toml", "base.pt", "weights.pt"]
+    assert absent == [
+        "structure/*",  # the campaign builds its molecule
+        *(f"first-data/{name}" for name in other_starts),
+        "base/*",
+        "base-labels.sqlite",
+        "iteration-*/base.pt",
+    ]
 
 
 def test_the_ledger_has_the_tables_of_the_page(desk):
@@ -57,6 +65,7 @@ def test_weights_and_ledger_are_of_the_formats_that_the_changelog_names(desk):
     assert said["label ledger (`ledger.sqlite`)"] == str(VERSION)
     assert said["weights of ANI ensembles"] == f"`{ANI}`"
     assert said["weights of SchNet ensembles"] == f"`{SCHNET}`"
+    assert said["weights of MACE ensembles"] == f"`{MACE.format}`"
     weights = desk.folder / "runs" / "quickstart" / "iteration-003" / "ensemble.pt"
     assert torch.load(weights, weights_only=True)["format"] == ANI
 

@@ -1,6 +1,7 @@
 """Every site file: it loads, refuses what its hardware has not, and its jobs read as reviewed."""
 
 import re
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -121,6 +122,20 @@ def test_the_jobs_read_as_reviewed(name, tmp_path, monkeypatch):
     compare(name, "\n".join(parts))
 
 
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_jobs_of_labels_on_two_nodes_read_as_reviewed(name, tmp_path, monkeypatch):
+    changes = {"ranks_per_label": "8", "nodes_per_label": "2", "nodes_per_block": "4"}
+    (cpu,) = [executor for executor in load(name, "/campaign", **changes).executors if executor.label == "cpu"]
+    compare(f"{name}-two-nodes", summary(cpu) + "\n" + render(cpu, tmp_path, monkeypatch))
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_jobs_of_labels_of_several_ranks_read_as_reviewed(name, tmp_path, monkeypatch):
+    changes = {"ranks_per_label": "2", "cores_per_label": "4", "nodes_per_block": "2"}
+    (cpu,) = [executor for executor in load(name, "/campaign", **changes).executors if executor.label == "cpu"]
+    compare(f"{name}-ranks", summary(cpu) + "\n" + render(cpu, tmp_path, monkeypatch))
+
+
 @pytest.mark.parametrize(
     ("name", "command", "options"),
     [
@@ -137,8 +152,12 @@ def test_jobs_start_the_launcher_of_the_centre(name, command, options, tmp_path,
         program.write_text(f'#!/bin/sh\necho {folder} "$@"\n')
         program.chmod(0o755)
     monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(tmp_path / "wheel"))
-    centre = f"{tmp_path / 'wheel'}:{tmp_path / 'centre'}:/usr/bin:/bin"
-    for path, expected in ((centre, "centre"), ("/usr/bin:/bin", "wheel")):
+    system = tmp_path / "system"  # a machine may have an mpiexec of its own
+    system.mkdir()
+    for program in ("grep", "sh"):
+        (system / program).symlink_to(shutil.which(program))
+    centre = f"{tmp_path / 'wheel'}:{tmp_path / 'centre'}:{system}"
+    for path, expected in ((centre, "centre"), (str(system), "wheel")):
         for executor in load(name, tmp_path, **options).executors:
             if name != "pbs" or executor.label == "cpu":
                 script = f"{executor.provider.worker_init}\nset -e\n{command} -n 2"
@@ -147,12 +166,18 @@ def test_jobs_start_the_launcher_of_the_centre(name, command, options, tmp_path,
                 assert said == f"{expected} -n 2\n"
 
 
+def bound_cores(executor):
+    """Give the cores of each worker of a pool."""
+    slots = executor.cpu_affinity.removeprefix("list:").split(":")
+    ends = [[part.split("-") for part in slot.split(",")] for slot in slots]
+    return [[core for part in slot for core in range(int(part[0]), int(part[-1]) + 1)] for slot in ends]
+
+
 @pytest.mark.parametrize("name", ["slurm", "hybrid", "pbs"])
 def test_workers_are_bound_to_one_thread_of_each_core(name, tmp_path):
     for executor in load(name, tmp_path, threads_per_core="2").executors:
-        cores = re.findall(r"\d+", executor.cpu_affinity)
         number = {"cpu": 32 if name == "pbs" else 8, "gpu": {"slurm": 8, "hybrid": 16, "pbs": 32}[name]}[executor.label]
-        bound = [range(int(first), int(last) + 1) for first, last in zip(cores[::2], cores[1::2], strict=True)]
+        bound = bound_cores(executor)
         assert len(bound) == executor.max_workers_per_node
         assert [core for worker in bound for core in worker] == list(range(number))
         asked = executor.provider.cpus_per_node if name == "pbs" else executor.provider.cores_per_node

@@ -24,7 +24,7 @@ class Clock:
         self.now, self.tasks, self.asked = 1000.0, [], 0
         clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now)
         monkeypatch.setattr(farming, "time", clock)
-        graph = SimpleNamespace(capacity=lambda _: 2, submit=self._submit)
+        graph = SimpleNamespace(capacity=lambda _: 2, submit=self._submit, exchange=None)
         labels = LabelSettings.model_validate({"engine": "sleep", "frames_per_task": 5})
         self.farm = LabelFarm(graph, Ledger.open(path), EngineModel("sleep", {}), labels, "theory")
 
@@ -94,6 +94,39 @@ def test_outsider_labels_that_were_known_do_not_make_it_quick(clock):
     clock.answer()
     assert (clock.farm.done, clock.farm.wanted, clock.farm.known) == (15, 15, 10)
     assert clock.farm.rate() == pytest.approx(5.0)
+
+
+def test_what_is_in_flight_is_not_asked_for_again_and_counts_for_all_that_asked(clock):
+    clock.ask(5)
+    clock.asked = 0
+    clock.ask(10)  # five of which are in flight
+    assert [count for _, count in clock.tasks] == [5, 5]
+    clock.answer()
+    assert (clock.farm.done, clock.farm.wanted, clock.farm.failed) == (10, 15, 0)
+    clock.answer()
+    assert (clock.farm.done, clock.farm.idle(), clock.farm.in_flight()) == (15, True, {})
+
+
+def test_enough_is_a_share_of_the_account_and_all_of_the_audit(clock):
+    clock.ask(10)
+    assert not clock.farm.enough(0.5)
+    clock.answer()
+    assert clock.farm.enough(0.5)
+    assert not clock.farm.enough(0.51)
+    frames = Frames.of(np.array([1, 1]), np.array([[[0.0, 0, 0], [0, 0, 9.0]]]), 0)
+    clock.farm.request(frames, [Origin("audit", 0)])
+    assert not clock.farm.enough(0.1)
+    clock.tasks.append(clock.tasks.pop(0))
+    clock.answer()  # the audit's
+    assert clock.farm.enough(0.5)
+    assert not clock.farm.enough(1.0)
+    late = set(clock.farm.in_flight())
+    clock.farm.new_account(late)
+    clock.asked = 5
+    clock.ask(5)
+    assert (clock.farm.wanted, clock.farm.done) == (5, 0)
+    clock.answer()
+    assert clock.farm.enough(1.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,9 +54,12 @@ def test_same_bits_and_theory_as_without_guard() -> None:
 
 
 def test_start_and_cycles_travel() -> None:
-    sent = Evaluation(1.5, np.ones((2, 3)), 0.25, np.arange(12.0).reshape(2, 3, 2), 17)
+    sent = Evaluation(
+        1.5, np.ones((2, 3)), 0.25, np.arange(12.0).reshape(2, 3, 2), 17, {"s_squared": 0.1 + 0.2, "é": 1.0}
+    )
     came = unpack_evaluation(pack_evaluation(sent))
     assert (came.energy, came.spread, came.cycles) == (1.5, 0.25, 17)
+    assert came.diagnostics == sent.diagnostics
     assert came.start is not None
     assert np.array_equal(came.start, sent.start)
     assert np.array_equal(came.forces, sent.forces)

@@ -160,6 +160,17 @@ def test_outsider_workers_that_write_files_label_as_if_alone(machine, workers, w
     assert sorted(path.name for path in machine.parent.iterdir()) == ["tmp"]
 
 
+def test_outsider_in_a_folder_that_is_shared_the_labels_of_these_tests_would_be_wrong(tmp_path, monkeypatch) -> None:
+    """What the tests above hold: without a folder of its own a structure gets the label of the one before."""
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setattr("alflow.labeling.engines.ase.new_label_folder", lambda _: tmp_path)
+    monkeypatch.setattr("alflow.labeling.engines.ase.remove", lambda _: None)
+    choice = ASECalculatorSettings(calculator="misbehaving.WritesFiles", arguments={"where": "directory"})
+    first, second = (ETHANE.positions[0] + shift * np.eye(8, 3) for shift in (0.0, 0.03))
+    found = [ASEEngine(choice).compute(Composition(NUMBERS), positions).energy for positions in (first, second)]
+    assert found == [right(first), right(first)] != [right(first), right(second)]
+
+
 def test_outsider_threads_without_guard_are_safe_with_the_attribute_directory(machine, monkeypatch) -> None:
     monkeypatch.syspath_prepend(HERE)
     structures = ETHANE.positions[0] + np.random.default_rng(1).uniform(-0.05, 0.05, (4, 6, 8, 3))

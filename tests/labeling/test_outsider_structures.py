@@ -88,7 +88,7 @@ OWN = {
     ("GFN2-xTB", "water -5"): "bad-charge",  # its orbitals hold four electrons more: tblite drops the fifth
     ("GFN2-xTB", "He 2+"): "bad-charge",
 }
-WATER_EV = {"dftb3": -110.769, "GFN2-xTB": -137.968, "GFN1-xTB": -156.968}
+WATER_EV = {"dftb3": -110.769, "GFN2-xTB": -137.968, "GFN1-xTB": -156.968, "PySCF": -2034.212}
 
 
 @pytest.fixture(scope="module", params=ENGINES)

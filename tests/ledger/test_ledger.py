@@ -21,7 +21,8 @@ from alflow.types import Composition, LabelBatch, LabelFailure, Labels
 
 
 def test_a_label_comes_back_to_the_last_bit_after_reopening(tmp_path):
-    written = replace(row(1), host="node7", seconds=0.25, cycles=12, created=1.7e9, detail="d")
+    told = {"s_squared": 0.1 + 0.2, "scf_rescues": 2.0}
+    written = replace(row(1), host="node7", seconds=0.25, cycles=12, created=1.7e9, detail="d", diagnostics=told)
     failed = replace(row(2, failed="not-converged"), detail="200 cycles")
     with Ledger.open(tmp_path / "l") as ledger:
         ledger.add([written, failed])
@@ -30,6 +31,7 @@ def test_a_label_comes_back_to_the_last_bit_after_reopening(tmp_path):
     for one, other in zip(found, (written, failed), strict=True):
         assert one.positions.tobytes() == other.positions.tobytes()
         assert one.energy == other.energy
+        assert one.diagnostics == other.diagnostics
         assert (one.origin, one.reason, one.detail) == (other.origin, other.reason, other.detail)
         assert (one.host, one.seconds, one.cycles, one.created) == (
             other.host,
@@ -186,6 +188,10 @@ def test_rows_of_a_batch_with_failures_and_a_number_that_is_not_finite():
     )
     origins = [Origin("selected", 1, 0, step) for step in range(4)]
     made = label_rows("a", structures, batch, origins, "node1", 5.0)
+    assert [one.diagnostics for one in made] == [{}] * 4
+    told = tuple({"s_squared": float(frame)} for frame in range(4))
+    spoke = label_rows("a", structures, replace(batch, diagnostics=told), origins, "node1", 5.0)
+    assert [one.diagnostics["s_squared"] for one in spoke] == [0.0, 1.0, 3.0, 2.0]
     assert [one.origin.step for one in made] == [0, 1, 3, 2]
     assert [one.reason for one in made] == [None, "not-finite", None, "timeout"]
     assert [one.host for one in made] == ["node1", "node1", "node1", "node2"]

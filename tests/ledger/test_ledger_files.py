@@ -156,6 +156,10 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_with_its_labels(tmp_path, m
         assert [found.composition.multiplicity for found in ledger.rows()] == [3, 1]
         assert [len(group.labels) for group in ledger.dataset("a")[0].groups] == [1, 1]
         assert check_ledger(ledger).sound
+        assert [found.diagnostics for found in ledger.rows()] == [{}, {}]
+        told = replace(row(2), diagnostics={"s_squared": 1.0})
+        ledger.add([told])
+        assert [found.diagnostics for found in ledger.rows() if found.key == told.key] == [{"s_squared": 1.0}]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def same_structures(path, labelled):
     read = read_structures(path, labels="required").structures
     same_images([one.atoms for one in read], labelled)
     for one, row in zip(read, labelled.values(), strict=True):
-        assert (one.charge, one.theory, one.energy) == (row.charge, row.theory, row.energy)
+        assert (one.composition, one.theory, one.energy) == (row.composition, row.theory, row.energy)
         assert one.forces.tobytes() == row.forces.tobytes()
 
 
@@ -159,6 +159,49 @@ def test_round_trip_of_exported_arrays(tmp_path_factory, found):
         assert file.attrs["theory"] == found[0].theory
         energies = np.concatenate([group["energies"][:] for group in file.values()]) * HARTREE_IN_EV
     assert np.sort(energies) == pytest.approx(np.sort([row.energy for row in labelled.values()]), rel=1e-15, abs=1e-300)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows(), st.sampled_from([".xyz", ".db", ".npz"]))
+def test_round_trip_of_charge_and_spin_through_an_import(tmp_path_factory, found, ending):
+    folder = tmp_path_factory.mktemp("export")
+    ledger, labelled = ledger_of(found, folder)
+    path = folder / f"out{ending}"
+    with ledger:
+        if not labelled:
+            return
+        assert export_labels(ledger, path) == len(labelled)
+    read = sorted((one.composition.key, one.energy) for one in read_structures(path, labels="required").structures)
+    assert read == sorted((row.composition.key, row.energy) for row in labelled.values())
+    with Ledger.open(folder / "other") as other:
+        import_labels(other, path, next(iter(labelled.values())).theory)
+        same_rows(other, labelled)
+
+
+def test_arrays_of_before_there_was_a_multiplicity_are_of_the_lowest(tmp_path):
+    triplet = LedgerRow("t", Composition([8, 8], 0, 3), np.eye(2, 3), Origin("selected", 0), energy=1.0,
+                        forces=np.zeros((2, 3)))  # fmt: skip
+    ledger, _ = ledger_of([triplet], tmp_path)
+    with ledger:
+        export_labels(ledger, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["multiplicity_0"] == 3
+        np.savez(tmp_path / "old.npz", **{name: arrays[name] for name in arrays if name != "multiplicity_0"})
+    (read,) = read_structures(tmp_path / "old.npz", labels="required").structures
+    assert read.composition == Composition([8, 8], 0, 1)
+
+
+def test_a_format_that_knows_no_spin_or_charge_says_so(tmp_path):
+    pytest.importorskip("h5py")
+    for number, (composition, words) in enumerate(
+        [(Composition([8, 8], 0, 3), "lowest spin; found a multiplicity of 3"), (Composition([8, 8], 1), "charge 1")]
+    ):
+        row = LedgerRow("t", composition, np.eye(2, 3), Origin("selected", 0), energy=1.0, forces=np.zeros((2, 3)))
+        (tmp_path / str(number)).mkdir()
+        ledger, _ = ledger_of([row], tmp_path / str(number))
+        with ledger, pytest.raises(InputError, match=words):
+            export_labels(ledger, tmp_path / "out.h5")
+        assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from alflow.errors import InputError
 from alflow.potentials.ani.settings import ANITrainingSettings
 from alflow.potentials.ani.training.trainer import _device
-from alflow.potentials.devices import accelerators
+from alflow.potentials.devices import accelerator, accelerators
 
 
 def pretend(monkeypatch, **counts):
@@ -36,3 +36,12 @@ def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):
     pretend(monkeypatch)
     with pytest.raises(InputError, match="torch finds none here"):
         _device(ANITrainingSettings(device="gpu"))
+
+
+def test_a_campaign_that_asks_for_a_gpu_that_is_not_there_ends_with_code_2(alflow, tiny_file):
+    if accelerator() is not None:
+        pytest.skip("there is a GPU here")
+    code, _, said = alflow("run", tiny_file, "-o", "kind=threads", "--set", "training.device=gpu")
+    assert code == 2
+    assert "training.device is 'gpu', and torch finds none here" in said
+    assert "Traceback" not in said

@@ -114,5 +114,19 @@ def test_command(tmp_path) -> None:
         assert text in shown.output
 
 
+def test_a_label_that_is_out_for_long_and_the_budget_are_told(tmp_path) -> None:
+    from alflow.cli import app
+
+    def said(**labels):
+        labels = {"wanted": 30, "done": 20, "failed": 0, "per_second": 1.0} | labels
+        return " ".join(CliRunner().invoke(app, ["status", str(write(tmp_path, labels=labels))]).output.split())
+
+    assert "the oldest asked for 20 min ago (a label takes 3 min)" in said(oldest_seconds=1200, label_seconds=180)
+    assert "oldest" not in said(oldest_seconds=600, label_seconds=180)
+    assert "oldest" not in said(oldest_seconds=3, label_seconds=0.01)
+    assert "budget 120 of 200 labels" in said(spent=120, budget=200)
+    assert "budget" not in said()
+
+
 def test_duration() -> None:
     assert [duration(s) for s in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]

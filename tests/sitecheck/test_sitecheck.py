@@ -77,6 +77,51 @@ def test_each_fault_is_named(bad, words):
     assert [line[: len(words)] for line in said(bad)] == [words]
 
 
+RANKS = replace(
+    GOOD,
+    ranks=4,
+    rank_threads=2,
+    nodes=("n1", "n2"),
+    started=4,
+    started_on=("n1", "n2"),
+    worlds=(4,),
+    cores=(0, 1, 2, 3),
+)
+
+
+def test_nothing_is_wrong_with_ranks_that_are_where_they_were_asked_for():
+    assert said(RANKS) == []
+    assert said(replace(RANKS, worlds=(-1,))) == []  # a launcher that does not say
+    other = replace(RANKS, pid=2, nodes=("n3", "n4"), started_on=("n3", "n4"))
+    assert said(RANKS, other) == []  # one pool on the first node serves all of them
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"started": 1}, "started 1."),
+        (
+            {"started": 0, "launch_error": "exit code 127: srun: not found"},
+            "started 0. exit code 127: srun: not found.",
+        ),
+        ({"launch_error": "it did not end within 300 s"}, "started 4. it did not end within 300 s."),
+        ({"started_on": ("n1",)}, "started them on n1."),
+        ({"worlds": (0,)}, "started them without telling them of each other: each would be a program of its own."),
+        ({"worlds": (1,)}, "started them without telling them of each other"),
+    ],
+)
+def test_a_launcher_that_starts_something_else_is_named(changes, words):
+    (found,) = said(replace(RANKS, **changes))
+    start = "error: A label has 4 ranks on n1, n2; the launcher of cpu n1 rank 0 (pid 1) "
+    assert found.startswith(start + words)
+
+
+def test_ranks_with_more_threads_than_cores_are_found():
+    assert said(replace(RANKS, cores=(0, 1))) == [
+        "warning: 1 workers of executor 'cpu' on n1 have 4 threads together, and may use 2 cores."
+    ]
+
+
 def test_two_workers_on_one_gpu():
     twice = (GPU, replace(GPU, pid=2, rank="1", cores=(1,)))
     assert said(*twice) == ["error: 2 GPU workers on n1 share one GPU (A100 uuid-0)."]
@@ -133,6 +178,27 @@ def test_a_sound_site_passes_and_is_remembered(tmp_path, cache):
     for part in check_tables(check):
         console.print(part)
     assert "passed: 3 workers looked at" in console.export_text()
+
+
+def test_the_launcher_is_tried_with_the_ranks_of_a_label(tmp_path, cache):
+    launchers = {
+        "sh -c 'for rank in 1 2; do PMI_SIZE={ranks} \"$@\"; done' -": "",
+        "sh -c 'for rank in 1 2; do \"$@\"; done' -": "without telling them of each other",
+        "sh -c '\"$@\"' -": "started 1",
+        "no-such-launcher": "started 0. exit code 127: no-such-launcher",
+    }
+    for number, (launcher, words) in enumerate(launchers.items()):
+        options = {"workers": "1", "gpu_workers": "1", "ranks_per_label": "2", "cores_per_label": "2"}
+        options["launcher"] = launcher if "{ranks}" in launcher else f"{launcher} env RANKS={{ranks}}"
+        check = check_site("local", options, tmp_path / str(number), LABELS)
+        assert check.passed == (not words), check.findings
+        assert words in " ".join(finding.what for finding in check.findings)
+        (report,) = [report for report in check.workers if report.executor == "cpu"]
+        assert (report.ranks, report.rank_threads) == (2, 1)
+        console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
+        for part in check_tables(check):
+            console.print(part)
+        assert f"2 on {report.nodes[0]}" in console.export_text()
 
 
 def test_another_torch_and_wrong_labels_on_the_workers_are_found(tmp_path, cache):

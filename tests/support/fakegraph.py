@@ -42,6 +42,7 @@ class FakeGraph:
     waiting: deque[FakeTask] = field(default_factory=deque)
     done: list[FakeTask] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    exchange: Any = None
 
     def submit(self, call: Any, handler: Any, **detail: Any) -> FakeTask:
         task = FakeTask(call, handler, detail)

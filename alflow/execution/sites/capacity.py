@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from alflow.execution.sites.kinds import pools_per_block
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -23,7 +25,9 @@ def site_capacity(config: Any) -> dict[str, Capacity]:
     found = {}
     for executor in config.executors:
         provider = getattr(executor, "provider", None)
-        nodes = int(getattr(provider, "nodes_per_block", 1) or 1) * int(getattr(provider, "max_blocks", 1) or 1)
+        blocks = int(getattr(provider, "max_blocks", 1) or 1)
+        nodes = int(getattr(provider, "nodes_per_block", 1) or 1) * blocks
+        pools = pools_per_block(provider) * blocks
         each = getattr(executor, "max_workers_per_node", None) or getattr(executor, "max_threads", 1)
-        found[executor.label] = Capacity(int(each or 1) * nodes, nodes)
+        found[executor.label] = Capacity(int(each or 1) * pools, nodes)
     return found

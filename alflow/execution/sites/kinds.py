@@ -31,6 +31,14 @@ def is_elsewhere(provider: Any) -> bool:
     return provider is not None and not isinstance(provider, LocalProvider)
 
 
+def pools_per_block(provider: Any) -> int:
+    """Return how many pools of workers a job starts: one on each node, or one alone that serves all of them."""
+    from parsl.launchers import SimpleLauncher  # noqa: PLC0415
+
+    alone = isinstance(getattr(provider, "launcher", None), SimpleLauncher)
+    return 1 if alone else int(getattr(provider, "nodes_per_block", 1) or 1)
+
+
 def is_remote(executor: Any) -> bool:
     """Say whether an executor's workers need not see the run directory (Globus Compute)."""
     from parsl.executors import GlobusComputeExecutor  # noqa: PLC0415

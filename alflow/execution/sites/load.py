@@ -12,7 +12,7 @@ from typing import Any
 from alflow.errors import SiteError
 from alflow.execution.monitor import drain_margin_s
 from alflow.execution.sites.files import entry_point
-from alflow.execution.sites.kinds import gives_up_at_failed_blocks, is_elsewhere
+from alflow.execution.sites.kinds import gives_up_at_failed_blocks, is_elsewhere, pools_per_block
 from alflow.execution.sites.numbers import check_numbers
 from alflow.execution.sites.options import read_options
 from alflow.execution.sites.patience import PatientHandler
@@ -89,6 +89,9 @@ def _settle(config: Any, plain: PlainPath) -> None:
         provider: Any = getattr(executor, "provider", None)
         if hasattr(provider, "cmd_timeout"):
             provider.cmd_timeout = max(provider.cmd_timeout, SCHEDULER_SECONDS)
+        nodes = int(getattr(provider, "nodes_per_block", 1) or 1)
+        if pools_per_block(provider) < nodes:  # Parsl would count the workers of a job's one pool once for each node
+            executor._workers_per_node = executor.max_workers_per_node / nodes  # noqa: SLF001 - Parsl has no public way
         handler: Any = getattr(executor, "block_error_handler", None)
         if gives_up_at_failed_blocks(handler):
             executor.block_error_handler = PatientHandler(handler)

@@ -37,6 +37,7 @@ from alflow.labeling.engines.given import (
     require_given,
     require_spin,
 )
+from alflow.labeling.engines.outputs import require_converged_output, said_in
 from alflow.labeling.frames import sound, theory_hash, told
 from alflow.labeling.kinds.ase import ASECalculatorSettings
 from alflow.types import Composition, Evaluation, FloatArray
@@ -148,9 +149,14 @@ class ASEEngine:
         other.positions += _NUDGE_ANGSTROM * np.cos(np.arange(3.0 * len(atoms))).reshape(-1, 3)
         labels = []
         for structure in (atoms, other, atoms, atoms, other, atoms):  # the first three warm up what compiles itself
-            with contextlib.suppress(LabelError if structure is other else ()):
-                labels.append((structure, self._in_a_folder(composition, structure, arguments)))
-        before, after = [label for structure, label in labels if structure is atoms][2:]
+            try:
+                label = self._in_a_folder(composition, structure, arguments)
+            except LabelError:
+                if structure is atoms:
+                    raise
+            else:
+                labels += [label] if structure is atoms else []
+        before, after = labels[2:]
         change = max(abs(after.energy - before.energy), np.abs(after.forces - before.forces).max(initial=0.0))
         if not change <= self._settings.reuse_tolerance:
             self.close()
@@ -166,9 +172,16 @@ class ASEEngine:
         folder = new_label_folder(self._work_folder())
         try:
             with self._inside(folder):
-                return self._label(composition, atoms, arguments, folder)
+                label = self._label(composition, atoms, arguments, folder)
+            require_converged_output(self._settings.calculator, folder, self._settings.unconverged_texts)
         except LabelError as error:
-            raise LabelError(error.reason, error.detail + self._keeping.keep(folder)) from error
+            self.close()
+            said = said_in(folder, self._settings.unconverged_texts) if error.reason == "engine-error" else ""
+            detail = f"{error.detail} ({said})" if said else error.detail
+            reason = "not-converged" if said else error.reason
+            raise LabelError(reason, detail + self._keeping.keep(folder)) from error
+        else:
+            return label
         finally:
             remove(folder)
 
@@ -179,7 +192,7 @@ class ASEEngine:
         name, calculator = self._settings.calculator, None
         try:
             calculator = self._take(arguments)
-            put_into(folder, calculator)
+            put_into(Path() if self._alone else folder, calculator)  # relative: CP2K takes 80 characters of a path
             evaluation = evaluate(atoms, calculator)
             require_converged(name, calculator)
             require_spin(self._settings, composition, calculator)

@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from alflow.errors import FailureReason, InputError, LabelError
 from alflow.labeling.engines.convergence import calculators_in, speaks_of_convergence
 from alflow.labeling.frames import told
+from alflow.labeling.launch import filled_in
 
 VERSION_TIMEOUT_S = 60.0
 _NO_PROGRAM = re.compile(r"\b(code|status|error:?)\W{1,3}127\b")
@@ -112,7 +113,8 @@ def _run(command: list[str], folder: str) -> str:
 def anchored(value: JsonValue, start: Path) -> Any:
     """Return an argument with the relative paths in it made absolute, because labels are computed in other folders.
 
-    A relative path is a text, or the first word of one, that has a slash or a dot and names what exists.
+    A relative path is a text, or the first word of one, that has a slash or a dot and names what exists. Placeholders
+    of what the site gives a label ({launch}, {ranks}, {cores}) are filled in.
 
     Args:
         value: text, a list or a table of texts, or anything else, which is returned as it is.
@@ -122,12 +124,20 @@ def anchored(value: JsonValue, start: Path) -> Any:
         return [anchored(item, start) for item in value]
     if isinstance(value, dict):
         return {key: anchored(item, start) for key, item in value.items()}
-    if not isinstance(value, str):
-        return value
-    if _exists(value, start):
-        return str(start / value)
-    word, space, rest = value.partition(" ")
-    return f"{start / word}{space}{rest}" if _exists(word, start) else value
+    return _anchored_text(value, start) if isinstance(value, str) else value
+
+
+def _anchored_text(value: str, start: Path) -> str | int:
+    before, launched, program = value.partition("{launch} ")
+    if launched and not before:
+        return f"{filled_in(launched)}{_anchored_text(program, start)}"
+    text = filled_in(value)
+    if not isinstance(text, str):
+        return text
+    if _exists(text, start):
+        return str(start / text)
+    word, space, rest = text.partition(" ")
+    return f"{start / word}{space}{rest}" if _exists(word, start) else text
 
 
 def _exists(path: str, start: Path) -> bool:

@@ -18,15 +18,16 @@ from pyscf import dft, gto, lib
 from alflow.errors import LabelError
 from alflow.labeling.engines import pyscf_checks as checks
 from alflow.labeling.engines.pyscf_scf import (
+    BROKEN,
     START_CYCLES,
     START_TOLERANCE_HARTREE,
-    SYMMETRIC,
     Course,
     as_numbers,
     converge,
     follow_instabilities,
     mixed_density,
     spin_squared,
+    symmetry_breaking,
 )
 from alflow.labeling.frames import theory_hash
 from alflow.labeling.kinds.pyscf import PySCFSettings
@@ -113,7 +114,7 @@ class PySCFEngine:
             found = follow_instabilities(found, field, course)
         slope = found.undo_soscf() if hasattr(found, "undo_soscf") else found
         gradient = slope.nuc_grad_method()
-        gradient.grid_response = self._settings.grid_response
+        gradient.grid_response = self._settings.grid_response and checks.is_integrated(self._settings.functional)
         forces = as_numbers(gradient.kernel()) * (-HARTREE_IN_EV / BOHR_IN_ANGSTROM)
         densities = _by_spin(as_numbers(found.make_rdm1()))
         s_squared = spin_squared(densities, as_numbers(found.get_ovlp()))
@@ -163,7 +164,7 @@ class PySCFEngine:
             return given if given is None or field.istype("ROHF") else given.sum(axis=0)
         occupied = molecule.nelectron // 2
         can_break = molecule.spin == 0 and 0 < occupied < molecule.nao
-        if not can_break or (given is not None and spin_squared(given, molecule.intor("int1e_ovlp")) > SYMMETRIC):
+        if not can_break or (given is not None and symmetry_breaking(given, molecule.intor("int1e_ovlp")) > BROKEN):
             return given
         return self._broken(field, given, course)
 

@@ -84,6 +84,12 @@ def require_elements(basis: str, symbols: list[str]) -> None:
             )
 
 
+def is_integrated(functional: str) -> bool:
+    """Say whether a functional has a part that is integrated on a grid; Hartree-Fock has none."""
+    kind: str = dft.numint.NumInt()._xc_type(_quietly(parse_dft, functional)[0])  # noqa: SLF001 - no other way to ask
+    return kind != "HF"
+
+
 def _check_functional(name: str) -> None:
     """Refuse what is no functional, or one whose energy is no number."""
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pyscf import lib
 
 from alflow.errors import LabelError
 from alflow.types import FloatArray
@@ -18,8 +19,9 @@ from alflow.types import FloatArray
 START_TOLERANCE_HARTREE = 1e-4
 """To which the restricted solution is converged that broken symmetry starts from."""
 START_CYCLES = 20
-SYMMETRIC = 1e-2
-"""Least ⟨S²⟩ of a singlet's density that counts as one whose symmetry is broken."""
+BROKEN = 0.5
+"""Least `symmetry_breaking` of a start that is taken as it is; a weaker one is mixed anew, for it may fall back to the
+symmetric saddle."""
 DAMPING = 0.7
 """Share of the last Fock matrix that stays."""
 DAMPED_CYCLES = 15
@@ -27,6 +29,10 @@ DAMPED_CYCLES = 15
 LEVEL_SHIFT_HARTREE = 0.3
 SMEARING_HARTREE = 0.01
 """Width of the Fermi filling."""
+GUESSES = 3
+"""Rotations of two orbitals that the search for an instability starts from."""
+LEAST_INSTABILITY_HARTREE = 1e-5
+"""Negative curvature that counts."""
 MOST_FOLLOWED = 2
 """How often an unstable solution is left for a lower one."""
 
@@ -84,6 +90,19 @@ def spin_squared(densities: FloatArray, overlap: FloatArray) -> float:
     return z * (z + 1.0) + n_down - float(np.sum(up * down.T))
 
 
+def symmetry_breaking(densities: FloatArray, overlap: FloatArray) -> float:
+    """Return tr[((D_α − D_β) S)²]/2: ⟨S²⟩ of a singlet's determinant, and 0 for equal densities of whatever norm.
+
+    So it tells whether a density of a neighbouring structure, which is not normalised here, is broken.
+
+    Args:
+        densities: (2, N, N) D_α and D_β.
+        overlap: (N, N) S.
+    """
+    difference = (densities[0] - densities[1]) @ overlap
+    return float(np.sum(difference * difference.T)) / 2.0
+
+
 def converge(field: Any, density: Any, course: Course) -> Any:
     """Return a converged mean field; climb the ladder of rescues where the plain attempt does not converge.
 
@@ -124,17 +143,40 @@ def follow_instabilities(field: Any, base: Any, course: Course) -> Any:
         LabelError: "not-converged": one that is unstable was followed, and so on, `MOST_FOLLOWED` times.
     """
     for followed in range(MOST_FOLLOWED + 1):
-        orbitals, _, stable, _ = field.stability(internal=True, external=False, return_status=True)
-        if stable:
+        lower = unstable_orbitals(field)
+        if lower is None:
             return field
         if followed < MOST_FOLLOWED:
             course.history += ("unstable, followed",)
-            field = converge(base, field.make_rdm1(orbitals, field.mo_occ), course)
+            field = converge(base, field.make_rdm1(lower, field.mo_occ), course)
     raise LabelError(
         "not-converged",
         f"A solution must be stable (stability_analysis); it is unstable after {MOST_FOLLOWED} were left for lower "
         f"ones: {course.told()}.",
     )
+
+
+def unstable_orbitals(field: Any) -> Any:
+    """Return the orbitals that a converged mean field's lowest instability leads to; None for a minimum of its kind.
+
+    The lowest eigenvector of the orbital Hessian is looked for from single rotations of one spin. From a start that is
+    the same for both spins, as PySCF's own analysis has one, that of a closed shell is never found.
+    """
+    solver = field.newton()
+    _, product, diagonal = solver.gen_g_hop(field.mo_coeff, field.mo_occ)
+    if not diagonal.size:
+        return None
+    diagonal = 2.0 * np.asarray(diagonal)
+    guesses = list(np.eye(diagonal.size)[np.argsort(diagonal, kind="stable")[:GUESSES]])
+
+    def smoothed(step: FloatArray, eigenvalue: float, _: FloatArray) -> FloatArray:
+        below = diagonal - eigenvalue
+        return step / np.where(np.abs(below) < 1e-8, 1e-8, below)
+
+    lowest, rotation = lib.davidson(lambda x: 2.0 * product(x), guesses, smoothed, tol=1e-4, verbose=0)
+    if lowest > -LEAST_INSTABILITY_HARTREE:
+        return None
+    return solver.rotate_mo(field.mo_coeff, solver.update_rotate_matrix(rotation, field.mo_occ))
 
 
 def _damped(field: Any, density: Any, course: Course) -> tuple[Any, Any]:

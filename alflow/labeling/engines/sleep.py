@@ -11,9 +11,11 @@ with D = `WELL_EV`, w = `WIDTH_ANGSTROM`, A = `REPULSION_EV`, rho = `RANGE_ANGST
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import time
+from statistics import NormalDist
 
 import numpy as np
 from ase.data import covalent_radii
@@ -28,10 +30,12 @@ WIDTH_ANGSTROM = 0.35
 REPULSION_EV = 20.0
 RANGE_ANGSTROM = 0.5
 MODEL_VERSION = 1
-TIMES = {"seconds_per_label", "slow_share", "slow_seconds", "busy"}
+TIMES = {"seconds_per_label", "slow_share", "slow_seconds", "log_spread", "busy"}
 """Settings that say how long a label takes, and nothing of what it is."""
 SLOW_SEED = -2
 """Draws which labels are slow: others than those that fail."""
+TIME_SEED = -3
+"""Draws how long a label takes."""
 ABSURD_EV = -2000.0
 """Of an outlier: no sane label of an organic molecule, yet within the bounds of any theory."""
 
@@ -92,10 +96,10 @@ def pair_model(numbers: IntArray, positions: FloatArray) -> tuple[float, FloatAr
 
 def seconds_of(settings: SleepSettings, positions: FloatArray) -> float:
     """Return how long the label of (A, 3) Å takes, s."""
-    if not settings.slow_share or _extent(positions) <= settings.beyond_angstrom:
-        return settings.seconds_per_label
-    slow = _draw(SLOW_SEED, positions) < settings.slow_share
-    return settings.slow_seconds if slow else settings.seconds_per_label
+    may_be_slow = settings.slow_share > 0.0 and _extent(positions) > settings.beyond_angstrom
+    if may_be_slow and _draw(SLOW_SEED, positions) < settings.slow_share:
+        return settings.slow_seconds
+    return settings.seconds_per_label * time_factor(settings, positions)
 
 
 def fate_of(settings: SleepSettings, positions: FloatArray) -> str:
@@ -109,6 +113,14 @@ def fate_of(settings: SleepSettings, positions: FloatArray) -> str:
             return name
         draw -= share
     return ""
+
+
+def time_factor(settings: SleepSettings, positions: FloatArray) -> float:
+    """Return how many times the median the label of (A, 3) Å takes: lognormal, and the same at every try."""
+    if not settings.log_spread:
+        return 1.0
+    draw = max(_draw(TIME_SEED, positions), 2.0**-56)
+    return math.exp(settings.log_spread * NormalDist().inv_cdf(draw))
 
 
 def _extent(positions: FloatArray) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 
 from alflow.config.plugins import ENGINES, find
 from alflow.errors import AlflowError, InputError, LabelError
-from alflow.labeling import make_engine
+from alflow.labeling import launch, make_engine
 from alflow.labeling.engines.folders import remove
 from alflow.labeling.frames import own_words, sound
 from alflow.labeling.guard.messages import EndedError, Kind, pack_evaluation, receive, send, unpack_request
@@ -101,6 +101,7 @@ def compute_until_closed(requests: int, answers: int, order: Mapping[str, Any], 
     end_with_parent(parent)
     _silence()
     _limit(order["memory_limit_gb"])
+    launch.settle()
     try:
         engine = make_engine(order["engine"], order["settings"], Path(order["work"]) if order["work"] else None)
         send(answers, Kind.READY, engine.theory.encode())

@@ -19,7 +19,7 @@ from alflow.labeling.guard.messages import EndedError
 
 START_TIMEOUT_S = 600.0
 """Longest time that importing and making an engine may take, s (a cold parallel file system is slow)."""
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 15.0
 TOLD_CHARACTERS = 400
 """Of what an engine said to stderr before it crashed."""
 
@@ -92,11 +92,12 @@ class Child:
         self._close = weakref.finalize(self, _close_pipes, requests, answers)
 
     def end(self) -> int | None:
-        """Kill it and what it started, if it has not ended; return its exit code, negative for a signal."""
+        """End it and what it started, if it has not ended; return its exit code, negative for a signal."""
         self._close()
         if not self.fork_server.alive():
             return None
-        for kill in (os.killpg, os.kill):
+        # On Linux what it started comes to the fork server, which asks launchers of MPI ranks before it kills.
+        for kill in (os.kill,) if sys.platform == "linux" else (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
         return self.fork_server.wait_for(self.pid)

@@ -14,6 +14,12 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 END_TIMEOUT_S = 5.0
 """Longest wait for killed processes to be gone, s; one in the hands of a file system that hangs may stay longer."""
+LAUNCHERS = frozenset(
+    {"srun", "mpiexec", "mpirun", "mpiexec.hydra", "orterun", "prterun", "aprun", "jsrun", "flux", "ranks.py"}
+)
+"""Programs that start others, on other nodes, too: asked to end, they take these along; killed, they leave them."""
+LAUNCHER_GRACE_S = 4.5
+"""Longest wait for a launcher that was asked to end, s."""
 
 
 def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
@@ -31,16 +37,45 @@ def adopt_orphans() -> None:
 
 
 def end_children() -> None:
-    """Kill all children of this process, and theirs, which come to it when it has adopted orphans; wait for the end."""
-    deadline = time.monotonic() + END_TIMEOUT_S
+    """End all children of this process, and theirs, which come to it when it has adopted orphans; wait for the end.
+
+    They are killed; launchers of MPI ranks are asked to end first.
+    """
+    asked: dict[int, float] = {}
+    now = time.monotonic()
+    deadline = now + END_TIMEOUT_S
     while children := children_of(os.getpid()):
         for pid in children:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            if pid not in asked and is_launcher(pid):
+                asked[pid] = now
+                deadline = max(deadline, now + LAUNCHER_GRACE_S + END_TIMEOUT_S)
+                _signal(pid, signal.SIGTERM)
+            elif now - asked.get(pid, -LAUNCHER_GRACE_S) >= LAUNCHER_GRACE_S:
+                _signal(pid, signal.SIGKILL)
         _reap()
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             return
-        time.sleep(0.002)
+        time.sleep(0.01 if asked else 0.002)
+
+
+def is_launcher(pid: int) -> bool:
+    """Say whether a process starts MPI ranks: by the name of its program, or of the script that it runs."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    words = [os.fsdecode(word) for word in line.split(b"\0")[:6]]
+    program = next((word for word in words[1:] if not word.startswith("-")), "")
+    names = {Path(words[0]).name}
+    if Path(words[0]).name.startswith("python") or Path(words[0]).name in ("sh", "bash", "dash"):
+        names = {Path(program).name}
+    return bool(names & LAUNCHERS)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def children_of(parent: int) -> list[int]:

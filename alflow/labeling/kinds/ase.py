@@ -54,6 +54,8 @@ class ASECalculatorSettings(FolderSettings):
     same for all structures, so that their energies can be compared."""
     box_periodic: bool = False
     """Whether the calculator is told that the cell repeats, as plane-wave programs want it."""
+    unconverged_texts: tuple[Annotated[str, Field(min_length=4)], ...] = ()
+    """What the program writes into a file of its folder where it did not converge, beside what is known of some."""
     reuse: bool = False
     """Keep one calculator for all structures of a worker. Refused where it remembers: the first structure must give the
     same after another one."""

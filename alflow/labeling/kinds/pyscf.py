@@ -53,7 +53,7 @@ class PySCFKind(EngineKind[PySCFSettings]):
     modules: ClassVar[tuple[str, ...]] = ("pyscf",)
     extra: ClassVar[str] = "alflow[dft]"
     writes_files: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"functional": "LDA,VWN", "basis": "STO-3G", "grid_level": 0}
+    example: ClassVar[Mapping[str, Any]] = {"functional": "HF", "basis": "STO-3G"}
 
     def references(self, settings: PySCFSettings) -> tuple[str, ...]:
         """Return what to cite."""

@@ -17,7 +17,9 @@ class SleepSettings(Settings):
     """
 
     seconds_per_label: NonNegativeFloat = 0.01
-    """Time that one label sleeps, s."""
+    """Time that one label sleeps, s; the median, where times differ."""
+    log_spread: float = Field(default=0.0, ge=0, le=5)
+    """Standard deviation of the natural logarithm of that time over structures: lognormal times; 0: all are alike."""
     slow_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the structures whose label takes `slow_seconds` instead."""
     slow_seconds: NonNegativeFloat = 1.0

@@ -25,8 +25,15 @@ class ExtXYZ(FormatKind):
             for row in labels:
                 origin = row.origin
                 spin = {} if row.composition.is_lowest else {"multiplicity": row.composition.multiplicity}
-                info = {"charge": row.charge, **spin, "theory": row.theory, "origin": origin.kind, **place(origin)}
-                info = {**info, **diagnostic_entries(row.diagnostics)}
+                told = diagnostic_entries(row.diagnostics)
+                info = {
+                    "charge": row.charge,
+                    **spin,
+                    "theory": row.theory,
+                    "origin": origin.kind,
+                    **place(origin),
+                    **told,
+                }
                 file.write(extxyz_frame(Atoms(row.numbers, row.positions), row.energy, row.forces, info))
                 written += 1
         return written

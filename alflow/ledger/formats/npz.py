@@ -52,7 +52,8 @@ class NPZ(FormatKind):
             theory = str(data["theory"])
             for number in range(sum(name.startswith("numbers_") for name in data)):
                 info: dict[str, Any] = {"theory": theory}
-                info |= {name: int(data[f"{name}_{number}"]) for name in ("charge", "multiplicity")}
+                said = {name: f"{name}_{number}" for name in ("charge", "multiplicity")}
+                info |= {name: int(data[key]) for name, key in said.items() if key in data}
                 rows = zip(
                     *(data[f"{name}_{number}"] for name in ("positions", "energies", "forces", "kind")), strict=True
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,6 +77,20 @@ class ANIEnsemble:
     def select(self, members: Sequence[int]) -> ANIEnsemble:
         """Return an ensemble of some members, in the order given."""
         return ANIEnsemble(self.functions, self.networks.select(members), self.self_energies[list(members)])
+
+    def of_elements(self, elements: Sequence[int]) -> ANIEnsemble:
+        """Return the ensemble for molecules of some of its elements alone, of which it says the same.
+
+        Raises:
+            StructureError: it does not know one of them.
+        """
+        chosen = self.functions.species(np.array(sorted(elements), dtype=np.int64))
+        functions = replace(self.functions, elements=tuple(sorted(elements)))
+        rows, networks = self.functions.rows_of(chosen), self.networks
+        weights = [(networks.weights[e][0][:, rows], *networks.weights[e][1:]) for e in chosen]
+        biases = tuple(networks.biases[e] for e in chosen)
+        kept = Networks(tuple(weights), biases, networks.activation)
+        return ANIEnsemble(functions, kept, self.self_energies[:, chosen])
 
     def shifted(self, shifts: Mapping[int, FloatArray]) -> ANIEnsemble:
         """Return the ensemble with (M,) eV more for each atom of an element, by atomic number."""

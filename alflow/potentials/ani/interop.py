@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from alflow.errors import InputError
+from alflow.files.targets import shown
 from alflow.potentials.ani.ensemble import ANIEnsemble
 from alflow.potentials.ani.network import Activation, Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import FloatArray
 from alflow.units import HARTREE_IN_EV
+
+PUBLISHED = {"ani1x": ("H", "C", "N", "O"), "ani2x": ("H", "C", "N", "O", "S", "F", "Cl")}
+"""Elements of published models, in the order of their descriptors."""
 
 
 def to_torchani(ensemble: ANIEnsemble, members: Sequence[int] | None = None) -> Any:
@@ -66,6 +71,42 @@ def from_torchani(model: Any) -> ANIEnsemble:
         _activation(torchani, containers[0]),
     )
     return ANIEnsemble(functions, stacked, np.tile(energies, (len(networks), 1)))
+
+
+def read_torchani(path: Path) -> ANIEnsemble:
+    """Return the members of a published ANI-1x, ANI-1ccx or ANI-2x model from the file of its state dictionary.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        names = {name.split(".atomics.")[1].split(".")[0] for name in state if ".atomics." in name}
+        members = {name.split(".members.")[1].split(".")[0] for name in state if ".members." in name}
+        model = _published(names, max(len(members), 1))
+        model.load_state_dict(state)
+    except Exception as error:
+        raise InputError(
+            "Weights to start from are a file that alflow wrote, or the state dictionary of ANI-1x, ANI-1ccx or "
+            f"ANI-2x as TorchANI keeps it; {shown(path)} is neither: {' '.join(str(error).split())[:200]}."
+        ) from error
+    return from_torchani(model)
+
+
+def _published(symbols: Collection[str], members: int) -> Any:
+    """Return a model of the architecture of ANI-1x or ANI-2x, by the elements that it knows, with any weights."""
+    torchani = _torchani()
+    name = next((name for name, known in PUBLISHED.items() if set(known) == set(symbols)), None)
+    if name is None:
+        raise ValueError(f"it has networks of {', '.join(sorted(symbols)) or 'no element'}")
+    assembler = torchani.arch.Assembler(periodic_table_index=True)
+    assembler.set_symbols(PUBLISHED[name])
+    assembler.set_global_cutoff_fn("cosine")
+    assembler.set_aev_computer(radial=name, angular=name, strategy="pyaev")
+    assembler.set_atomic_networks(ctor=name)
+    assembler.set_neighborlist("all_pairs")
+    assembler.set_gsaes_as_self_energies("wb97x-631gd")  # overwritten by the state
+    return assembler.assemble(members)
 
 
 def _torchani() -> Any:

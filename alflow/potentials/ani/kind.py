@@ -58,6 +58,15 @@ class ANIKind(PotentialKind[ANIPotentialSettings]):
 
         return ANIEnsemble.load(path)
 
+    def pretrained(self, path: Path, elements: Sequence[int]) -> Ensemble:
+        """Read an ensemble, or a published model as TorchANI keeps it, for some of its elements."""
+        from alflow.potentials import is_alflows  # noqa: PLC0415 - heavy
+        from alflow.potentials.ani.ensemble import ANIEnsemble  # noqa: PLC0415
+        from alflow.potentials.ani.interop import read_torchani  # noqa: PLC0415
+
+        found = ANIEnsemble.load(path) if is_alflows(path) else read_torchani(path)
+        return found.of_elements(elements)
+
     def join(self, parts: Sequence[Ensemble]) -> Ensemble:
         """Return one ensemble of the members of several."""
         from alflow.potentials.ani.ensemble import ANIEnsemble, join  # noqa: PLC0415

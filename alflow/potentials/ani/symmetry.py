@@ -77,6 +77,21 @@ class SymmetryFunctions:
             sections=_evenly(pi / 8, pi + pi / 8, 4),
         )
 
+    def rows_of(self, chosen: IntArray) -> IntArray:
+        """Return the rows of a descriptor that are of some elements and of pairs of these, in their order.
+
+        Args:
+            chosen: places of the elements, distinct.
+        """
+        shifts, per_pair = len(self.radial_shifts), len(self.angular_shifts) * len(self.sections)
+        count = len(self.elements)
+        pairs = {pair: place for place, pair in enumerate(zip(*np.triu_indices(count), strict=True))}
+        first, second = np.triu_indices(len(chosen))
+        wanted = [tuple(sorted((chosen[a], chosen[b]))) for a, b in zip(first, second, strict=True)]
+        radial = [np.arange(shifts) + place * shifts for place in chosen]
+        angular = [self.radial_length + np.arange(per_pair) + pairs[pair] * per_pair for pair in wanted]
+        return np.concatenate([*radial, *angular]).astype(np.int64)
+
     @property
     def radial_length(self) -> int:
         """Number of radial functions of an atom."""

@@ -115,11 +115,8 @@ class MACEEnsemble:
             StructureError: an element is unknown to the ensemble.
             InputError: there is no such member.
         """
-        if driver != "mean" and not 0 <= driver < self.members:
-            raise InputError(
-                f"A driver is a member of the ensemble or 'mean': member {driver} was asked for, "
-                f"of an ensemble of {self.members}. Count from 0."
-            )
+        if driver != "mean":
+            self.check_member(driver)
         shares = np.full(self.members, 1.0 / self.members) if driver == "mean" else np.eye(self.members)[driver]
         bound = self.bound(composition.numbers, device)
         return BatchedMACEForceModel(bound, shares, self.constant(composition.numbers))
@@ -150,6 +147,18 @@ class MACEEnsemble:
         """Return the sum of the self-energies (M,), eV, of (A,) atomic numbers."""
         counts = np.array([np.count_nonzero(numbers == element) for element in self.elements])
         return np.asarray(self.self_energies @ counts, dtype=np.float64)
+
+    def check_member(self, member: int) -> None:
+        """Refuse a member that there is not.
+
+        Raises:
+            InputError: there is no such member.
+        """
+        if not 0 <= member < self.members:
+            raise InputError(
+                f"A driver is a member of the ensemble or 'mean': member {member} was asked for, "
+                f"of an ensemble of {self.members}. Count from 0."
+            )
 
     def check_elements(self, numbers: Sequence[int]) -> None:
         """Refuse atomic numbers that the ensemble was not trained on.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alflow.potentials.mace.architecture import Architecture, Weights
+from alflow.potentials.mace.library import same_bits
 from alflow.types import IntArray
 
 Graph = dict[str, Tensor]
@@ -24,7 +25,7 @@ class Bound:
         self._architecture, self._cutoff, self._dtype = architecture, architecture.cutoff, architecture.dtype
         self._weights = [{name: value.to(device) for name, value in member.items()} for member in weights]
         elements = list(architecture.elements)
-        places = torch.tensor([elements.index(int(number)) for number in numbers])
+        places = torch.tensor([elements.index(int(number)) for number in numbers], dtype=torch.long)
         self._one_hot = torch.nn.functional.one_hot(places, len(elements)).to(device, self._dtype)
 
     def network(self, member: int) -> torch.nn.Module:
@@ -69,7 +70,8 @@ class Bound:
         found = torch.zeros((self.members, *shape), dtype=torch.float64, device=self.device)
         for member, wanted in enumerate(forces):
             leaf = graph["positions"].detach().clone()
-            output = self.network(member)({**graph, "positions": leaf}, compute_force=wanted)
+            with same_bits():
+                output = self.network(member)({**graph, "positions": leaf}, compute_force=wanted)
             energies[member] = output["interaction_energy"].detach()
             if wanted:
                 found[member] = output["forces"].detach().reshape(shape)

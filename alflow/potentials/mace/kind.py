@@ -10,6 +10,11 @@ from alflow.potentials.mace.settings import MACESettings
 from alflow.potentials.protocol import Ensemble, PotentialKind, Training
 from alflow.types import Dataset, Member, Split
 
+PAPER = (
+    "MACE: I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner, G. Csányi, Advances in Neural Information Processing "
+    "Systems 2022, 35, 11423-11436"
+)
+
 
 class MACEKind(PotentialKind[MACESettings]):
     """MACE potentials."""
@@ -33,11 +38,9 @@ class MACEKind(PotentialKind[MACESettings]):
 
     def references(self, settings: MACESettings) -> tuple[str, ...]:
         """Return what to cite."""
-        found = (
-            "MACE: I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner, G. Csányi, Advances in Neural Information "
-            "Processing Systems 2022, 35, 11423-11436",
-        )
-        return found if settings.foundation is None else (*found, f"what the authors of {settings.foundation} ask for")
+        if settings.foundation is None:
+            return (PAPER,)
+        return (PAPER, f"The foundation model: as its authors ask for {settings.foundation}")
 
     def check(self, settings: MACESettings, elements: Sequence[int]) -> None:
         """Read the foundation model, if there is one.

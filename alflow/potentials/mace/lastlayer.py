@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alflow.errors import StructureError
 from alflow.potentials.mace.graphs import Bound
+from alflow.potentials.mace.library import same_bits
 from alflow.types import FloatArray, Frames, IntArray
 
 ATOMS_AT_ONCE = 640
@@ -78,7 +79,8 @@ class MACELastLayer:
         for start in range(0, len(frames), share):
             rows = slice(start, start + share)
             positions = torch.from_numpy(np.ascontiguousarray(frames.positions[rows])).to(bound.device)
-            leaves = [_features(bound, member, positions) for member in range(bound.members)]
+            with same_bits():
+                leaves = [_features(bound, member, positions) for member in range(bound.members)]
             yield rows, torch.cat([values for values, _ in leaves], dim=1), leaves
 
 
@@ -96,12 +98,11 @@ def _scalars(layer: Any) -> int:
 def _entering(layers: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Give a list of the scalars that enter each layer in the next pass."""
     entered: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _layer, given, count=_scalars(layer): entered.append(given[0][:, :count])
-        )
-        for layer in layers
-    ]
+
+    def note(layer: Any, given: tuple[Tensor, ...]) -> None:
+        entered.append(given[0][:, : _scalars(layer)])
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         yield entered
     finally:
@@ -111,7 +112,7 @@ def _entering(layers: Sequence[Any]) -> Iterator[list[Tensor]]:
 
 def _weights(network: Any) -> FloatArray:
     """Return the weights of the scalars that enter a network's last layers, times the scale of its energies."""
-    scale, found = float(torch.atleast_1d(network.scale_shift.scale)[0]), []
+    scale, found = float(network.scale_shift.scale.reshape(-1)[0]), []
     for layer in _layers(network):
         unit = torch.eye(layer.irreps_in.dim, dtype=network.r_max.dtype, device=network.r_max.device)
         rows = (layer(unit) - layer(torch.zeros_like(unit)))[: _scalars(layer), 0]

@@ -1,5 +1,7 @@
-"""The library mace-torch. Its import is made quiet, and leaves the process as it was: a word about absent extras, and
-what it changes in how torch reads files, are taken back."""
+"""The library mace-torch, imported so that the process stays as it was.
+
+A word that it prints about absent extras, and what it changes in how torch reads files, are taken back.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -19,7 +22,7 @@ _READS_ANYTHING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _before = os.environ.get(_READS_ANYTHING)
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter("ignore")
-    import mace  # noqa: F401 - first: see above
+    import mace  # noqa: F401, I001 - first: see above
     import e3nn
     from e3nn import o3
     from mace import data, modules
@@ -52,11 +55,23 @@ __all__ = [
     "modules",
     "o3",
     "remove_pt_head",
+    "same_bits",
     "train_one_epoch",
 ]
 
 DTYPES = {"single": torch.float32, "double": torch.float64}
 """Of the settings' `precision`."""
+
+
+def same_bits() -> contextlib.AbstractContextManager[None]:
+    """Have the functions that MACE and e3nn compile by TorchScript run as they are written meanwhile.
+
+    Otherwise their first calls in a process are watched and later ones rewritten, with other last bits: what goes on
+    in a new process would not go on as if nothing had happened.
+    """
+    compiler: Any = torch.jit
+    found: contextlib.AbstractContextManager[None] = compiler.optimized_execution(False)
+    return found
 
 
 @contextlib.contextmanager

@@ -125,4 +125,3 @@ class MACESettings(Settings):
     def in_stage_two(self, epoch: int, epochs: int) -> bool:
         """Say whether an epoch, counted from 0, is in the second stage."""
         return epoch >= epochs - int(self.stage_two * epochs)
-

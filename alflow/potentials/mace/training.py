@@ -1,4 +1,4 @@
-"""Train MACE ensembles: MACE's own steps, loss, optimiser and running average; splits, seeds and schedule are alflow's."""
+"""Train MACE ensembles: steps, loss, optimiser and running average are MACE's; splits, seeds and schedule alflow's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from alflow.potentials.mace.library import (
     WeightedEnergyForcesLoss,
     evaluate,
     making,
+    same_bits,
     train_one_epoch,
 )
 from alflow.potentials.mace.settings import MACESettings
@@ -97,9 +98,12 @@ def train_mace_ensemble(
         if progress is not None:
             progress((position * epochs + done) // len(indices), epochs)
 
-    with torch_threads(threads):
+    with torch_threads(threads), same_bits():
+        shared = None
+        if settings.foundation is not None and initial is None:
+            shared = _from_foundation(dataset, settings, Path(settings.foundation))
         for position, index in enumerate(indices):
-            start = _start(dataset, settings, (*seed, index), initial, index)
+            start = _start(dataset, settings, (*seed, index), initial, index) if shared is None else shared
             state = TrainingState(start.module().to(device), settings, epochs, rate)
             labels = [label for group in dataset.groups for label in (group.labels.energies, group.labels.forces)]
             key = fingerprint(settings, start.architecture, (*seed, index), splits[index], labels, start.weights)
@@ -118,26 +122,37 @@ def train_mace_ensemble(
 def _start(
     dataset: Dataset, settings: MACESettings, seed: Sequence[int], initial: MACEEnsemble | None, index: int
 ) -> Start:
-    """Return a member's start: carried over, from the foundation model, or fresh with energies of atoms by a fit."""
+    """Return a member's start: carried over, or fresh with energies of atoms by a fit."""
     elements = elements_of(dataset)
     if initial is not None:
         initial.check_elements(elements)
         return Start(initial.architecture, initial.weights[index], initial.self_energies[index])
-    counts = np.array([[np.count_nonzero(g.frames.numbers == z) for z in elements] for g in dataset.groups])
-    rows = np.repeat(counts, [len(group.frames) for group in dataset.groups], axis=0)
-    energies = np.concatenate([group.labels.energies for group in dataset.groups])
-    if settings.foundation is not None:
-        architecture, weights = read_foundation(
-            Path(settings.foundation), settings.foundation_head, elements, settings.precision
-        )
-        before = MACEEnsemble(architecture, (weights,), np.zeros((1, len(elements))), settings.device)
-        gaps = energies - np.concatenate([before.evaluate(group.frames)[0][0] for group in dataset.groups])
-        return Start(architecture, weights, fit_self_energies(rows, gaps))
     architecture = architecture_of(settings, elements, mean_neighbours(dataset, settings.cutoff_angstrom))
     word = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     module = architecture.module(seed=word)
     module.state_dict()[SCALE].fill_(force_scale(dataset))
-    return Start(architecture, weights_of(module), fit_self_energies(rows, energies), module)
+    energies = np.concatenate([group.labels.energies for group in dataset.groups])
+    return Start(architecture, weights_of(module), _energies_of_atoms(dataset, energies), module)
+
+
+def _from_foundation(dataset: Dataset, settings: MACESettings, path: Path) -> Start:
+    """Return the start of every member: the foundation model, with energies of atoms that fit what it leaves."""
+    elements = elements_of(dataset)
+    architecture, weights = read_foundation(path, settings.foundation_head, elements, settings.precision)
+    before = MACEEnsemble(architecture, (weights,), np.zeros((1, len(elements))), settings.device)
+    return Start(architecture, weights, _energies_of_atoms(dataset, -_gaps(before, dataset)))
+
+
+def _gaps(ensemble: MACEEnsemble, dataset: Dataset) -> FloatArray:
+    found = predict(ensemble, dataset)
+    return np.asarray(found.energies - found.reference_energies, dtype=np.float64)
+
+
+def _energies_of_atoms(dataset: Dataset, energies: FloatArray) -> FloatArray:
+    """Return (E,) eV that fit (F,) energies best."""
+    counts = [[np.count_nonzero(group.frames.numbers == z) for z in elements_of(dataset)] for group in dataset.groups]
+    rows = np.repeat(np.array(counts), [len(group.frames) for group in dataset.groups], axis=0)
+    return fit_self_energies(rows, energies)
 
 
 class Trainer:

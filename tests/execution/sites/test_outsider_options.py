@@ -21,7 +21,14 @@ NO_NUMBERS = ["", "x", "1 2", "0x10", "--", "1;2", "nan", "inf", "-inf", "1e400"
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1,5", "1.5", "1e3"]
 NO_NAMES = [" ", "a b", "a\nb", "a\tb", "a;b", "$(reboot)", "`reboot`", "$HOME", "'", '"', "a\\b", "a>b", "#", "a\x00b"]
 NO_TEXTS = ["a\x00b", "a\x1bb", "a\rb", "a\udcffb"]
-MAY_BE_ZERO = {"gpus_per_node", "gpu_min_blocks", "gpu_min_pods", "drain_minutes"}
+MAY_BE_ZERO = {
+    "gpus_per_node",
+    "gpus_per_label",
+    "label_gpus_per_node",
+    "gpu_min_blocks",
+    "gpu_min_pods",
+    "drain_minutes",
+}
 NO_PATHS = ["a\nb", "a\udcffb"]
 PATHS = ("environment", "numba_cache")
 FREE_TEXT = {"worker_init", "cpu_worker_init", "gpu_worker_init", "scheduler_options"}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from alflow.errors import InputError
+from alflow.errors import InputError, StructureError
 from alflow.potentials.ani.ensemble import ANIEnsemble
-from alflow.potentials.ani.interop import from_torchani, to_torchani
+from alflow.potentials.ani.interop import PUBLISHED, _published, from_torchani, read_torchani, to_torchani
 from alflow.potentials.ani.network import fresh_networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
 from alflow.types import Frames
@@ -86,3 +86,39 @@ def test_foreign_parts_are_refused():
     model.aev_computer.radial.cutoff_fn = __import__("torchani").cutoffs.CutoffSmooth()
     with pytest.raises(InputError, match="CutoffSmooth"):
         from_torchani(model)
+
+
+@pytest.mark.parametrize("elements", [(6, 1), (1, 6, 8), (8, 7, 6, 1), (7,)])
+def test_an_ensemble_of_some_of_its_elements_says_the_same_of_them(elements):
+    whole = ensemble()
+    part = whole.of_elements(elements)
+    assert part.functions.elements == tuple(sorted(elements))
+    assert part.functions.length < whole.functions.length or len(elements) == 4
+    chosen = np.isin(NUMBERS, elements)
+    molecules = Frames.of(NUMBERS[chosen], frames().positions[:, chosen])
+    for found, known in zip(part.evaluate(molecules), whole.evaluate(molecules), strict=True):
+        np.testing.assert_allclose(found, known, rtol=1e-6, atol=1e-5)
+
+
+def test_an_element_that_an_ensemble_does_not_know_is_refused():
+    with pytest.raises(StructureError, match="Z=14"):
+        ensemble().of_elements((1, 14))
+
+
+@pytest.mark.parametrize(("name", "members"), [("ani1x", 2), ("ani2x", 1)])
+def test_a_published_model_is_read_from_the_file_of_its_state(tmp_path, name, members):
+    model = _published(PUBLISHED[name], members).double()
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    found = read_torchani(tmp_path / "state.pt")
+    energies, forces = torchani_labels(model, frames())
+    got = found.evaluate(frames())
+    assert found.members == members
+    assert np.abs(got[0] - energies).max() < 1e-3  # of 1e5 eV, in single precision
+    assert np.abs(got[1] - forces).max() < 1e-3
+
+
+@pytest.mark.parametrize("content", [{"a": torch.zeros(3)}, [1, 2], {"x.atomics.Xe.y": torch.zeros(1)}, None])
+def test_a_file_of_something_else_is_refused_with_a_sentence(tmp_path, content):
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(InputError, match=r"state.pt is neither"):
+        read_torchani(tmp_path / "state.pt")

@@ -55,7 +55,8 @@ def small():
         radial_layers=(16,),
         epochs=10,
         batch_size=8,
-        learning_rate=0.02,
+        learning_rate=0.03,
+        stage_two=0.5,
         averaging=0.9,
         checkpoint_every_s=0.0,
     )

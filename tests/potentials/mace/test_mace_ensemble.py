@@ -84,7 +84,7 @@ def test_the_default_precision_of_the_process_is_not_that_of_the_potential(poten
     finally:
         torch.set_default_dtype(torch.float32)
     for one, other in zip(before, after, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_atoms_that_see_no_other_have_their_own_energies(potential):
@@ -148,7 +148,7 @@ def test_invariant_under_rotation_and_permutation():
 
 
 def test_last_layer_is_linear_in_the_energy():
-    found, frames = ensemble(2, precision="double"), shaken(2, 4)
+    found, frames = ensemble(2, precision="double", short_range_repulsion=False), shaken(2, 4)
     layer = found.last_layer
     predicted = layer.values(frames) @ layer.weights
     energies, forces = found.evaluate(frames)

@@ -1,0 +1,1 @@
+"""Several campaigns in one allocation: one driver, one set of executors, one fair queue."""
