@@ -11,7 +11,7 @@ from tinycampaign import TINY
 from typer.testing import CliRunner
 
 from alflow.campaign.budget import Allotment, allot, budget_words, check_budget, first_labels, planned
-from alflow.campaign.forecast import _stages
+from alflow.campaign.forecast import Start, _stages
 from alflow.campaign.launch import launch
 from alflow.campaign.plan import make_plan
 from alflow.config.load import to_toml, validate_campaign
@@ -182,7 +182,9 @@ def test_any_budget_is_refused_in_a_sentence_or_kept(**given):
         assert found[-1].audited_pulls == closing.audited_pulls
         assert spent == budget or not whole.audit
     assert f"{spent} of {budget} labels" in budget_words(plan)
-    assert sum(stage.units for stage in _stages(plan, 1.0, 1.0, 1.0) if stage.name == "labels") == spent - first
+    assert (
+        sum(stage.units for stage in _stages(plan, Start(), 1.0, 1.0, 1.0) if stage.name == "labels") == spent - first
+    )
 
 
 @settings(max_examples=150, deadline=None)
