@@ -181,7 +181,7 @@ def test_one_that_fails_leaves_the_others_alone(three, tmp_path) -> None:
 
 
 def test_a_campaign_is_added_and_another_withdrawn_and_goes_on(three, tmp_path) -> None:
-    names = [write(tmp_path, "long", SLEEP, iterations="3", seconds_per_label="0.3"), write(tmp_path, "late")]
+    names = [write(tmp_path, "long", SLEEP, iterations="3", seconds_per_label="0.1"), write(tmp_path, "late")]
     directory = AllocationDirectory(tmp_path / "runs" / "allocation")
     said: list[str] = []
     refused: list[str] = []
