@@ -42,6 +42,8 @@ def walk(run, campaign, labels):
         ("site", "show"): (("slurm",), True),
         ("site", "check"): (("local", *sleep, *threads), False),
         ("bench", "label"): (("--count", "2", "--label-seconds", "0.01", *sleep, "-O", "workers=1"), False),
+        ("add",): ((campaign,), False),
+        ("withdraw",): (("tiny",), False),
         ("report",): ((run,), True),
         ("reproduce",): (("fig3", "--quick", *threads), False),
     }
@@ -126,4 +128,5 @@ def test_outsider_no_home_no_name_no_network(commands, poor, tmp_path, given, pa
     )
     is_told(done.returncode, done.stdout, done.stderr)
     needs = {("params", "install"), ("reproduce",), ("ledger", "import")}  # parameters, or a file that is not there
+    needs |= {("add",), ("withdraw",)}  # a driver that runs
     assert (done.returncode == 2) == (path in needs), done.stderr
