@@ -1,4 +1,4 @@
-"""What an accelerator gives MACE beside the cores of the same machine: trainings, and forces of many structures at once.
+"""What an accelerator gives MACE beside the cores of the same machine: trainings, and forces of many structures.
 
     python benchmarks/accelerator_mace.py [--device auto|cpu|cuda] [--quick] [--json FILE] [--budget SECONDS]
 

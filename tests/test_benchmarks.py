@@ -23,7 +23,7 @@ TABLES = ("accelerator_table",)
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in TABLES)
 OF_CAMPAIGNS = ("ablation", "convergence")
 """These take the campaigns that they are given; the others make what they measure."""
-LONG = ("overhead", "reference_pull", "several", "training", "label_efficiency")
+LONG = ("overhead", "reference_pull", "several", "training", "label_efficiency", "accelerator_mace")
 
 
 def quick(script, folder, *options):
