@@ -28,7 +28,7 @@ types: $(VENV)/.installed  ## check types
 	$(BIN)/mypy
 
 pytest: $(VENV)/.installed  ## run the tests, two at a time; PYTEST_ARGS chooses
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults and not long and not bench and not wheel" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "not faults and not long and not bench and not wheel" $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed  ## build the documentation in build/site; a warning is an error
 	$(BIN)/mkdocs build --strict --quiet
@@ -37,7 +37,7 @@ faults: $(VENV)/.installed  ## strike campaigns while they run
 	$(BIN)/pytest tests/faults/test_campaign_faults.py tests/faults/test_several_faults.py $(PYTEST_ARGS)
 
 long: $(VENV)/.installed  ## run further cases of what the tests try already
-	$(BIN)/pytest -n 2 --dist loadgroup -m long $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m long $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed  ## run the benchmarks, quick
 	$(BIN)/pytest tests/test_benchmarks.py -k quick -s $(PYTEST_ARGS)

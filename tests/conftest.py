@@ -11,16 +11,33 @@ os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as on a worker: sums of several threads differ in their last bits
 
 
-ONE_AT_A_TIME = ("slurm", "netns", "globus")
-"""Folders whose tests share what the machine has once: the daemons of a cluster, network namespaces, a broker."""
+ONE_AT_A_TIME = ("slurm", "netns", "globus", "faults")
+"""Folders whose tests share what the machine has once (the daemons of a cluster, network namespaces, a broker), or
+time what happens to a campaign."""
+
+
+def group_of(nodeid: str) -> str:
+    """Return what one worker runs as a whole where several run tests side by side: such a folder, or a file."""
+    path = nodeid.partition("::")[0]
+    folder = path.split("/")[-2]
+    return folder if folder in ONE_AT_A_TIME else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share the groups out."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file, or of such a folder, on one worker where several run tests side by side."""
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder in ONE_AT_A_TIME else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with what takes longest in one piece."""
+    items.sort(key=lambda item: item.path.parent.name not in ONE_AT_A_TIME)
 
 
 def pytest_runtest_setup(item):

@@ -23,7 +23,8 @@ TABLES = ("accelerator_table",)
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in TABLES)
 OF_CAMPAIGNS = ("ablation", "convergence")
 """These take the campaigns that they are given; the others make what they measure."""
-LONG = ("overhead", "reference_pull", "several", "training", "label_efficiency", "accelerator_mace")
+LONG = ("overhead", "reference_pull", "several", "training", "label_efficiency", "accelerator_mace", "base_theory")
+LONG += ("correction",)
 
 
 def quick(script, folder, *options):

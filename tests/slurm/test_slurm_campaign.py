@@ -70,10 +70,10 @@ def test_faults_of_the_gpu_node_are_found_and_named(no_jobs, tmp_path, monkeypat
     (path / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
     (path / "sitecustomize.py").write_text(OTHER_TORCH_WRONG_LABELS)
     start = f"[ $SLURMD_NODENAME = gpu1 ] && export PYTHONPATH={path}:$PYTHONPATH"
-    text = find_site("slurm").read_text()
-    assert text.count("available_accelerators=gpus,") == 1
+    text, gpus = find_site("slurm").read_text(), 'if label == "cpu" else gpus,'
+    assert text.count(gpus) == 1
     site = tmp_path / "slip.py"
-    site.write_text(text.replace("available_accelerators=gpus,", 'available_accelerators=["0"] * gpus,'))
+    site.write_text(text.replace(gpus, 'if label == "cpu" else ["0"] * gpus,'))
     words = ("--engine", "gfn2-xtb", "--limit", "5", "-o", f"worker_init={start}")
     ended = alflow("site", "check", site, *words, cwd=tmp_path)
     sys.stdout.write(f"\ninjected on the GPU node: torch 0.1, labels 0.01 eV off, two workers on GPU 0\n{ended.stdout}")
