@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alflow.cli.config import Overrides
+from alflow.cli.ending import interruptible
 from alflow.cli.terminal import busy
 
 if TYPE_CHECKING:
@@ -114,22 +115,11 @@ def run_several(
         CampaignError: one of them failed.
     """
     from alflow.display.several import several_display_for
-    from alflow.errors import TerminatedError
 
     display = several_display_for(console)
     again = f"Run the same command again to go on. What is committed lies in the run directories ({folder})."
-    try:
+    with interruptible(display.close, console.print, again):
         ended = _ran(requests, site, options, folder, display)
-    except KeyboardInterrupt as error:
-        display.close()
-        console.print(f"Interrupted. {again}")
-        raise typer.Exit(130) from error
-    except TerminatedError as error:
-        display.close()
-        console.print(f"{error} {again}")
-        raise typer.Exit(143) from error
-    finally:
-        display.close()
     _conclude(console, ended, folder)
 
 

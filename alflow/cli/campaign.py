@@ -9,6 +9,7 @@ import typer
 
 from alflow.cli.allocation import FOLDER, AllocationFolder, CampaignsOrRuns, Sweeps, Weights, requests_of, run_several
 from alflow.cli.config import Overrides
+from alflow.cli.ending import interruptible
 from alflow.cli.options import OldSiteOptions, SiteName, SiteOptions, site_options
 from alflow.cli.terminal import terminal
 from alflow.files.resources import find_campaign
@@ -118,22 +119,11 @@ def _plan(console: Console, settings: CampaignSettings, capacity: Mapping[str, C
 
 def _launch(console: Console, settings: CampaignSettings, site: str, options: dict[str, str], target: Path) -> None:
     from alflow.display.progress import display_for
-    from alflow.errors import TerminatedError
 
     display = display_for(console)
     again = f"Run the same command again to go on. What is committed lies in {target}."
-    try:
+    with interruptible(display.close, console.print, again):
         run, reason = _launched(settings, site, options, target, display)
-    except KeyboardInterrupt as error:
-        display.close()
-        console.print(f"Interrupted. {again}")
-        raise typer.Exit(130) from error
-    except TerminatedError as error:
-        display.close()
-        console.print(f"{error} {again}")
-        raise typer.Exit(143) from error
-    finally:
-        display.close()
     _summary(console, run, reason)
 
 

@@ -14,12 +14,13 @@ import os
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
-from alflow.errors import AlflowError, CampaignError
+from alflow.errors import AlflowError, CampaignError, TerminatedError
 from alflow.files.targets import cause
 
 TRACEBACK = "ALFLOW_TRACEBACK"
@@ -86,6 +87,32 @@ def ending_of(error: BaseException) -> Ending | None:
     if isinstance(error, EOFError) or _of_the_system(error):
         return Ending(_refused(error), 2)
     return None
+
+
+@contextlib.contextmanager
+def interruptible(close: Callable[[], None], say: Callable[[str], None], again: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a command that can go on, with a sentence, once its display is closed.
+
+    Args:
+        close: the display.
+        say: shows a sentence.
+        again: how to go on.
+
+    Raises:
+        Exit: with 130 or 143.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        close()
+        say(f"Interrupted. {again}")
+        raise typer.Exit(130) from error
+    except TerminatedError as error:
+        close()
+        say(f"{error} {again}")
+        raise typer.Exit(143) from error
+    finally:
+        close()
 
 
 def _of_the_system(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from alflow.errors import InputError
 from alflow.potentials.ani.kernels.evaluator import CompiledForceModel, Evaluator
 from alflow.potentials.ani.network import Networks
 from alflow.potentials.ani.symmetry import SymmetryFunctions
+from alflow.potentials.bounds import check_driver
 from alflow.potentials.sharing import sharing
 from alflow.potentials.weights import read_weights, write_weights
 from alflow.types import Composition, FloatArray, ForceModel, Frames, IntArray
@@ -119,11 +120,7 @@ class ANIEnsemble:
             StructureError: an element is unknown to the ensemble.
             InputError: there is no such member.
         """
-        if driver != "mean" and not 0 <= driver < self.members:
-            raise InputError(
-                f"A driver is a member of the ensemble or 'mean': member {driver} was asked for, "
-                f"of an ensemble of {self.members}. Count from 0."
-            )
+        check_driver(driver, self.members)
         if driver != "mean" and not spread:
             return self.select([driver]).force_model(composition)
         weights = np.full(self.members, 1.0 / self.members)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from alflow.errors import InputError, StructureError
+from alflow.potentials.bounds import check_driver, check_elements
 from alflow.potentials.devices import device_named
 from alflow.potentials.mace.architecture import Architecture, Weights
 from alflow.potentials.mace.graphs import Bound
@@ -69,7 +70,7 @@ class MACEEnsemble:
         Raises:
             StructureError: an element is unknown to the ensemble.
         """
-        self.check_elements(numbers.tolist())
+        check_elements(numbers.tolist(), self.elements)
         return Bound(self.architecture, self.weights, numbers, device)
 
     def evaluate(self, frames: Frames, threads: int = 1) -> tuple[FloatArray, FloatArray]:
@@ -115,8 +116,7 @@ class MACEEnsemble:
             StructureError: an element is unknown to the ensemble.
             InputError: there is no such member.
         """
-        if driver != "mean":
-            self.check_member(driver)
+        check_driver(driver, self.members)
         shares = np.full(self.members, 1.0 / self.members) if driver == "mean" else np.eye(self.members)[driver]
         bound = self.bound(composition.numbers, device)
         return BatchedMACEForceModel(bound, shares, self.constant(composition.numbers))
@@ -147,32 +147,6 @@ class MACEEnsemble:
         """Return the sum of the self-energies (M,), eV, of (A,) atomic numbers."""
         counts = np.array([np.count_nonzero(numbers == element) for element in self.elements])
         return np.asarray(self.self_energies @ counts, dtype=np.float64)
-
-    def check_member(self, member: int) -> None:
-        """Refuse a member that there is not.
-
-        Raises:
-            InputError: there is no such member.
-        """
-        if not 0 <= member < self.members:
-            raise InputError(
-                f"A driver is a member of the ensemble or 'mean': member {member} was asked for, "
-                f"of an ensemble of {self.members}. Count from 0."
-            )
-
-    def check_elements(self, numbers: Sequence[int]) -> None:
-        """Refuse atomic numbers that the ensemble was not trained on.
-
-        Raises:
-            StructureError: an element is unknown to the ensemble.
-        """
-        for atom, number in enumerate(numbers):
-            if number not in self.elements:
-                raise StructureError(
-                    f"A potential knows only the elements that it was trained on: atom {atom} has the atomic number "
-                    f"{number}, the potential knows {', '.join(map(str, self.elements))}. "
-                    "Train it on data with this element, or take the atom out."
-                )
 
 
 class BatchedMACEForceModel:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from alflow.files.whole import whole_file
+from alflow.potentials.bounds import check_driver
 from alflow.potentials.mace.architecture import Architecture
 from alflow.potentials.mace.ensemble import MACEEnsemble
 from alflow.potentials.mace.foundation import ENERGIES_OF_ATOMS
@@ -22,7 +23,7 @@ def write_model(ensemble: MACEEnsemble, member: int, path: Path) -> None:
     Raises:
         InputError: there is no such member.
     """
-    ensemble.check_member(member)
+    check_driver(member, ensemble.members)
     architecture = Architecture(ensemble.architecture.arguments, "double")
     weights = {name: value.double() for name, value in ensemble.weights[member].items()}
     weights[ENERGIES_OF_ATOMS] = torch.from_numpy(np.array(ensemble.self_energies[member])[None])

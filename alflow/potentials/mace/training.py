@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from alflow.errors import TrainingError
+from alflow.potentials.bounds import check_elements
 from alflow.potentials.devices import device_named
 from alflow.potentials.evaluation import Predictions, predict
 from alflow.potentials.mace.architecture import Architecture, Weights, architecture_of, weights_of
@@ -125,7 +126,7 @@ def _start(
     """Return a member's start: carried over, or fresh with energies of atoms by a fit."""
     elements = elements_of(dataset)
     if initial is not None:
-        initial.check_elements(elements)
+        check_elements(elements, initial.elements)
         return Start(initial.architecture, initial.weights[index], initial.self_energies[index])
     architecture = architecture_of(settings, elements, mean_neighbours(dataset, settings.cutoff_angstrom))
     word = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))

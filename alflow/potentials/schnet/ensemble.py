@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from alflow.errors import InputError, StructureError
+from alflow.potentials.bounds import check_driver, check_elements
 from alflow.potentials.schnet.compiled import drive, evaluate_frames, make_room, weights_of
 from alflow.potentials.schnet.network import Architecture, Parameters, reference_module
 from alflow.potentials.schnet.repulsion import repulsion
@@ -93,11 +94,7 @@ class SchNetEnsemble:
             StructureError: an element is unknown to the ensemble.
             InputError: there is no such member.
         """
-        if driver != "mean" and not 0 <= driver < self.members:
-            raise InputError(
-                f"A driver is a member of the ensemble or 'mean': member {driver} was asked for, "
-                f"of an ensemble of {self.members}. Count from 0."
-            )
+        check_driver(driver, self.members)
         if driver != "mean" and not spread:
             return self.select([driver]).force_model(composition, "mean", threads)
         shares = np.full(self.members, 1.0 / self.members) if driver == "mean" else np.eye(self.members)[driver]
@@ -148,23 +145,9 @@ class SchNetEnsemble:
         Raises:
             StructureError: an element is unknown to the ensemble.
         """
-        self.check_elements(numbers.tolist())
+        check_elements(numbers.tolist(), self.elements)
         counts = np.array([np.count_nonzero(numbers == element) for element in self.elements])
         return np.asarray(self.self_energies @ counts, dtype=np.float64)
-
-    def check_elements(self, numbers: Sequence[int]) -> None:
-        """Refuse atomic numbers that the ensemble was not trained on.
-
-        Raises:
-            StructureError: an element is unknown to the ensemble.
-        """
-        for atom, number in enumerate(numbers):
-            if number not in self.elements:
-                raise StructureError(
-                    f"A potential knows only the elements that it was trained on: atom {atom} has the atomic number "
-                    f"{number}, the potential knows {', '.join(map(str, self.elements))}. "
-                    "Train it on data with this element, or take the atom out."
-                )
 
 
 class SchNetForceModel:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from alflow.errors import TrainingError
+from alflow.potentials.bounds import check_elements
 from alflow.potentials.schnet.ensemble import SchNetEnsemble, join
 from alflow.potentials.schnet.graphs import Graphs, graphs_of
 from alflow.potentials.schnet.network import (
@@ -81,7 +82,7 @@ def train_schnet_ensemble(
     architecture = initial.architecture if initial else architecture_of(settings)
     elements = tuple(int(z) for z in np.unique(np.concatenate([group.frames.numbers for group in dataset.groups])))
     if initial is not None:
-        initial.check_elements(elements)
+        check_elements(elements, initial.elements)
         elements = initial.elements
     report = _Progress(progress, len(indices))
 
